@@ -1,0 +1,146 @@
+"""Records of `animusic.catalogue.v1`, keyed by song: what a song is, where it appears, how it can be played.
+
+A song has an identity of its own; playback links hang off it. Nothing here is about YouTube but the kind of a link.
+"""
+
+import re
+import unicodedata
+from hashlib import blake2b
+from typing import Annotated, Literal
+from urllib.parse import quote_plus
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contracts.events import Id
+
+_NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
+
+
+def normalised(title: str) -> str:
+    """A title for comparing: compatibility-folded, case-folded, letters and digits only.
+
+    A title without any letter or digit (say "!!!") keeps its characters, so that it is still somebody.
+    """
+    folded = unicodedata.normalize("NFKC", title).casefold()
+    return _NOT_WORD.sub("", folded) or folded.strip()
+
+
+def _hash_id(prefix: str, *parts: str) -> str:
+    return prefix + blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def anime_id_of(mal_id: int | None, title: str) -> str:
+    """`mal-<id>` where MyAnimeList knows the anime, else a hash of its normalised title."""
+    return f"mal-{mal_id}" if mal_id else _hash_id("anime-", normalised(title))
+
+
+def song_id_of(anidb_id: int | None, anime_id: str, title: str) -> str:
+    """`anidb-<id>` where AniDB knows the song, else a hash of its anime and normalised title."""
+    return f"anidb-{anidb_id}" if anidb_id else _hash_id("song-", anime_id, normalised(title))
+
+
+def point_id_of(song_id: str) -> int:
+    """The id of a song's point in a Qdrant collection: 63 bits of its hash."""
+    return int.from_bytes(blake2b(song_id.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class Anime(BaseModel):
+    """An anime in which a song appears, with what MyAnimeList says of it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    anime_id: Id
+    title: str
+    mal_id: int | None = None
+    title_romaji: str | None = None
+    title_jp: str | None = None
+    title_en: str | None = None
+    score: float | None = None
+    rank: int | None = None
+    popularity: int | None = None
+    status: str | None = None
+    genres: tuple[str, ...] = ()
+    studios: tuple[str, ...] = ()
+    source: str | None = None
+    start_date: str | None = None
+
+
+class Appearance(BaseModel):
+    """One use of a song: opening, ending, insert song …, and in which episodes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    anime: Anime
+    relation: str
+    episodes: str | None = None
+
+
+class Credits(BaseModel):
+    """Who made a song, by role; empty where unknown."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    vocals: tuple[str, ...] = ()
+    lyrics: tuple[str, ...] = ()
+    composition: tuple[str, ...] = ()
+    arrangement: tuple[str, ...] = ()
+    chorus: tuple[str, ...] = ()
+
+
+class Link(BaseModel):
+    """A place where the song can be played. `id` is the site's own; counts are as of the import, None = unknown."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    site: Literal["youtube"]
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    views: Annotated[int, Field(ge=0)] | None = None
+    likes: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where a person goes to hear it."""
+        return f"https://www.youtube.com/watch?v={self.id}"
+
+
+class Song(BaseModel):
+    """One song. `appearances` has at least one entry; the first is the one that it is shown with."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    song_id: Id
+    title: Annotated[str, Field(min_length=1)]
+    appearances: Annotated[tuple[Appearance, ...], Field(min_length=1)]
+    credits: Credits = Credits()
+    tags: tuple[str, ...] = ()
+    rating: float | None = None
+    source_url: str | None = None
+    links: tuple[Link, ...] = ()
+    made_up: bool = False
+
+    @property
+    def anime(self) -> Anime:
+        """The anime that the song is shown with."""
+        return self.appearances[0].anime
+
+    @property
+    def url(self) -> str:
+        """Where to play it; without a link, a search for its title and anime."""
+        if self.links:
+            return self.links[0].url
+        return f"https://www.youtube.com/results?search_query={quote_plus(f'{self.title} {self.anime.title}')}"
+
+    def log_value(self) -> bytes:
+        """The record value: compact JSON, the same bytes for the same content."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class WithdrawnSong(BaseModel):
+    """A song that left the catalogue: it is served no more, what was heard of it stays."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    song_id: Id
+    withdrawn: Literal[True]

@@ -1,0 +1,158 @@
+"""Feedback events: as a client posts them (`ClientEvent`) and as the log keeps them (`FeedbackEvent`).
+
+The gateway turns the one into the other: it checks, converts seconds to whole milliseconds once, and stamps what a client
+may not say about itself (user, arrival time, the slot that a good token vouches for).
+"""
+
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA: Final = 1
+Kind = Literal["shown", "started", "progress", "ended", "skipped", "liked", "unliked", "vetoed", "unvetoed"]
+Attribution = Literal["slot", "claimed", "none", "refused"]
+ArmName = Literal["mpnet", "minilm", "node2vec", "tfidf", "popular", "random"]
+
+CLOCK_AHEAD_MS: Final = 5 * 60_000
+# Nothing of ours happened before this day (2020-01-01): an older time is a unit mistake or a broken clock.
+EARLIEST_MS: Final = 1_577_836_800_000
+LONGEST_SECONDS: Final = 24 * 3600.0
+# Players report a position slightly past the end; further past it the two numbers belong to different videos.
+OVERSHOOT_SECONDS: Final = 5.0
+
+ANIME_KINDS: Final = frozenset({"vetoed", "unvetoed"})
+_NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "progress": ("watch_seconds", "duration_seconds"),
+    "skipped": ("direction",),
+    "vetoed": ("anime_id",),
+    "unvetoed": ("anime_id",),
+}
+
+Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
+Millis = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
+ModelVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class ClientEvent(BaseModel):
+    """One event as a client posts it. Unknown fields are ignored, so that a newer client still gets through.
+
+    `occurred_at` is milliseconds since the epoch on the *server's* clock: a client corrects its own by the `server_time`
+    of the last answer, once, when it makes the event. `event_id` is any UUID, made once and kept through every retry.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    event_id: UUID
+    kind: Kind
+    occurred_at: Annotated[int, Field(ge=EARLIEST_MS, strict=True)]
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    song_id: Id | None = None
+    slot_token: Annotated[str, Field(max_length=512)] | None = None
+    play_id: UUID | None = None
+    watch_seconds: Seconds | None = None
+    played_seconds: Seconds | None = None
+    duration_seconds: Annotated[Seconds, Field(gt=0)] | None = None
+    direction: Literal["next", "prev"] | None = None
+    link: Annotated[str, Field(max_length=200)] | None = None
+    rate: Annotated[float, Field(gt=0, le=16, allow_inf_nan=False)] | None = None
+    muted: bool | None = None
+    hidden: bool | None = None
+    anime_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> "ClientEvent":
+        for name in _NEEDS.get(self.kind, ()):
+            if getattr(self, name) is None:
+                raise ValueError(f"a {self.kind} event needs {name}")
+        if self.kind not in ANIME_KINDS and self.song_id is None:
+            raise ValueError(f"a {self.kind} event needs song_id")
+        if self.watch_seconds is not None and self.duration_seconds is not None:
+            if self.duration_seconds < 0.001:
+                raise ValueError("duration_seconds is below a millisecond; leave it out if it is not known yet")
+            if self.watch_seconds > self.duration_seconds + OVERSHOOT_SECONDS:
+                raise ValueError("watch_seconds lies past duration_seconds; they must belong to one video")
+        return self
+
+    def millis(self) -> dict[str, int | None]:
+        """Watched, played and whole duration as whole milliseconds; watched is at most the duration."""
+        duration = None if self.duration_seconds is None else max(1, round(self.duration_seconds * 1000))
+        watch = None if self.watch_seconds is None else round(self.watch_seconds * 1000)
+        if watch is not None and duration is not None:
+            watch = min(watch, duration)
+        played = None if self.played_seconds is None else round(self.played_seconds * 1000)
+        return {"watch_ms": watch, "duration_ms": duration, "played_ms": played}
+
+
+class FeedbackEvent(BaseModel):
+    """One event as `animusic.feedback.v1` keeps it: immutable.
+
+    `attribution` says who vouches for the arm: `slot` a good slot token, `claimed` the paper's endpoints, `none` nobody,
+    `refused` a token that was not good (`refusal` says why). Only the first two have an arm; `received_at` takes no part
+    in the fold.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    event_id: UUID
+    kind: Kind
+    user_id: Id
+    occurred_at: Annotated[int, Field(ge=EARLIEST_MS, le=1 << 52)]
+    received_at: Annotated[int, Field(ge=EARLIEST_MS, le=1 << 52)]
+    song_id: Id | None = None
+    anime_id: Id | None = None
+    play_id: UUID | None = None
+    watch_ms: Millis | None = None
+    played_ms: Millis | None = None
+    duration_ms: Annotated[Millis, Field(gt=0)] | None = None
+    direction: Literal["next", "prev"] | None = None
+    link: Annotated[str, Field(max_length=200)] | None = None
+    rate: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    muted: bool | None = None
+    hidden: bool | None = None
+    attribution: Attribution = "none"
+    refusal: str | None = None
+    arm: ArmName | None = None
+    playlist_id: UUID | None = None
+    revision: Annotated[int, Field(ge=0, le=0xFFFF)] | None = None
+    slot: Annotated[int, Field(ge=0, le=0xFF)] | None = None
+    p_arm: Annotated[float, Field(ge=0, le=1)] | None = None
+    p_song: Annotated[float, Field(ge=0, le=1)] | None = None
+    model_version: ModelVersion | None = None
+    issued_at: int | None = None
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> "FeedbackEvent":
+        if self.kind in ANIME_KINDS:
+            if self.anime_id is None:
+                raise ValueError(f"a {self.kind} event needs anime_id")
+        elif self.song_id is None:
+            raise ValueError(f"a {self.kind} event needs song_id")
+        if (self.arm is None) != (self.attribution not in ("slot", "claimed")):
+            raise ValueError("an event has an arm exactly when its attribution is slot or claimed")
+        return self
+
+    def log_value(self) -> bytes:
+        """The record value: compact JSON without the absent fields."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def clock_refusal(occurred_at: int, now: int, issued_at: int | None) -> str | None:
+    """Why an event's time cannot be believed, or None. All in ms of the server's clock.
+
+    An event more than five minutes ahead, or before the token that it carries was issued, is rejected.
+    """
+    if occurred_at > now + CLOCK_AHEAD_MS:
+        return f"clock_ahead: occurred_at is {(occurred_at - now) // 1000} s ahead of the server; correct it by server_time"
+    if issued_at is not None and occurred_at < issued_at:
+        return "before_token: occurred_at lies before its slot_token was issued; correct it by server_time"
+    return None
+
+
+def first_error(error: Any) -> str:
+    """One sentence from a pydantic ValidationError: where and what, without the input."""
+    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in detail["loc"])
+    return f"{where}: {detail['msg']}" if where else str(detail["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,179 @@
+"""The fold: from a feedback event to the registers that it writes, and a whole profile in plain Python.
+
+This is the reference of the law. The Redis script of `services.profiles` and the ClickHouse tables of
+`services.warehouse` must give the same bytes for the same set of events; one differential test runs all three.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+from contracts.arms import ARM_CODES
+from contracts.events import Attribution, FeedbackEvent
+from contracts.registers import (
+    FIRST_EXPOSURE,
+    LIKED,
+    PLAYED,
+    SERVED_IDENTITY,
+    SERVED_SLICES,
+    SETTLED,
+    STARTED,
+    VETO,
+    WATCHED,
+    Register,
+    merge_served,
+)
+
+ATTRIBUTION_CODES: dict[Attribution, int] = {"slot": 1, "claimed": 2}
+_SETTLING = frozenset({"ended", "skipped", "liked"})
+PPM = 1_000_000
+
+
+class Write(NamedTuple):
+    """One register write: of a song, of an anime (veto) or of a (song, play) pair (played)."""
+
+    register: Register
+    key: str
+    play_id: str
+    value: bytes
+
+
+def watched_value(watch_ms: int, duration_ms: int) -> bytes:
+    """The watched register: progress in ppm (integer division, at most 1,000,000), watch ms, duration ms."""
+    return WATCHED.encode(min(PPM, watch_ms * PPM // duration_ms), watch_ms, duration_ms)
+
+
+def exposure_value(event: FeedbackEvent) -> bytes | None:
+    """The first-exposure register that an attributed event writes; None when nothing vouches for its arm."""
+    code = ATTRIBUTION_CODES.get(event.attribution)
+    if code is None or event.arm is None:
+        return None
+    return FIRST_EXPOSURE.encode(
+        event.occurred_at,
+        event.event_id.bytes,
+        ARM_CODES[event.arm],
+        event.playlist_id.bytes if event.playlist_id else bytes(16),
+        event.revision or 0,
+        event.slot or 0,
+        code,
+        bytes.fromhex(event.model_version or "").ljust(8, b"\0"),
+    )
+
+
+def writes(event: FeedbackEvent) -> Iterator[Write]:
+    """The register writes of one event. An event of a song may write several registers, a veto writes one."""
+    when = (event.occurred_at, event.event_id.bytes)
+    if event.kind in ("vetoed", "unvetoed"):
+        yield Write(VETO, event.anime_id or "", "", VETO.encode(*when, event.kind == "vetoed"))
+        return
+    song = event.song_id or ""
+    if event.watch_ms is not None and event.duration_ms:
+        yield Write(WATCHED, song, "", watched_value(event.watch_ms, event.duration_ms))
+    if event.kind in ("liked", "unliked"):
+        yield Write(LIKED, song, "", LIKED.encode(*when, event.kind == "liked"))
+    if event.kind == "started":
+        yield Write(STARTED, song, "", STARTED.encode(*when))
+    if event.kind in _SETTLING:
+        yield Write(SETTLED, song, "", SETTLED.encode(*when))
+    if event.played_ms is not None and event.play_id is not None:
+        yield Write(PLAYED, song, str(event.play_id), PLAYED.encode(event.played_ms))
+    exposure = exposure_value(event)
+    if exposure is not None:
+        yield Write(FIRST_EXPOSURE, song, "", exposure)
+
+
+@dataclass
+class Folded:
+    """The registers of one user.
+
+    Attributes:
+        songs: song id -> packed SERVED registers (watched, liked, started, settled).
+        vetoes: anime id -> encoded veto register.
+        exposures: song id -> encoded first-exposure register.
+        played: (song id, play id) -> encoded played register.
+    """
+
+    songs: dict[str, bytes] = field(default_factory=dict)
+    vetoes: dict[str, bytes] = field(default_factory=dict)
+    exposures: dict[str, bytes] = field(default_factory=dict)
+    played: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+    def apply(self, write: Write) -> None:
+        """Merge one register write in."""
+        if write.register is VETO:
+            self.vetoes[write.key] = VETO.merge(self.vetoes.get(write.key, VETO.identity), write.value)
+        elif write.register is FIRST_EXPOSURE:
+            old = self.exposures.get(write.key, FIRST_EXPOSURE.identity)
+            self.exposures[write.key] = FIRST_EXPOSURE.merge(old, write.value)
+        elif write.register is PLAYED:
+            key = (write.key, write.play_id)
+            self.played[key] = PLAYED.merge(self.played.get(key, PLAYED.identity), write.value)
+        else:
+            self._apply_served(write)
+
+    def _apply_served(self, write: Write) -> None:
+        at = SERVED_SLICES[write.register.name]
+        old = self.songs.get(write.key, SERVED_IDENTITY)
+        if write.value > old[at] or write.key not in self.songs:
+            self.songs[write.key] = old[: at.start] + max(old[at], write.value) + old[at.stop :]
+
+    def merge(self, other: "Folded") -> None:
+        """Join another fold of the same user into this one."""
+        for song, packed in other.songs.items():
+            self.songs[song] = merge_served(self.songs.get(song, SERVED_IDENTITY), packed)
+        for anime, value in other.vetoes.items():
+            self.vetoes[anime] = VETO.merge(self.vetoes.get(anime, VETO.identity), value)
+        for song, value in other.exposures.items():
+            old = self.exposures.get(song, FIRST_EXPOSURE.identity)
+            self.exposures[song] = FIRST_EXPOSURE.merge(old, value)
+        for play, value in other.played.items():
+            self.played[play] = PLAYED.merge(self.played.get(play, PLAYED.identity), value)
+
+
+def fold(events: Iterable[FeedbackEvent]) -> dict[str, Folded]:
+    """Fold events of any users, in any order and with any duplication, to user id -> registers."""
+    users: dict[str, Folded] = {}
+    for event in events:
+        user = users.setdefault(event.user_id, Folded())
+        for write in writes(event):
+            user.apply(write)
+    return users
+
+
+# ---- names and digests of what a store of profiles holds --------------------------------------------------------
+
+SONG_FIELD = b"s"
+VETO_FIELD = b"v"
+LIST_FIELD = b"l"
+VERSION_FIELD = b"#"
+
+
+def song_field(song_id: str) -> bytes:
+    """The field of a user's Redis hash that holds a song's packed registers."""
+    return SONG_FIELD + song_id.encode()
+
+
+def veto_field(anime_id: str) -> bytes:
+    """The field of a user's Redis hash that holds an anime's veto register."""
+    return VETO_FIELD + anime_id.encode()
+
+
+def stored_fields(folded: Folded) -> dict[bytes, bytes]:
+    """What a store of profiles holds of one user's feedback: field -> value, exactly."""
+    fields = {song_field(song): packed for song, packed in folded.songs.items()}
+    fields.update((veto_field(anime), value) for anime, value in folded.vetoes.items())
+    return fields
+
+
+def entry_digest(user_id: str, name: bytes, value: bytes) -> int:
+    """A 128-bit digest of one stored field; sums of them (mod 2**128) compare stores without any order."""
+    user = user_id.encode()
+    head = len(user).to_bytes(4, "big") + user + len(name).to_bytes(4, "big") + name
+    return int.from_bytes(blake2b(head + value, digest_size=16).digest(), "big")
+
+
+def user_digest(user_id: str, fields: dict[bytes, bytes]) -> str:
+    """The digest of all of a user's stored fields but the version, 32 hex digits, independent of their order."""
+    entries = (entry_digest(user_id, k, v) for k, v in fields.items() if k != VERSION_FIELD)
+    return f"{sum(entries) % (1 << 128):032x}"

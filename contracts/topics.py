@@ -1,0 +1,55 @@
+"""Every topic of the log in one table: who writes it, how it is cut, how long it is kept."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic.
+
+    Attributes:
+        name: as Kafka knows it; the suffix is the version of what its records mean.
+        keyed_by: what the record key holds. `user` topics are placed by `contracts.placement`.
+        cleanup: `keep` for ever, `compact` to the last record of a key, or `expire` after `retention_ms`.
+        retention_ms: milliseconds; None where nothing expires.
+    """
+
+    name: str
+    written_by: str
+    keyed_by: Literal["user", "song", "arm", "source"]
+    cleanup: Literal["keep", "compact", "expire"]
+    retention_ms: int | None = None
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic-level configuration of Kafka that makes it so."""
+        if self.cleanup == "compact":
+            # Consumers that were away for a month must still see what was removed meanwhile.
+            return {"cleanup.policy": "compact", "delete.retention.ms": str(30 * DAY_MS)}
+        retention = -1 if self.retention_ms is None else self.retention_ms
+        return {"cleanup.policy": "delete", "retention.ms": str(retention), "retention.bytes": "-1"}
+
+
+FEEDBACK: Final = Topic("animusic.feedback.v1", "gateway", "user", "keep")
+PLAYLISTS: Final = Topic("animusic.playlists.v1", "recommender", "user", "keep")
+PROFILES: Final = Topic("animusic.profiles.v1", "gateway", "user", "compact")
+CATALOGUE: Final = Topic("animusic.catalogue.v1", "collectors", "song", "compact")
+MODELS: Final = Topic("animusic.models.v1", "model_jobs", "arm", "compact")
+DEAD_LETTERS: Final = Topic("animusic.dead-letters.v1", "consumers", "source", "expire", 30 * DAY_MS)
+
+TOPICS: Final[tuple[Topic, ...]] = (FEEDBACK, PLAYLISTS, PROFILES, CATALOGUE, MODELS, DEAD_LETTERS)
+
+# Topics that hold little and must be read in one order have one partition; the others share `kafka.partitions`.
+SINGLE_PARTITION: Final[frozenset[str]] = frozenset({MODELS.name, DEAD_LETTERS.name, CATALOGUE.name})
+
+
+def partitions_for(topic: Topic, user_partitions: int) -> int:
+    """How many partitions a topic is created with, given the setting for user-keyed topics."""
+    return 1 if topic.name in SINGLE_PARTITION else user_partitions
+
+
+# Headers of a dead letter; its value is the untouched bytes of the record that could not be read.
+DEAD_LETTER_HEADERS: Final[tuple[str, ...]] = ("reason", "step", "topic", "partition", "offset", "time")

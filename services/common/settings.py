@@ -1,0 +1,201 @@
+"""Every setting of AniMusic: typed, nested, with its unit in its name or description.
+
+Set them by environment: `ANIMUSIC_PORT=9000`, `ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS=broker:9092` (two underscores step into a
+group). A running local system leaves its addresses in `<data_dir>/run/endpoints.json`; they stand behind the environment,
+so `animusic sql` and the other commands find the parts that `make run` started. `animusic settings` prints them all.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENDPOINTS_FILE = Path("run") / "endpoints.json"
+REPO_ROOT = Path(__file__).resolve().parents[2]
+
+
+class KafkaSettings(BaseModel):
+    """The log."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, several with commas")
+    partitions: int = Field(8, ge=1, le=64, description="partitions of a user-keyed topic when it is created")
+    replication: int = Field(1, ge=1, description="copies of each partition when a topic is created")
+    min_insync: int = Field(1, ge=1, description="copies that must have a record before it is acknowledged")
+    request_timeout_ms: int = Field(10_000, description="how long a write may take before the answer is 503")
+
+
+class RedisSettings(BaseModel):
+    """The store of profiles: Redis or Valkey."""
+
+    url: str = Field("redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix://path")
+    timeout_seconds: float = Field(5.0, gt=0)
+
+
+class ClickhouseSettings(BaseModel):
+    """What analysts ask."""
+
+    dsn: str = Field(
+        "http://127.0.0.1:8123/animusic",
+        description="where readers ask; on one machine the warehouse's own read-only endpoint",
+    )
+    external: bool = Field(
+        False, description="true: the warehouse writes to a ClickHouse server at `dsn`; false: to its own chDB engine"
+    )
+
+
+class QdrantSettings(BaseModel):
+    """The vectors."""
+
+    url: str | None = Field(None, description="a Qdrant server; none: Qdrant Edge on the files in <data_dir>/vectors")
+
+
+class GatewaySettings(BaseModel):
+    """HTTP in, log out."""
+
+    session_days: float = Field(30.0, gt=0, description="how long a guest's session lasts")
+    slot_token_hours: float = Field(48.0, gt=0, description="how long a served slot may cause events")
+    recommender_urls: list[str] = Field(
+        ["http://127.0.0.1:8081"], description="a user's shard picks one of them; behind a balancer: one address"
+    )
+    recommender_timeout_seconds: float = Field(5.0, gt=0)
+    allowed_hosts: list[str] = Field(
+        [], description="Host headers that are answered, beside loopback names; `*` answers all (behind a proxy)"
+    )
+    allowed_origins: list[str] = Field([], description="web origins that may call, beside the page's own")
+    paper_endpoints: bool | None = Field(
+        None, description="the paper's three endpoints; unset: only while bound to loopback"
+    )
+    posts_per_second: float = Field(200.0, gt=0, description="sustained posts of one user before 429")
+    posts_burst: int = Field(400, ge=1, description="posts of one user that may come at once")
+    sessions_per_minute: float = Field(600.0, gt=0, description="new sessions from one address before 429")
+
+
+class ProfilesSettings(BaseModel):
+    """Log to Redis."""
+
+    group: str = "animusic.profiles"
+    batch_records: int = Field(5_000, ge=1, description="most records of one flush")
+    batch_wait_ms: int = Field(20, ge=1, description="how long a flush waits for more records")
+    generation: str | None = Field(None, description="write this generation; unset: the live one")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="0: any free port")
+
+
+class WarehouseSettings(BaseModel):
+    """Log to ClickHouse."""
+
+    group: str = "animusic.warehouse"
+    batch_records: int = Field(20_000, ge=1, description="most rows of one insert")
+    flush_ms: int = Field(1_000, ge=1, description="oldest a waiting row may get before it is inserted")
+    host: str = "127.0.0.1"
+    port: int = Field(8123, ge=0, le=65_535, description="the read-only SQL endpoint")
+    query_seconds: int = Field(30, ge=1, description="longest an analyst's query may take")
+    query_memory_mb: int = Field(1_000, ge=50)
+    engine_memory_mb: int = Field(1_500, ge=200, description="limit of the whole chDB engine")
+
+
+class RecommenderSettings(BaseModel):
+    """Profile and vectors in, playlist out."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8081, ge=0, le=65_535)
+    processes: int = Field(1, ge=1, le=16, description="recommender processes of the local system")
+    order: Literal["random", "fixed"] = Field("random", description="slot order; fixed is the paper's")
+    cold_start: Literal["fade", "paper"] = Field("fade", description="how the anime list gives way to favourites")
+    cold_songs: int = Field(20, ge=1, description="songs of the anime list that stand in for likes")
+    wait_ms: int = Field(500, ge=0, description="longest wait for a receipt's mark")
+    rest_after_shown: int = Field(3, ge=1, description="times shown and never started before a song rests")
+    rest_playlists: int = Field(10, ge=0, description="playlists that it then rests")
+    cached_profiles: int = Field(5_000, ge=0, description="decoded profiles kept in memory")
+
+
+class LocalSettings(BaseModel):
+    """The supervisor and the parts that it starts on one machine."""
+
+    catalogue: str = Field(
+        "sample", description="sample, synthetic, or the path of a CSV: loaded when the log has none"
+    )
+    kafka_heap_mb: int = Field(256, ge=128)
+    kafka_jars_dir: Path | None = Field(None, description="ready Kafka jars; unset: fetched once into the user's cache")
+    stop_seconds: float = Field(15.0, gt=0, description="how long each part may take to stop before it is killed")
+
+
+class _Endpoints(PydanticBaseSettingsSource):
+    """The addresses that a running local system wrote down."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # pragma: no cover - __call__ answers for all fields at once
+
+    def __call__(self) -> dict[str, Any]:
+        data_dir = Path(os.environ.get("ANIMUSIC_DATA_DIR", ".animusic"))
+        try:
+            found: dict[str, Any] = json.loads((data_dir / ENDPOINTS_FILE).read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+
+class Settings(BaseSettings):
+    """The root. Built once in each service's composition root and handed down."""
+
+    model_config = SettingsConfigDict(env_prefix="ANIMUSIC_", env_nested_delimiter="__", extra="forbid")
+
+    data_dir: Path = Field(Path(".animusic"), description="everything that this installation keeps")
+    host: str = Field("127.0.0.1", description="address of the one public port")
+    port: int = Field(8080, ge=0, le=65_535, description="the one public port")
+    environment: Literal["development", "production"] = "development"
+    secret: SecretStr | None = Field(None, description="signing key; unset: kept in <data_dir>/secret")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    clickhouse: ClickhouseSettings = ClickhouseSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    profiles: ProfilesSettings = ProfilesSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    recommender: RecommenderSettings = RecommenderSettings()
+    local: LocalSettings = LocalSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then what a running local system wrote down."""
+        return init_settings, env_settings, _Endpoints(settings_cls)
+
+    @property
+    def vectors_dir(self) -> Path:
+        """Published collections, one directory a version, read-only once there."""
+        return self.data_dir / "vectors"
+
+    def signing_key(self) -> bytes:
+        """The key of all tokens, at least 32 bytes.
+
+        Raises ValueError in production without `ANIMUSIC_SECRET`: several machines must share one key, so none is made up.
+        """
+        if self.secret is not None:
+            return self.secret.get_secret_value().encode()
+        if self.environment == "production":
+            raise ValueError("set ANIMUSIC_SECRET to 32 or more random characters: `openssl rand -hex 32` makes them")
+        return _kept_secret(self.data_dir / "secret")
+
+
+def _kept_secret(path: Path) -> bytes:
+    """The secret in `path`, made on first use and readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_bytes().strip()
+    with os.fdopen(handle, "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+    return path.read_bytes()
