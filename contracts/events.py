@@ -1,7 +1,7 @@
 """Feedback events: as a client posts them (`ClientEvent`) and as the log keeps them (`FeedbackEvent`).
 
-The gateway turns the one into the other: it checks, converts seconds to whole milliseconds once, and stamps what a client
-may not say about itself (user, arrival time, the slot that a good token vouches for).
+The gateway turns the one into the other: it checks, converts seconds to whole milliseconds once, and stamps what a
+client may not say about itself (user, arrival time, the slot that a good token vouches for).
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -38,8 +38,9 @@ ModelVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 class ClientEvent(BaseModel):
     """One event as a client posts it. Unknown fields are ignored, so that a newer client still gets through.
 
-    `occurred_at` is milliseconds since the epoch on the *server's* clock: a client corrects its own by the `server_time`
-    of the last answer, once, when it makes the event. `event_id` is any UUID, made once and kept through every retry.
+    `occurred_at` is milliseconds since the epoch on the *server's* clock: a client corrects its own by the
+    `server_time` of the last answer, once, when it makes the event. `event_id` is any UUID, made once and kept through
+    every retry.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -88,9 +89,9 @@ class ClientEvent(BaseModel):
 class FeedbackEvent(BaseModel):
     """One event as `animusic.feedback.v1` keeps it: immutable.
 
-    `attribution` says who vouches for the arm: `slot` a good slot token, `claimed` the paper's endpoints, `none` nobody,
-    `refused` a token that was not good (`refusal` says why). Only the first two have an arm; `received_at` takes no part
-    in the fold.
+    `attribution` says who vouches for the arm: `slot` a good slot token, `claimed` the paper's endpoints, `none`
+    nobody, `refused` a token that was not good (`refusal` says why). Only the first two have an arm; `received_at`
+    takes no part in the fold.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -145,7 +146,8 @@ def clock_refusal(occurred_at: int, now: int, issued_at: int | None) -> str | No
     An event more than five minutes ahead, or before the token that it carries was issued, is rejected.
     """
     if occurred_at > now + CLOCK_AHEAD_MS:
-        return f"clock_ahead: occurred_at is {(occurred_at - now) // 1000} s ahead of the server; correct it by server_time"
+        ahead = (occurred_at - now) // 1000
+        return f"clock_ahead: occurred_at is {ahead} s ahead of the server; correct it by server_time"
     if issued_at is not None and occurred_at < issued_at:
         return "before_token: occurred_at lies before its slot_token was issued; correct it by server_time"
     return None

@@ -1,7 +1,7 @@
 """Marks: how far into the log a store has come.
 
-A mark is the offset of the *next* record: everything before it has had its effect. It is named by the topic's id and the
-partition, so a topic that was deleted and made again is another topic, and its records are read from the start.
+A mark is the offset of the *next* record: everything before it has had its effect. It is named by the topic's id and
+the partition, so a topic that was deleted and made again is another topic, and its records are read from the start.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Where a user lives: shard, partition, Redis hash tag.
 
-The number of shards is fixed for ever. A partition holds whole shards (`shard % partitions`), so adding partitions moves
-whole shards and never splits one.
+The number of shards is fixed for ever. A partition holds whole shards (`shard % partitions`), so adding partitions
+moves whole shards and never splits one.
 """
 
 from hashlib import blake2b

@@ -1,7 +1,8 @@
 """Signed tokens: sessions, served slots, receipts.
 
-All are `base64url(payload || HMAC-SHA256 truncated to 16 bytes)`, with a purpose byte under the signature, so that one kind
-never passes for another. Verifying needs the key and no store. Errors are `TokenRefused` with a reason that is safe to show.
+All are `base64url(payload || HMAC-SHA256 truncated to 16 bytes)`, with a purpose byte under the signature, so that one
+kind never passes for another. Verifying needs the key and no store.
+Errors are `TokenRefused`; its reason is safe to show.
 """
 
 import binascii

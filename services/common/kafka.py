@@ -15,7 +15,7 @@ from services.common.settings import KafkaSettings
 def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
     """A producer whose acknowledgement means durable: acks=all, idempotent. The caller starts and stops it.
 
-    No lingering: one acknowledged send takes 2.5 ms at linger 0 and 8 ms at 5, and batches form by themselves under load.
+    No lingering: one acknowledged send takes 2.5 ms at linger 0 and 8 ms at 5; under load batches form by themselves.
     """
     return AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
@@ -81,7 +81,7 @@ async def wait_for_broker(settings: KafkaSettings, timeout_seconds: float = 60.0
 async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list[Any]]:
     """Every record of a topic from its start to its end as of now, in batches, without a consumer group.
 
-    Records are aiokafka ConsumerRecord; of a compacted topic several records of one key may still come: the last counts.
+    Records are aiokafka ConsumerRecord. Of a compacted topic several records of a key may still come: the last counts.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     await consumer.start()

@@ -1,8 +1,9 @@
 """Every setting of AniMusic: typed, nested, with its unit in its name or description.
 
-Set them by environment: `ANIMUSIC_PORT=9000`, `ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS=broker:9092` (two underscores step into a
-group). A running local system leaves its addresses in `<data_dir>/run/endpoints.json`; they stand behind the environment,
-so `animusic sql` and the other commands find the parts that `make run` started. `animusic settings` prints them all.
+Set them by environment: `ANIMUSIC_PORT=9000`, `ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS=broker:9092` (two underscores step
+into a group). A running local system leaves its addresses in `<data_dir>/run/endpoints.json`; they stand behind the
+environment, so `animusic sql` and the other commands find the parts that `make run` started. `animusic settings` prints
+them all.
 """
 
 import json
@@ -127,7 +128,7 @@ class _Endpoints(PydanticBaseSettingsSource):
     """The addresses that a running local system wrote down."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # pragma: no cover - __call__ answers for all fields at once
+        return self().get(field_name), field_name, True
 
     def __call__(self) -> dict[str, Any]:
         data_dir = Path(os.environ.get("ANIMUSIC_DATA_DIR", ".animusic"))
@@ -180,7 +181,7 @@ class Settings(BaseSettings):
     def signing_key(self) -> bytes:
         """The key of all tokens, at least 32 bytes.
 
-        Raises ValueError in production without `ANIMUSIC_SECRET`: several machines must share one key, so none is made up.
+        Raises ValueError in production without `ANIMUSIC_SECRET`: several machines must share one key.
         """
         if self.secret is not None:
             return self.secret.get_secret_value().encode()
