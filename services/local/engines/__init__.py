@@ -1,0 +1,1 @@
+"""The real Kafka and Valkey as child processes, from Python packages alone."""

@@ -1,0 +1,192 @@
+"""Apache Kafka as one KRaft node on 127.0.0.1: its configuration, its storage, its JVM."""
+
+import base64
+import os
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.local.engines.engine import Engine
+from services.local.engines.errors import EngineFailed
+from services.local.engines.java import Java, find_java
+from services.local.engines.kafka_jars import KafkaJars
+from services.local.engines.kafka_probe import broker_is_unfenced
+from services.local.engines.ports import settled_port
+
+FORMAT_TIMEOUT_S = 60
+
+NODE_SETTINGS: dict[str, str] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # After kill -9 the node waits for its own old session to end: 9 s with the default.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "400",
+    # A topic made by accident would have one partition and the wrong retention.
+    "auto.create.topics.enable": "false",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # The log is the truth: a topic that should forget says so itself.
+    "log.retention.ms": "-1",
+    # log.flush.* stays at its default: what was acknowledged lies in the system's page cache, which outlives the
+    # JVM's death but not a power cut. A cluster gets that from its replicas; one machine has one copy either way.
+    # The cleaner's table comes out of the heap; its default is half of ours. 16 MB hold 700,000 keys a pass.
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    # Each partition maps two index files of this size; 2 MB index segments of 700 MB.
+    "log.index.size.max.bytes": "2097152",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "num.recovery.threads.per.data.dir": "2",
+}
+
+LOGGING = """\
+log4j.rootLogger=WARN, stdout
+log4j.appender.stdout=org.apache.log4j.ConsoleAppender
+log4j.appender.stdout.layout=org.apache.log4j.PatternLayout
+log4j.appender.stdout.layout.ConversionPattern=%d{ISO8601} %p %m (%c{1})%n
+log4j.logger.kafka.server.KafkaRaftServer=INFO
+log4j.logger.kafka.server.BrokerServer=INFO
+log4j.logger.org.apache.kafka.common.utils.AppInfoParser=INFO
+"""
+
+JVM_FLAGS = [
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:ReservedCodeCacheSize=64m",
+    "-Xss512k",
+    "-Djava.awt.headless=true",
+]
+
+
+class KafkaNode(Engine):
+    """One Kafka on one data directory; ports and cluster id stay through restarts."""
+
+    name = "Kafka"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        jars: KafkaJars,
+        *,
+        port: int = 0,
+        controller_port: int = 0,
+        heap_mb: int = 256,
+        settings: Mapping[str, str] | None = None,
+        java: Java | None = None,
+        log_path: Path | None = None,
+    ) -> None:
+        """Ports: 0 takes the last start's, else a free one. `settings` goes over NODE_SETTINGS."""
+        super().__init__()
+        self.data_dir = data_dir.absolute()
+        self.log_path = log_path or self.data_dir / "kafka.log"
+        self.port = 0
+        self._jars = jars
+        self._asked = (port, controller_port)
+        self._heap_mb = heap_mb
+        self._settings = dict(settings or {})
+        self._java = java
+        self._controller_port = 0
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port for clients; known once `prepare` or `start` was called."""
+        return f"127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Choose the ports, write server.properties, format the storage once.
+
+        Raises PortTaken, NoJava, or EngineFailed when the storage cannot be formatted.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._choose_ports()
+        self._write("server.properties", self._properties())
+        self._write("log4j.properties", LOGGING)
+        if not (self.data_dir / "formatted").exists():
+            self._format()
+
+    def command(self) -> list[str]:
+        """The JVM with Kafka in it."""
+        heap = [f"-Xms{min(64, self._heap_mb)}m", f"-Xmx{self._heap_mb}m"]
+        return [*self._jvm(), *heap, *JVM_FLAGS, "-cp", self._jars.class_path, "kafka.Kafka", self._properties_path()]
+
+    def env(self) -> dict[str, str]:
+        """This process's environment, less the variables that change a JVM behind our back."""
+        kept = {key: value for key, value in os.environ.items() if key not in {"JDK_JAVA_OPTIONS", "CLASSPATH"}}
+        # glibc's default of eight arenas a core costs a JVM tens of MB.
+        return {**kept, "MALLOC_ARENA_MAX": "2"}
+
+    def probe(self) -> bool:
+        """Whether the broker has joined its cluster, so that topics can be read and made."""
+        return self.port != 0 and broker_is_unfenced(self.port)
+
+    def _choose_ports(self) -> None:
+        if self.port and self._controller_port:
+            return
+        port, controller_port = self._asked
+        self.port = settled_port(port, self.data_dir / "port", "ANIMUSIC_LOCAL__KAFKA_PORT")
+        self._controller_port = settled_port(
+            controller_port, self.data_dir / "controller-port", "ANIMUSIC_LOCAL__KAFKA_CONTROLLER_PORT"
+        )
+
+    def _properties(self) -> str:
+        controller = f"127.0.0.1:{self._controller_port}"
+        own = {
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.quorum.voters": f"1@{controller}",
+            "log.dirs": str(self.data_dir / "log"),
+        }
+        merged = {**NODE_SETTINGS, **own, **self._settings}
+        return "".join(f"{name}={_escaped(value)}\n" for name, value in merged.items())
+
+    def _format(self) -> None:
+        if "," in str(self.data_dir):
+            raise EngineFailed(f"Kafka takes no data directory with a comma ({self.data_dir}); set ANIMUSIC_DATA_DIR.")
+        java = [*self._jvm(), "-Xmx64m", *JVM_FLAGS, "-cp", self._jars.class_path]
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self._cluster_id()]
+        command = [*java, *tool, "-c", self._properties_path()]
+        done = subprocess.run(command, env=self.env(), capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S)
+        if done.returncode != 0:
+            raise EngineFailed(
+                f"Kafka's storage in {self.data_dir} could not be formatted; is the disk full, or the directory from "
+                f"another Kafka?\n{done.stdout}{done.stderr}"
+            )
+        self._write("formatted", "")
+
+    def _cluster_id(self) -> str:
+        path = self.data_dir / "cluster-id"
+        if not path.exists():
+            self._write("cluster-id", _new_cluster_id())
+        return path.read_text(encoding="utf-8").strip()
+
+    def _jvm(self) -> list[str]:
+        self._java = self._java or find_java()
+        return [str(self._java.executable), f"-Dlog4j.configuration={(self.data_dir / 'log4j.properties').as_uri()}"]
+
+    def _properties_path(self) -> str:
+        return str(self.data_dir / "server.properties")
+
+    def _write(self, name: str, text: str) -> None:
+        partial = self.data_dir / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.data_dir / name)
+
+
+def _new_cluster_id() -> str:
+    """22 characters of URL-safe base64; none that a command line would take for an option."""
+    return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+
+
+def _escaped(value: str) -> str:
+    """A value of a Java properties file."""
+    return value.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode()

