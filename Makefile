@@ -1,0 +1,99 @@
+# AniMusic: the verbs of a newcomer's day. `make help` lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+CATALOGUE ?=
+TESTS ?= tests/unit tests/connected tests/system
+PYTEST_ARGS ?=
+
+# uv where it is, else venv and pip. Both check the hash of every package.
+UV := $(shell command -v uv 2>/dev/null)
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+
+.PHONY: help
+help:  ## list these verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: $(VENV)/.run  ## start the whole system on http://127.0.0.1:8080 (CATALOGUE=sample, synthetic, or a CSV's path)
+	@$(if $(CATALOGUE),ANIMUSIC_LOCAL__CATALOGUE='$(CATALOGUE)' ,)$(BIN)/animusic run
+
+.PHONY: test
+test: $(VENV)/.dev  ## run every test; the stores are started by the tests themselves
+	$(BIN)/python -m pytest $(TESTS) -q $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## ruff's rules and format, and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev  ## let ruff format and sort
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(VENV)/.dev  ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/.dev  ## measure and write docs/benchmarks.md
+	$(BIN)/python -m pytest tests/bench -m bench -q -s $(PYTEST_ARGS)
+
+.PHONY: schemas
+schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
+	$(BIN)/animusic schemas
+
+.PHONY: lock
+lock:  ## pin requirements/*.txt anew from pyproject.toml (needs uv)
+	@test -n "$(UV)" || { echo "make lock needs uv: pip install uv"; exit 1; }
+	$(UV) pip compile $(LOCK) pyproject.toml requirements/build.in -o requirements/run.txt
+	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev \
+		pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.PHONY: clean
+clean:  ## remove the environment and every cache; the data in .animusic stays
+	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "The data directory (.animusic, unless ANIMUSIC_DATA_DIR says another) was left alone."
+
+# ---- the environment: made once, made again when the pins change ------------------------------------------------
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@$(call install,requirements/run.txt)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@$(call install,requirements/dev.txt)
+	@touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "AniMusic needs Python 3.11 or newer, and none was found." \
+		"Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is" \
+		"$$("$(PYTHON)" --version 2>&1), but AniMusic needs Python 3.11 or newer."; exit 1; }
+	@echo "Making the environment in $(VENV)"
+ifneq ($(UV),)
+	@$(UV) venv --quiet --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(VENV)
+else
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module did not work; on Debian and" \
+		"Ubuntu it is a package of its own: apt install python3-venv"; exit 1; }
+endif
+
+ifneq ($(UV),)
+install = echo "Installing $(1) with uv" && \
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+install = echo "Installing $(1) with pip (this takes a minute or two)" && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
