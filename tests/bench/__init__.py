@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench` runs them against the real system and rewrites docs/benchmarks.md."""
