@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -59,7 +60,9 @@ def reap_stale(pidfile_dir: Path) -> list[str]:
         pidfile.unlink(missing_ok=True)
     for process in victims.values():
         _kill(process)
-    psutil.wait_procs(victims.values(), timeout=REAP_TIMEOUT_S)
+    deadline = time.monotonic() + REAP_TIMEOUT_S
+    while any(map(_alive, victims.values())) and time.monotonic() < deadline:
+        time.sleep(0.02)
     return list(victims)
 
 
@@ -139,7 +142,15 @@ def _still_running(pidfile: Path) -> psutil.Process | None:
         same = abs(process.create_time() - float(noted["started"])) <= START_TIME_TOLERANCE_S
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    return process if same and _alive(process) else None
+
+
+def _alive(process: psutil.Process) -> bool:
+    """A zombie holds nothing any more: no file, no port, no lock."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _kill(process: psutil.Process) -> None:

@@ -133,10 +133,8 @@ class KafkaNode(Engine):
         if self.port and self._controller_port:
             return
         port, controller_port = self._asked
-        self.port = settled_port(port, self.data_dir / "port", "ANIMUSIC_LOCAL__KAFKA_PORT")
-        self._controller_port = settled_port(
-            controller_port, self.data_dir / "controller-port", "ANIMUSIC_LOCAL__KAFKA_CONTROLLER_PORT"
-        )
+        self.port = settled_port(port, self.data_dir / "port")
+        self._controller_port = settled_port(controller_port, self.data_dir / "controller-port", other_than=self.port)
 
     def _properties(self) -> str:
         controller = f"127.0.0.1:{self._controller_port}"

@@ -22,28 +22,28 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
+def free_port(*, other_than: int = 0) -> int:
     """A port that nobody listens on; drawn at random, so that two programs that ask at once differ."""
     for _ in range(200):
         port = random.randint(LOWEST, HIGHEST)
-        if is_free(port):
+        if port != other_than and is_free(port):
             return port
     raise PortTaken(f"No free port was found between {LOWEST} and {HIGHEST} on 127.0.0.1.")
 
 
-def settled_port(asked: int, remembered: Path, setting: str) -> int:
+def settled_port(asked: int, remembered: Path, *, other_than: int = 0) -> int:
     """The port to use: `asked`, else the one of the last start, else a free one; noted in the file `remembered`.
 
-    Raises PortTaken, which names the port and `setting`, when another program listens on a port that was asked for.
+    Raises PortTaken, which names the port, when another program listens on one that was asked for.
     """
     if asked and not is_free(asked):
         raise PortTaken(
-            f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or set {setting} to another "
-            "port (0: choose a free one)."
+            f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or ask for another port "
+            "(0: any free one)."
         )
     port = asked or _last(remembered)
     if not port or not is_free(port):
-        port = free_port()
+        port = free_port(other_than=other_than)
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(f"{port}\n", encoding="utf-8")
     return port

