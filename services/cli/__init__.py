@@ -1,0 +1,1 @@
+"""The `animusic` command: one file a verb, no rule of its own."""

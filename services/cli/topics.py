@@ -1,0 +1,40 @@
+"""`animusic topics`: the log's topics, made where they are missing."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts.topics import DAY_MS, TOPICS, Topic, partitions_for
+from services.common.kafka import ensure_topics, wait_for_broker
+from services.common.settings import Settings
+
+
+def command(
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a broker.", metavar="SECONDS")] = 60.0,
+) -> None:
+    """Create the topics that are missing, with their partitions and retention, and list them all.
+
+    Running it again changes nothing.
+    """
+    settings = Settings()
+    created = asyncio.run(_ensure(settings, wait))
+    table = Table("topic", "written by", "key", "partitions", "kept", "now", box=None)
+    for topic in TOPICS:
+        partitions = str(partitions_for(topic, settings.kafka.partitions))
+        now = "created" if topic.name in created else "was there"
+        table.add_row(topic.name, topic.written_by, topic.keyed_by, partitions, _kept(topic), now)
+    Console().print(table)
+
+
+async def _ensure(settings: Settings, wait: float) -> list[str]:
+    await wait_for_broker(settings.kafka, wait)
+    return await ensure_topics(settings.kafka)
+
+
+def _kept(topic: Topic) -> str:
+    if topic.cleanup == "compact":
+        return f"last of each {topic.keyed_by}"
+    return "for ever" if topic.retention_ms is None else f"{topic.retention_ms // DAY_MS} days"
