@@ -1,0 +1,1 @@
+"""Collections of song vectors: how they lie on disk, how they are searched."""
