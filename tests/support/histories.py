@@ -7,6 +7,7 @@ User ids are unique to a history, so that all histories of a run fit into one st
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -59,7 +60,7 @@ def batches(events: Sequence[FeedbackEvent], seed: object) -> list[list[Feedback
     rng.shuffle(mixed)
     cuts = sorted(rng.randint(0, len(mixed)) for _ in range(rng.randint(0, 4)))
     edges = [0, *cuts, len(mixed)]
-    return [mixed[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [mixed[start:end] for start, end in pairwise(edges)]
 
 
 def random_event(rng: random.Random, user_id: str) -> FeedbackEvent:

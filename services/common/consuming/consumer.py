@@ -1,0 +1,212 @@
+"""A consumer process from start to stop.
+
+How it ends: asked to stop, it flushes what it holds and returns. When the store or the log stays away for longer than
+its patience, or anything happens that it does not know, it stops without skipping a record and `run` raises
+SystemExit(75) (EX_TEMPFAIL): whoever supervises it starts it again, and it goes on from the store's marks.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Collection, Sequence
+from typing import Any, Generic
+
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from contracts.marks import MarkName
+from services.common.consuming.flow import LOG_OUTAGES, Flow
+from services.common.consuming.letters import DeadLetters
+from services.common.consuming.metrics import ConsumerMetrics
+from services.common.consuming.model import Claim, Record, Sink, T
+from services.common.consuming.patience import Patience, Stopping
+from services.common.consuming.subscribing import batch_broker
+from services.common.kafka import producer, wait_for_broker
+from services.common.kafka_topic_id import topic_ids
+from services.common.settings import KafkaSettings
+
+EX_TEMPFAIL = 75
+_WATCH_SECONDS = 5.0
+# FastStream waits 5 s after an error in fetching; errors further apart than this are not one outage.
+_ERRORS_APART_SECONDS = 20.0
+
+
+class Consumer(Generic[T]):
+    """One sink following topics. `await start()`, then `await run()`; `stop()` from anywhere ends it.
+
+    Args:
+        wait_ms: how long a fetch waits for records; about the latency of an idle system.
+        hold_seconds: oldest a record may get before it is flushed; 0 flushes each fetch.
+        patience_seconds: longest outage of store or log before the process gives up with exit code 75.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        sink: Sink[T],
+        topics: Sequence[str],
+        registry: CollectorRegistry,
+        *,
+        group: str,
+        max_records: int,
+        wait_ms: int = 20,
+        hold_seconds: float = 0.0,
+        patience_seconds: float = 120.0,
+    ) -> None:
+        self._settings = settings
+        self._topics = list(topics)
+        self._hold_seconds = hold_seconds
+        self._patience_seconds = patience_seconds
+        self._log = logging.getLogger(f"animusic.{sink.step}")
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._errors: tuple[float, float] = (0.0, 0.0)
+        self._ids: dict[str, str] = {}
+        self._metrics = ConsumerMetrics(registry, sink.step)
+        self._patience = Patience(sink.step, patience_seconds, self._stopping, self._metrics)
+        self._producer: AIOKafkaProducer = producer(settings)
+        self.broker, self._subscriber = batch_broker(
+            settings, self._topics, self._take, _Listener(self), self._fetch_failed,
+            group=group, step=sink.step, max_records=max_records, wait_ms=wait_ms,
+        )  # fmt: skip
+        self._flow = Flow(
+            sink, lambda: self._subscriber.consumer, DeadLetters(self._producer, sink.step), self._patience,
+            self._metrics, hold_records=max_records, hold_seconds=hold_seconds,
+        )  # fmt: skip
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Return once partitions are assigned and sought to the store's marks.
+
+        Raises ConnectionError when no broker answers, LookupError when a topic is missing; both say what to do.
+        """
+        await wait_for_broker(self._settings)
+        self._ids = await topic_ids(self._settings.bootstrap_servers, self._topics)
+        await self._producer.start()
+        await self.broker.start()
+        self._tasks = [asyncio.create_task(self._watch())]
+        if self._hold_seconds:
+            self._tasks.append(asyncio.create_task(self._tick()))
+
+    async def run(self) -> None:
+        """Consume until `stop()`, then flush and let go. Raises SystemExit(75) on what only a new start can mend."""
+        await self._stopping.wait()
+        if self._failure is None:
+            await self._last_flush()
+        for task in self._tasks:
+            task.cancel()
+        await self.broker.stop()
+        await self._producer.stop()
+        if self._failure is not None:
+            raise SystemExit(EX_TEMPFAIL)
+
+    def stop(self) -> None:
+        """Ask for the end; returns at once."""
+        self._stopping.set()
+
+    def not_ready(self) -> str | None:
+        """Why this consumer does not follow the log just now, or None."""
+        if self._stopping.is_set():
+            return "stopping"
+        return None if self._flow.claims else "no partition is assigned yet"
+
+    async def _last_flush(self) -> None:
+        try:
+            await self._flow.drain()
+        except Stopping:
+            self._log.warning("stopped without the store; what was held is read again at the next start")
+        except Exception:  # noqa: BLE001 - the process ends anyway, and must let go of the log
+            self._log.critical("the last flush failed; what was held is read again at the next start", exc_info=True)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None and not isinstance(error, Stopping):
+            self._failure = error
+            self._log.critical("stopping with exit code %d, nothing is skipped: %r", EX_TEMPFAIL, error, exc_info=error)
+        self._stopping.set()
+
+    # ---- records ------------------------------------------------------------------------------------------------
+
+    async def _take(self, records: Sequence[Record]) -> None:
+        if self._stopping.is_set():
+            return
+        try:
+            await self._flow.take(records)
+        except Exception as error:  # noqa: BLE001 - it ends the process
+            self._fail(error)
+
+    def _fetch_failed(self, error: BaseException) -> None:
+        """An error in fetching, which FastStream repeats for ever: bounded here."""
+        now = time.monotonic()
+        first, last = self._errors
+        first = now if now - last > _ERRORS_APART_SECONDS else first
+        self._errors = (first, now)
+        if now - first > self._patience_seconds:
+            self._fail(error)
+
+    # ---- assignment ---------------------------------------------------------------------------------------------
+
+    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Start at the store's marks in what is assigned. Called by the rebalance listener."""
+        self._log.info("assigned %d partitions", len(partitions))
+        try:
+            self._ids = await self._patience.until_it_passes("the log", self._ask_ids, (*LOG_OUTAGES, LookupError))
+            await self._flow.follow(self._claims)
+        except Exception as error:  # noqa: BLE001 - it ends the process
+            self._fail(error)
+
+    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Let go of these partitions. Called by the rebalance listener."""
+        await self._flow.forget(partitions)
+
+    async def _ask_ids(self) -> dict[str, str]:
+        return await topic_ids(self._settings.bootstrap_servers, self._topics)
+
+    def _claims(self) -> dict[TopicPartition, Claim]:
+        consumer = self._subscriber.consumer
+        partitions: set[TopicPartition] = consumer.assignment()
+        counts = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
+        return {
+            tp: Claim(MarkName(self._ids[tp.topic], tp.partition), tp.topic, max(counts[tp.topic], tp.partition + 1))
+            for tp in sorted(partitions)
+        }
+
+    # ---- watching -----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Notice a topic that was deleted and made again: aiokafka reads by name and would go on in the middle."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            with contextlib.suppress(*LOG_OUTAGES, LookupError):
+                await self._compare_ids()
+
+    async def _compare_ids(self) -> None:
+        fresh = await self._ask_ids()
+        other = sorted(topic for topic, topic_id in fresh.items() if topic_id != self._ids[topic])
+        if other:
+            self._metrics.count("animusic_consumer_recreated_topics", len(other))
+            self._log.error("made again, and read from the start: %s", ", ".join(other))
+            await self.assigned(self._flow.claims)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(min(0.25, self._hold_seconds / 4))
+            if self._stopping.is_set():
+                return
+            try:
+                await self._flow.tick()
+            except Exception as error:  # noqa: BLE001 - it ends the process
+                self._fail(error)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: Consumer[Any]) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._consumer.revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        await self._consumer.assigned(assigned)

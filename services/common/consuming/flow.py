@@ -1,0 +1,260 @@
+"""From fetched records to a store: admit, decode, hold, flush, rewind.
+
+One lock covers all of it: an assignment waits for a flush under way and the other way round, so that a position is
+never changed under a flush. A fetch from before a seek may still arrive; `Position.judge` sorts it out.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Generic
+
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from contracts.marks import MarkName
+from services.common.consuming.letters import DeadLetters
+from services.common.consuming.metrics import ConsumerMetrics
+from services.common.consuming.model import Claim, Poison, Record, Sink, Slice, T, Taken, Unflushable
+from services.common.consuming.patience import Patience
+from services.common.consuming.positions import Position, halves, place
+
+LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
+_COMMIT_EVERY_SECONDS = 1.0
+
+
+class Flow(Generic[T]):
+    """The one path of a consumer's records. `consumer()` is the aiokafka consumer, known once it was started.
+
+    `hold_seconds`: oldest a held record may get before it is flushed; 0 flushes each fetch. `hold_records`: most held.
+    """
+
+    def __init__(
+        self,
+        sink: Sink[T],
+        consumer: Callable[[], Any],
+        letters: DeadLetters,
+        patience: Patience,
+        metrics: ConsumerMetrics,
+        *,
+        hold_records: int,
+        hold_seconds: float,
+    ) -> None:
+        self._sink = sink
+        self._consumer = consumer
+        self._letters = letters
+        self._patience = patience
+        self._metrics = metrics
+        self._hold_records = hold_records
+        self._hold_seconds = hold_seconds
+        self._log = logging.getLogger(f"animusic.{sink.step}")
+        self._lock = asyncio.Lock()
+        self._positions: dict[TopicPartition, Position[T]] = {}
+        self._held_since: float | None = None
+        self._committed_at = 0.0
+
+    @property
+    def claims(self) -> dict[TopicPartition, Claim]:
+        """What is followed now."""
+        return {tp: position.claim for tp, position in self._positions.items()}
+
+    # ---- assignment ---------------------------------------------------------------------------------------------
+
+    async def follow(self, assigned: Callable[[], dict[TopicPartition, Claim]]) -> None:
+        """Go on in what is assigned, and in nothing else, from the store's marks. What was held is read again."""
+        async with self._lock:
+            claims = assigned()
+            self._positions.clear()
+            self._held_since = None
+            marks = await self._marks(list(claims.values()))
+            await self._place({tp: (claim, marks[claim.name]) for tp, claim in claims.items()})
+            self._metrics.gauge("animusic_consumer_partitions", len(claims))
+
+    async def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Let go of partitions that another process follows from now on; what is held of them is dropped."""
+        async with self._lock:
+            for tp in partitions:
+                self._positions.pop(tp, None)
+            self._metrics.gauge("animusic_consumer_partitions", len(self._positions))
+
+    async def _marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
+        return await self._patience.until_it_passes("the store", lambda: self._sink.marks(claims), self._sink.outages)
+
+    async def _place(self, wanted: dict[TopicPartition, tuple[Claim, int | None]]) -> None:
+        starts, ends = await self._bounds(list(wanted))
+        for tp, (claim, mark) in wanted.items():
+            position: Position[T]
+            position, trouble = place(claim, mark, starts[tp], ends[tp])
+            if trouble:
+                self._gap(tp, trouble)
+            self._positions[tp] = position
+            self._seek(tp, position.next)
+
+    async def _bounds(self, tps: list[TopicPartition]) -> tuple[dict[Any, int], dict[Any, int]]:
+        async def ask() -> tuple[dict[Any, int], dict[Any, int]]:
+            consumer = self._consumer()
+            return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+
+        return await self._patience.until_it_passes("the log", ask, LOG_OUTAGES)
+
+    def _seek(self, tp: TopicPartition, offset: int) -> None:
+        try:
+            self._consumer().seek(tp, offset)
+        except IllegalStateError:
+            # It was taken from us meanwhile; whoever has it starts at the store's mark.
+            self._positions.pop(tp, None)
+
+    def _gap(self, tp: TopicPartition, trouble: str) -> None:
+        self._metrics.count("animusic_consumer_gaps")
+        self._log.error("gap in %s/%d: %s", tp.topic, tp.partition, trouble)
+
+    # ---- records ------------------------------------------------------------------------------------------------
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Decode fetched records of any partitions, and flush when it is time."""
+        async with self._lock:
+            for (topic, partition), run in itertools.groupby(records, key=lambda r: (r.topic, r.partition)):
+                tp = TopicPartition(topic, partition)
+                fresh = await self._admit(tp, list(run))
+                if fresh:
+                    await self._decode(self._positions[tp], fresh)
+            await self._flush_if_due()
+
+    async def tick(self) -> None:
+        """Flush what has been held long enough."""
+        async with self._lock:
+            await self._flush_if_due()
+
+    async def drain(self) -> None:
+        """Flush whatever is held."""
+        async with self._lock:
+            await self._flush()
+            await self._commit()
+
+    async def _admit(self, tp: TopicPartition, records: list[Record]) -> list[Record]:
+        position = self._positions.get(tp)
+        if position is None:
+            return []
+        verdict = position.judge(records[0].offset)
+        if verdict == "take":
+            if position.jumped:
+                await self._look_at_hole(tp, position, records[0].offset)
+            return records
+        if verdict == "ask again":
+            position.jumped = True
+            self._seek(tp, position.next)
+            return []
+        return await self._went_back(tp, position, records)
+
+    async def _look_at_hole(self, tp: TopicPartition, position: Position[T], offset: int) -> None:
+        starts, _ = await self._bounds([tp])
+        if starts[tp] > position.next:
+            self._gap(tp, f"offsets {position.next} to {offset - 1} expired before they had their effect")
+
+    async def _went_back(self, tp: TopicPartition, position: Position[T], records: list[Record]) -> list[Record]:
+        """Records from before the position: read twice around a rebalance, or a log that became shorter."""
+        _, ends = await self._bounds([tp])
+        if ends[tp] < position.next:
+            self._gap(tp, f"the log ends at {ends[tp]}, before {position.next}: it lost records; reading its start")
+            await self._place({tp: (position.claim, None)})
+            return []
+        return [record for record in records if record.offset >= position.next]
+
+    async def _decode(self, position: Position[T], records: list[Record]) -> None:
+        decode = self._sink.decode
+        items: list[Taken[T]] = []
+        for record in records:
+            value = decode(record)
+            if isinstance(value, Poison):
+                await self._bury(record, value.reason)
+            else:
+                items.append(Taken(record, value))
+        position.take(items, records[-1].offset + 1)
+        self._metrics.count("animusic_consumer_records", len(records))
+        if self._held_since is None:
+            self._held_since = time.monotonic()
+
+    async def _bury(self, record: Record, reason: str) -> None:
+        where = f"{record.topic}/{record.partition}@{record.offset}"
+        self._log.error("dead letter %s: %s", where, reason)
+        await self._patience.until_it_passes("the log", lambda: self._letters.send(record, reason), LOG_OUTAGES)
+        self._metrics.count("animusic_consumer_dead_letters")
+
+    # ---- flush --------------------------------------------------------------------------------------------------
+
+    async def _flush_if_due(self) -> None:
+        if self._held_since is None:
+            return
+        old = time.monotonic() - self._held_since >= self._hold_seconds
+        if old or sum(len(p.held) for p in self._positions.values()) >= self._hold_records:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        self._held_since = None
+        slices = {tp: position.cut() for tp, position in self._positions.items() if position.moved}
+        if not slices:
+            return
+        began = time.perf_counter()
+        refused = await self._write(list(slices.values()))
+        self._say(slices, time.perf_counter() - began)
+        for tp, flushed in slices.items():
+            if flushed.claim.name not in refused:
+                self._positions[tp].after = flushed.upto
+        await self._rewind({tp: refused[s.claim.name] for tp, s in slices.items() if s.claim.name in refused})
+        if time.monotonic() - self._committed_at > _COMMIT_EVERY_SECONDS:
+            await self._commit()
+
+    async def _write(self, slices: list[Slice[T]]) -> dict[MarkName, int | None]:
+        """Flush; bisect what the store will never take, down to the one record, which becomes a dead letter."""
+        try:
+            result = await self._patience.until_it_passes(
+                "the store", lambda: self._sink.flush(slices), self._sink.outages
+            )
+        except Unflushable as fault:
+            return await self._bisect(slices, fault)
+        return result.refused
+
+    async def _bisect(self, slices: list[Slice[T]], fault: Unflushable) -> dict[MarkName, int | None]:
+        records = [item.record for part in slices for item in part.items]
+        if not records:
+            raise RuntimeError(f"the store refuses a flush without any record: {fault}") from fault
+        if len(records) == 1:
+            await self._bury(records[0], str(fault))
+            return await self._write([Slice(s.claim, s.after, s.upto, []) for s in slices])
+        head, tail = halves(slices)
+        return {**await self._write(head), **await self._write(tail)}
+
+    async def _rewind(self, refused: dict[TopicPartition, int | None]) -> None:
+        if not refused:
+            return
+        self._metrics.count("animusic_consumer_refusals", len(refused))
+        for tp, mark in refused.items():
+            self._log.warning("the store is behind us in %s/%d (wiped or restored?): reading again from %s", *tp, mark)
+        await self._place({tp: (self._positions[tp].claim, mark) for tp, mark in refused.items()})
+
+    def _say(self, slices: dict[TopicPartition, Slice[T]], seconds: float) -> None:
+        self._metrics.count("animusic_consumer_flushes")
+        self._metrics.observe("animusic_consumer_flush_seconds", seconds)
+        behind = self._behind()
+        self._metrics.gauge("animusic_consumer_behind", behind)
+        records = sum(len(s.items) for s in slices.values())
+        self._log.info(
+            "flushed %d records of %d partitions in %.1f ms, %d behind", records, len(slices), seconds * 1e3, behind
+        )
+
+    def _behind(self) -> int:
+        consumer = self._consumer()
+        assigned = consumer.assignment()
+        ends = {tp: consumer.highwater(tp) for tp in self._positions if tp in assigned}
+        return sum(max(0, end - self._positions[tp].next) for tp, end in ends.items() if end is not None)
+
+    async def _commit(self) -> None:
+        """Tell Kafka how far the store is; only lag tools read it, so a failure is worth a line and no more."""
+        self._committed_at = time.monotonic()
+        offsets = {tp: position.after for tp, position in self._positions.items() if position.after}
+        try:
+            await self._consumer().commit(offsets)
+        except (KafkaError, IllegalStateError) as error:
+            self._log.info("offsets not committed (%s); the store's marks count", error)

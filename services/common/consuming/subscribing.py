@@ -1,0 +1,101 @@
+"""The FastStream side: a broker with one batch subscriber that hands on raw records, and never commits by itself.
+
+What FastStream would do by default and must not: commit before or after a failed handler (ACK_FIRST, ACK), start a new
+group at the log's end, create topics, decode headers and values one by one, log two lines a message, swallow a
+handler's exception and go on. The handler that is given here must therefore raise nothing.
+"""
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import ConsumerRebalanceListener
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
+from faststream.middlewares import AckPolicy
+
+from services.common.consuming.model import Record
+from services.common.settings import KafkaSettings
+
+_FETCH_BYTES = 4 * 1024 * 1024
+# A partition that was added is found within this time.
+_METADATA_AGE_MS = 30_000
+Handler = Callable[[Sequence[Record]], Awaitable[None]]
+OnError = Callable[[BaseException], None]
+
+
+class _Ear:
+    """The broker's logger: what it says of errors in fetching reaches the log, and the one who decides about them."""
+
+    def __init__(self, log: logging.Logger, on_error: OnError) -> None:
+        self._log = log
+        self._on_error = on_error
+
+    def log(
+        self,
+        level: int,
+        msg: Any,
+        /,
+        *_args: Any,
+        exc_info: Any = None,
+        extra: Mapping[str, Any] | None = None,
+        stacklevel: int = 1,
+    ) -> None:
+        if level < logging.ERROR:
+            return
+        self._log.error("%s: %r", msg, exc_info)
+        if isinstance(exc_info, BaseException):
+            self._on_error(exc_info)
+
+
+async def _raw(batch: tuple[Record, ...]) -> KafkaAckableMessage:
+    """A message that only carries the fetched records: headers may hold any bytes, values are the sink's to read."""
+    return KafkaAckableMessage(body=b"", raw_message=batch, consumer=FAKE_CONSUMER)
+
+
+async def _records(message: Any) -> Any:
+    return message.raw_message
+
+
+def batch_broker(
+    settings: KafkaSettings,
+    topics: Sequence[str],
+    handler: Handler,
+    listener: ConsumerRebalanceListener,
+    on_error: OnError,
+    *,
+    group: str,
+    step: str,
+    max_records: int,
+    wait_ms: int,
+) -> tuple[KafkaBroker, Any]:
+    """A broker that was not started yet, and its subscriber; `subscriber.consumer` is aiokafka's once it was."""
+    broker = KafkaBroker(
+        settings.bootstrap_servers,
+        client_id=f"animusic-{step}",
+        request_timeout_ms=settings.request_timeout_ms,
+        metadata_max_age_ms=_METADATA_AGE_MS,
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        apply_types=False,
+        graceful_timeout=10.0,
+        logger=_Ear(logging.getLogger(f"animusic.{step}"), on_error),
+    )
+    subscriber = broker.subscriber(
+        *topics,
+        batch=True,
+        max_records=max_records,
+        batch_timeout_ms=wait_ms,
+        group_id=group,
+        group_instance_id=f"{group}@{settings.instance or socket.gethostname()}",
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=_FETCH_BYTES,
+        listener=listener,
+        no_reply=True,
+        parser=_raw,
+        decoder=_records,
+    )
+    subscriber(handler)
+    return broker, subscriber
