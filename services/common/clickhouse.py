@@ -1,0 +1,186 @@
+"""One way to speak to ClickHouse, two engines behind it: chDB inside this process, or a server.
+
+Both block; call them from a thread. chDB has one engine a process and directory; its connections work side by side, so
+an insert does not wait for a long query on another connection (each connection runs one statement at a time).
+"""
+
+import io
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from services.common.settings import Settings
+
+DATABASE: Final = "animusic"
+_CODE = re.compile(r"Code: (\d+)")
+_NESTED = re.compile(r"^Code: \d+\. DB::Exception: (?=Code: \d+\.)")
+# What is wrong with the rows and not with the store: trying again changes nothing.
+# CANNOT_PARSE_*, ILLEGAL_TYPE_OF_ARGUMENT, TYPE_MISMATCH, CANNOT_CONVERT_TYPE, VALUE_IS_OUT_OF_RANGE, INCORRECT_DATA …
+_DATA_FAULTS: Final = frozenset({6, 25, 26, 27, 38, 41, 43, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407})
+
+
+class ClickhouseError(Exception):
+    """A statement that ClickHouse refused. `str()` is its text, which begins with `Code: N`.
+
+    Attributes:
+        code: ClickHouse's error code; 0 when the engine did not answer at all.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_NESTED.sub("", message.strip()))
+        found = _CODE.search(message)
+        self.code = int(found.group(1)) if found else 0
+
+    @property
+    def about_data(self) -> bool:
+        """Whether the rows are at fault, so that the same insert can never pass."""
+        return self.code in _DATA_FAULTS
+
+
+class Clickhouse(Protocol):
+    """What the warehouse needs of ClickHouse. All raise ClickhouseError."""
+
+    def command(self, statement: str) -> None:
+        """Run one statement that has no result."""
+        ...
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Insert columns by name; when it returns, the rows survive a killed process."""
+        ...
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result as Arrow; `{name:Type}` in the statement takes its value from `parameters`."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+def open_clickhouse(settings: Settings) -> "Clickhouse":
+    """The warehouse's own connection: to the server at `clickhouse.dsn` if it is external, else to the engine here."""
+    if settings.clickhouse.external:
+        return ClickhouseServer(settings.clickhouse.dsn)
+    return ChdbEngine(settings.data_dir / "clickhouse", settings.warehouse.engine_memory_mb).connect()
+
+
+def quoted(text: str) -> str:
+    """A string literal of ClickHouse."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def parameter(value: Any) -> str:
+    """A query parameter as ClickHouse reads it: escaped as in a tab-separated file."""
+    return str(value).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+class ChdbEngine:
+    """The chDB engine of this process; it makes connections, and lives while one of them is open.
+
+    Only one process may have a directory open, and one process only one directory: a second one is an error.
+    """
+
+    def __init__(self, directory: Path, memory_mb: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._url = f"{directory.resolve()}?max_server_memory_usage={memory_mb * 1_000_000}"
+
+    def connect(self, **settings: str | int) -> "ChdbConnection":
+        """Another connection with session settings of its own; `readonly=1` also locks them."""
+        import chdb
+
+        try:
+            connection = ChdbConnection(chdb.connect(self._url))
+        except RuntimeError as error:
+            raise ClickhouseError(f"{error}; another process may have the directory open") from error
+        locked = settings.pop("readonly", 0)
+        changes = [f"{name} = {quoted(str(value))}" for name, value in settings.items()]
+        if changes:
+            connection.command("SET " + ", ".join(changes))
+        if locked:
+            connection.command(f"SET readonly = {locked}")
+        return connection
+
+
+class ChdbConnection:
+    """A connection to the engine of this process. Threads may share it; statements then wait for each other."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def command(self, statement: str) -> None:
+        self.raw(statement, "Null")
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        escaped = {name: parameter(value) for name, value in (parameters or {}).items()}
+        return pa.ipc.open_file(self.raw(statement, "Arrow", escaped)).read_all()
+
+    def raw(self, statement: str, output: str, parameters: Mapping[str, str] | None = None) -> bytes:
+        """The bytes of a result in an output format; a FORMAT in the statement wins. Parameters are escaped already."""
+        with self._lock:
+            try:
+                return bytes(self._connection.query(statement, output, params=dict(parameters or {})).bytes() or b"")
+            except RuntimeError as error:
+                raise ClickhouseError(str(error)) from error
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        stream = io.BytesIO()
+        with pa.ipc.new_stream(stream, rows.schema) as writer:
+            writer.write_table(rows.combine_chunks())
+        columns = ", ".join(f"`{name}`" for name in rows.column_names)
+        with self._lock:
+            try:
+                with self._connection.send_insert(f"INSERT INTO {table} ({columns})", "ArrowStream") as inserter:
+                    inserter.append(stream.getvalue())
+                    inserter.finish()
+            except RuntimeError as error:
+                raise ClickhouseError(str(error)) from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+class ClickhouseServer:
+    """A ClickHouse server over HTTP."""
+
+    def __init__(self, dsn: str) -> None:
+        import clickhouse_connect
+
+        try:
+            self._client = clickhouse_connect.get_client(dsn=_without_database(dsn))
+        except Exception as error:
+            raise ClickhouseError(f"no ClickHouse answered at ANIMUSIC_CLICKHOUSE__DSN: {error}") from error
+        self._lock = threading.Lock()
+
+    def command(self, statement: str) -> None:
+        self._asking(self._client.command, statement)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        self._asking(self._client.insert_arrow, table, rows)
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        found: pa.Table = self._asking(self._client.query_arrow, statement, parameters=dict(parameters or {}))
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _asking(self, call: Any, *arguments: Any, **named: Any) -> Any:
+        from clickhouse_connect.driver.exceptions import Error
+
+        # One client is one HTTP session: statements of several threads would be refused as concurrent.
+        with self._lock:
+            try:
+                return call(*arguments, **named)
+            except (Error, OSError) as error:
+                raise ClickhouseError(str(error)) from error
+
+
+def _without_database(dsn: str) -> str:
+    """The DSN without its path: the database may still have to be made."""
+    return re.sub(r"(?<=[^/:])/[^/?]*(?=\?|$)", "", dsn, count=1)

@@ -1,0 +1,202 @@
+"""From records of the log to columns of the warehouse. Pure; the columns are those of deploy/clickhouse."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+import orjson
+import pyarrow as pa
+
+from contracts.catalogue import Song, WithdrawnSong
+from contracts.events import FeedbackEvent
+from contracts.models import LiveModel
+from contracts.playlists import ServedPlaylist, ServedSlot
+from contracts.profiles import Forgotten
+
+UUID_TYPE: Final = pa.binary(16)
+_STRINGS: Final = pa.list_(pa.string())
+V = TypeVar("V")
+
+
+class Place(NamedTuple):
+    """Where a record lies in the log. `logged_ms` is the record's own timestamp."""
+
+    topic_id: str
+    partition: int
+    offset: int
+    logged_ms: int
+
+
+Placed = tuple[Place, V]
+Column = tuple[str, pa.DataType, Callable[[Any], Any]]
+
+
+def _table(columns: Sequence[Column], values: Sequence[Any], places: Sequence[Place]) -> pa.Table:
+    """One row a value. Raises pa.ArrowInvalid or OverflowError when a value does not fit its column."""
+    arrays = {name: pa.array([get(value) for value in values], type_) for name, type_, get in columns}
+    arrays["topic_id"] = pa.array([place.topic_id for place in places], pa.string())
+    arrays["partition"] = pa.array([place.partition for place in places], pa.uint32())
+    arrays["offset"] = pa.array([place.offset for place in places], pa.uint64())
+    return pa.table(arrays)
+
+
+def _bytes(value: UUID | None) -> bytes | None:
+    return None if value is None else value.bytes
+
+
+_FEEDBACK: Final[tuple[Column, ...]] = (
+    ("user_id", pa.string(), lambda e: e.user_id),
+    ("event_id", UUID_TYPE, lambda e: e.event_id.bytes),
+    ("kind", pa.string(), lambda e: e.kind),
+    ("occurred_ms", pa.uint64(), lambda e: e.occurred_at),
+    ("received_ms", pa.uint64(), lambda e: e.received_at),
+    ("song_id", pa.string(), lambda e: e.song_id or ""),
+    ("anime_id", pa.string(), lambda e: e.anime_id or ""),
+    ("play_id", UUID_TYPE, lambda e: _bytes(e.play_id)),
+    ("watch_ms", pa.uint32(), lambda e: e.watch_ms),
+    ("played_ms", pa.uint32(), lambda e: e.played_ms),
+    ("duration_ms", pa.uint32(), lambda e: e.duration_ms),
+    ("direction", pa.string(), lambda e: e.direction or ""),
+    ("link", pa.string(), lambda e: e.link or ""),
+    ("rate", pa.float64(), lambda e: e.rate),
+    ("muted", pa.bool_(), lambda e: e.muted),
+    ("hidden", pa.bool_(), lambda e: e.hidden),
+    ("attribution", pa.string(), lambda e: e.attribution),
+    ("refusal", pa.string(), lambda e: e.refusal or ""),
+    ("arm", pa.string(), lambda e: e.arm or ""),
+    ("playlist_id", UUID_TYPE, lambda e: _bytes(e.playlist_id)),
+    ("revision", pa.uint16(), lambda e: e.revision),
+    ("slot", pa.uint8(), lambda e: e.slot),
+    ("p_arm", pa.float64(), lambda e: e.p_arm),
+    ("p_song", pa.float64(), lambda e: e.p_song),
+    ("model_version", pa.string(), lambda e: e.model_version or ""),
+    ("issued_ms", pa.int64(), lambda e: e.issued_at),
+    ("schema", pa.uint16(), lambda e: e.schema_),
+)
+
+
+def feedback(rows: Sequence[Placed[FeedbackEvent]]) -> pa.Table:
+    """Rows of `feedback`."""
+    return _table(_FEEDBACK, [event for _, event in rows], [place for place, _ in rows])
+
+
+_PLAYLISTS: Final[tuple[Column, ...]] = (
+    ("user_id", pa.string(), lambda p: p.user_id),
+    ("playlist_id", UUID_TYPE, lambda p: p.playlist_id.bytes),
+    ("revision", pa.uint16(), lambda p: p.revision),
+    ("served_ms", pa.uint64(), lambda p: p.served_at),
+    ("slots", pa.uint16(), lambda p: len(p.slots)),
+    ("picks", _STRINGS, lambda p: list(p.picks)),
+    ("slot_order", pa.string(), lambda p: p.order),
+    ("withdrawn", _STRINGS, lambda p: list(p.withdrawn)),
+    ("reflects", pa.map_(pa.string(), pa.uint64()), lambda p: list(p.reflects.items())),
+    ("profile_digest", pa.string(), lambda p: p.profile_digest),
+    ("fresh", pa.bool_(), lambda p: p.fresh),
+    ("cold", pa.string(), lambda p: p.cold or ""),
+    ("cold_weight", pa.float64(), lambda p: p.cold_weight),
+    ("cold_songs", _STRINGS, lambda p: list(p.cold_songs)),
+    ("left_out", pa.map_(pa.string(), pa.string()), lambda p: list(p.left_out.items())),
+    ("from_slot", pa.uint16(), lambda p: p.from_slot),
+    ("generation", pa.string(), lambda p: p.generation),
+    ("schema", pa.uint16(), lambda p: p.schema_),
+)
+
+
+def playlists(rows: Sequence[Placed[ServedPlaylist]]) -> pa.Table:
+    """Rows of `playlists`."""
+    return _table(_PLAYLISTS, [playlist for _, playlist in rows], [place for place, _ in rows])
+
+
+class _Slot(NamedTuple):
+    playlist: ServedPlaylist
+    slot: ServedSlot
+
+
+_SLOTS: Final[tuple[Column, ...]] = (
+    ("user_id", pa.string(), lambda s: s.playlist.user_id),
+    ("playlist_id", UUID_TYPE, lambda s: s.playlist.playlist_id.bytes),
+    ("revision", pa.uint16(), lambda s: s.playlist.revision),
+    ("slot", pa.uint8(), lambda s: s.slot.slot),
+    ("served_ms", pa.uint64(), lambda s: s.playlist.served_at),
+    ("song_id", pa.string(), lambda s: s.slot.song_id),
+    ("anime_id", pa.string(), lambda s: s.slot.anime_id),
+    ("arm", pa.string(), lambda s: s.slot.arm),
+    ("p_arm", pa.float64(), lambda s: s.slot.p_arm),
+    ("p_song", pa.float64(), lambda s: s.slot.p_song),
+    ("score", pa.float64(), lambda s: s.slot.score),
+    ("model_version", pa.string(), lambda s: s.slot.model_version or ""),
+    ("kept", pa.bool_(), lambda s: s.slot.kept),
+    ("slot_order", pa.string(), lambda s: s.playlist.order),
+    ("cold", pa.string(), lambda s: s.playlist.cold or ""),
+    ("cold_weight", pa.float64(), lambda s: s.playlist.cold_weight),
+)
+
+
+def served_slots(rows: Sequence[Placed[ServedPlaylist]]) -> pa.Table:
+    """Rows of `served_slots`, one a slot."""
+    slots = [(place, _Slot(playlist, slot)) for place, playlist in rows for slot in playlist.slots]
+    return _table(_SLOTS, [slot for _, slot in slots], [place for place, _ in slots])
+
+
+def _of_song(get: Callable[[Song], Any], absent: Any) -> Callable[[Placed[Song | WithdrawnSong]], Any]:
+    return lambda row: get(row[1]) if isinstance(row[1], Song) else absent
+
+
+_CATALOGUE: Final[tuple[Column, ...]] = (
+    ("song_id", pa.string(), lambda row: row[1].song_id),
+    ("withdrawn", pa.bool_(), lambda row: isinstance(row[1], WithdrawnSong)),
+    ("title", pa.string(), _of_song(lambda s: s.title, "")),
+    ("anime_id", pa.string(), _of_song(lambda s: s.anime.anime_id, "")),
+    ("anime", pa.string(), _of_song(lambda s: s.anime.title, "")),
+    ("mal_id", pa.uint32(), _of_song(lambda s: s.anime.mal_id, None)),
+    ("mal_score", pa.float64(), _of_song(lambda s: s.anime.score, None)),
+    ("mal_popularity", pa.uint32(), _of_song(lambda s: s.anime.popularity, None)),
+    ("genres", _STRINGS, _of_song(lambda s: list(s.anime.genres), [])),
+    ("anime_ids", _STRINGS, _of_song(lambda s: [use.anime.anime_id for use in s.appearances], [])),
+    ("relations", _STRINGS, _of_song(lambda s: [use.relation for use in s.appearances], [])),
+    ("vocals", _STRINGS, _of_song(lambda s: list(s.credits.vocals), [])),
+    ("lyrics", _STRINGS, _of_song(lambda s: list(s.credits.lyrics), [])),
+    ("composition", _STRINGS, _of_song(lambda s: list(s.credits.composition), [])),
+    ("arrangement", _STRINGS, _of_song(lambda s: list(s.credits.arrangement), [])),
+    ("tags", _STRINGS, _of_song(lambda s: list(s.tags), [])),
+    ("rating", pa.float64(), _of_song(lambda s: s.rating, None)),
+    ("youtube_id", pa.string(), _of_song(lambda s: s.links[0].id if s.links else "", "")),
+    ("youtube_views", pa.uint64(), _of_song(lambda s: s.links[0].views if s.links else None, None)),
+    ("youtube_likes", pa.uint64(), _of_song(lambda s: s.links[0].likes if s.links else None, None)),
+    ("made_up", pa.bool_(), _of_song(lambda s: s.made_up, False)),
+    ("logged_ms", pa.uint64(), lambda row: row[0].logged_ms),
+)
+
+
+def catalogue(rows: Sequence[Placed[Song | WithdrawnSong]]) -> pa.Table:
+    """Rows of `catalogue`; of a withdrawn song only its id."""
+    return _table(_CATALOGUE, rows, [place for place, _ in rows])
+
+
+_MODELS: Final[tuple[Column, ...]] = (
+    ("arm", pa.string(), lambda row: row[1].arm),
+    ("version", pa.string(), lambda row: row[1].version),
+    ("vectors", pa.string(), lambda row: row[1].vectors),
+    ("dimension", pa.uint32(), lambda row: row[1].dimension),
+    ("songs", pa.uint32(), lambda row: row[1].songs),
+    ("catalogue_digest", pa.string(), lambda row: row[1].catalogue_digest),
+    ("built_ms", pa.uint64(), lambda row: row[1].built_at),
+    ("params", pa.string(), lambda row: orjson.dumps(row[1].params).decode()),
+    ("logged_ms", pa.uint64(), lambda row: row[0].logged_ms),
+)
+
+
+def model_switches(rows: Sequence[Placed[LiveModel]]) -> pa.Table:
+    """Rows of `model_switches`."""
+    return _table(_MODELS, rows, [place for place, _ in rows])
+
+
+def forgotten(rows: Sequence[Placed[Forgotten]]) -> pa.Table:
+    """Rows of `forgotten`."""
+    users = [record for _, record in rows]
+    return pa.table(
+        {
+            "user_id": pa.array([user.user_id for user in users], pa.string()),
+            "received_ms": pa.array([user.received_at for user in users], pa.uint64()),
+        }
+    )
