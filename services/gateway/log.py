@@ -1,0 +1,143 @@
+"""The gateway's side of the log: the two topics that it writes, their ids, and whether they can be written now."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from contracts.http import LogPosition
+from contracts.tokens import Receipt
+from contracts.topics import FEEDBACK, PROFILES
+from services.common.kafka import producer
+from services.common.kafka_topic_id import topic_ids
+from services.common.settings import KafkaSettings
+from services.gateway.lanes import BATCH_BYTES
+from services.gateway.metrics import Metrics
+from services.gateway.problems import log_unavailable
+from services.gateway.writer import Appended, LogUnavailable, LogWriter
+
+log = logging.getLogger(__name__)
+
+IDS_EVERY_SECONDS: Final = 3.0
+RETRY_SECONDS: Final = 0.5
+ANSWER_SECONDS: Final = 5.0
+# A topic that got more partitions is noticed within this time; until then records go where they went before.
+METADATA_AGE_MS: Final = 30_000
+# zlib, of Python's standard library: a list of 20,000 anime is over the broker's 1 MB as it is and 100 KB compressed.
+LIST_BATCH_BYTES: Final = 4 * 1024 * 1024
+
+
+class TopicIds:
+    """The ids of the topics, asked again every few seconds: a topic may be deleted and made anew while we run."""
+
+    def __init__(self, settings: KafkaSettings, topics: tuple[str, ...]) -> None:
+        self._bootstrap = settings.bootstrap_servers
+        self._topics = topics
+        self._known: dict[str, str] = {}
+        self._wake = asyncio.Event()
+        self._fresh = asyncio.Condition()
+        self.trouble: str | None = "the log has not answered yet"
+
+    async def id_of(self, topic: str, *, again: bool = False) -> str:
+        """The topic's id; waits until it is known. `again`: what is known may be of a topic before this one."""
+        if again or topic not in self._known:
+            async with self._fresh:
+                self._wake.set()
+                await self._fresh.wait()
+        return self._known[topic]
+
+    async def keep(self) -> None:
+        """Ask for ever."""
+        while True:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    self._known = await topic_ids(self._bootstrap, self._topics)
+            except (KafkaError, OSError, LookupError, RuntimeError, TimeoutError) as error:
+                self._note(str(error) or f"no answer within {ANSWER_SECONDS:g} s")
+            else:
+                self._note(None)
+                async with self._fresh:
+                    self._fresh.notify_all()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS if self.trouble else IDS_EVERY_SECONDS):
+                    await self._wake.wait()
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble != self.trouble:
+            log.info("the log: %s", trouble or "answers")
+        self.trouble = trouble
+
+
+class Log:
+    """What the gateway appends to."""
+
+    def __init__(self, settings: KafkaSettings, metrics: Metrics) -> None:
+        seconds = settings.request_timeout_ms / 1000
+        self._metrics = metrics
+        self._seconds = seconds
+        self._ids = TopicIds(settings, (FEEDBACK.name, PROFILES.name))
+        self._writers = {
+            FEEDBACK.name: LogWriter(
+                FEEDBACK.name,
+                lambda: producer(settings, max_batch_size=BATCH_BYTES, metadata_max_age_ms=METADATA_AGE_MS),
+                timeout_seconds=seconds,
+                metrics=metrics,
+            ),
+            PROFILES.name: LogWriter(
+                PROFILES.name,
+                lambda: producer(
+                    settings,
+                    max_batch_size=LIST_BATCH_BYTES,
+                    compression_type="gzip",
+                    metadata_max_age_ms=METADATA_AGE_MS,
+                ),
+                timeout_seconds=seconds,
+                metrics=metrics,
+            ),
+        }
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, with or without a broker."""
+        self._watch = asyncio.create_task(self._ids.keep(), name="topic ids")
+        for writer in self._writers.values():
+            writer.start()
+
+    async def close(self) -> None:
+        """Flush, within bounds."""
+        await asyncio.gather(*(writer.close() for writer in self._writers.values()))
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+
+    def trouble(self) -> str | None:
+        """Why an event could probably not be logged now; None when it could."""
+        writer = self._writers[FEEDBACK.name]
+        found = self._ids.trouble or writer.trouble()
+        self._metrics.log_ready.set(0 if found else 1)
+        return found
+
+    async def append(self, topic: str, user_id: str, values: list[bytes], now: int) -> tuple[LogPosition, Receipt]:
+        """Append a user's records; where they lie, once the broker has acknowledged them.
+
+        Raises Refused 503: see services.gateway.writer for what is then known of them.
+        """
+        try:
+            appended = await self._writers[topic].append(user_id, values, now)
+            async with asyncio.timeout(self._seconds):
+                topic_id = await self._ids.id_of(topic, again=appended.anew)
+        except LogUnavailable as unavailable:
+            raise log_unavailable(str(unavailable)) from unavailable
+        except TimeoutError:
+            raise log_unavailable("it does not tell its topics' ids") from None
+        return _located(topic, topic_id, appended)
+
+
+def _located(topic: str, topic_id: str, at: Appended) -> tuple[LogPosition, Receipt]:
+    position = LogPosition(
+        topic=topic, partition=at.partition, first_offset=at.first_offset, last_offset=at.last_offset
+    )
+    return position, Receipt(topic_id, at.partition, at.last_offset)

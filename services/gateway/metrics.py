@@ -1,0 +1,45 @@
+"""Every metric of the gateway, in one place. One registry an app, so that two apps in one process do not mix."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class Metrics:
+    """What is counted. Names begin with `animusic_gateway_`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        # Every answer, by route template, method and status; seconds from the first byte to the last.
+        self.requests = self._histogram("requests", "seconds to answer", "route", "method", "status", unit="seconds")
+        # Events of posts by what became of them: accepted, or the code of their rejection.
+        self.events = self._counter("events", "events posted", "outcome")
+        # Accepted events by who vouches for the arm: slot, claimed, none, or refused_<reason>.
+        self.attributions = self._counter("attributions", "accepted events by attribution", "attribution")
+        # Group commits: seconds until the broker acknowledged, and posts and bytes that shared one.
+        self.commits = self._histogram("log_commits", "seconds until acknowledged", "topic", unit="seconds")
+        self.records = self._counter("log_records", "records acknowledged by the broker", "topic")
+        # Writes that were not acknowledged: busy (queue full), timeout, or the error's class name.
+        self.log_failures = self._counter("log_failures", "writes not acknowledged", "topic", "reason")
+        self.log_waiting = self._gauge("log_waiting_bytes", "bytes that wait for a group commit", "topic")
+        # 1 while the log answers and its last append was acknowledged.
+        self.log_ready = self._gauge("log_ready", "1 while the log takes events")
+        # Calls of the recommender: its path's template, status or `timeout`/`unreachable`.
+        self.recommender = self._histogram("recommender", "seconds of a call", "path", "outcome", unit="seconds")
+        # Live subscribers now, and events that a slow one lost.
+        self.subscribers = self._gauge("live_subscribers", "open live streams")
+        self.live_dropped = self._counter("live_dropped", "live events that a slow subscriber lost")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"animusic_gateway_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"animusic_gateway_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str, unit: str) -> Histogram:
+        full = f"animusic_gateway_{name}"
+        return Histogram(full, text, labels, unit=unit, buckets=_SECONDS, registry=self.registry)

@@ -1,0 +1,158 @@
+"""The only client of the recommender: bytes in, bytes out, bounded in time.
+
+aiohttp and not httpx: beside a local server a call cost 0.12 ms of CPU against 1.2 ms (httpcore alone 0.76 ms), and
+every playlist passes through here.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from pydantic import BaseModel
+from starlette.responses import Response
+from yarl import URL
+
+from contracts.http import AskMark, MarkAnswer, MarkToReach
+from contracts.placement import shard_of
+from contracts.tokens import Receipt
+from services.gateway.metrics import Metrics
+from services.gateway.problems import Refused, recommender_unavailable
+
+_JSON: Final = {"content-type": "application/json"}
+# Below uvicorn's 5 s, so that a connection is never re-used in the moment in which the other side closes it.
+KEEP_ALIVE_SECONDS: Final = 4.0
+READY_SECONDS: Final = 2.0
+CONNECTIONS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer below 500: its status and its JSON, as it came."""
+
+    status: int
+    body: bytes
+
+    def response(self) -> Response:
+        """Hand it on untouched."""
+        return Response(self.body, self.status, media_type="application/json")
+
+    def json(self) -> Any:
+        """The parsed body."""
+        return orjson.loads(self.body)
+
+
+def mark_of(receipt: Receipt) -> MarkToReach:
+    """What the profile must have reached to reflect a receipt."""
+    return MarkToReach(topic_id=receipt.topic_id, partition=receipt.partition, offset=receipt.offset)
+
+
+class Recommender:
+    """Asks the recommender that serves a user's shard. Raises Refused 503 when it has no usable answer."""
+
+    def __init__(self, urls: list[str], *, timeout_seconds: float, metrics: Metrics) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self._timeout = timeout_seconds
+        self._metrics = metrics
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Make the pool of connections; none is opened yet."""
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, user_id: str, path: str, *ids: str, query: str = "") -> Answer:
+        """GET a path with `{}` for each id."""
+        return await self._ask("GET", user_id, path, ids, query=query)
+
+    async def post(self, user_id: str, path: str, *ids: str, body: BaseModel) -> Answer:
+        """POST a model to a path with `{}` for each id."""
+        return await self._ask("POST", user_id, path, ids, body=body.model_dump_json().encode())
+
+    async def wait_for(self, user_id: str, receipt: Receipt, timeout_ms: int) -> MarkAnswer:
+        """Wait until the user's profile reflects a receipt, for at most `timeout_ms`."""
+        ask = AskMark(user_id=user_id, mark=mark_of(receipt), timeout_ms=timeout_ms)
+        raw = ask.model_dump_json().encode()
+        spare = self._timeout + timeout_ms / 1000
+        answer = await self._ask("POST", user_id, "/internal/await", (), body=raw, within=spare)
+        if answer.status != 200:
+            raise recommender_unavailable(f"answered {answer.status} when asked for a mark")
+        return MarkAnswer.model_validate_json(answer.body)
+
+    async def trouble(self) -> dict[str, str | None]:
+        """By address: why that recommender cannot serve now, or None."""
+        found = await asyncio.gather(*(self._trouble_of(url) for url in self._urls))
+        return dict(zip(self._urls, found, strict=True))
+
+    async def _ask(
+        self,
+        method: str,
+        user_id: str,
+        path: str,
+        ids: tuple[str, ...],
+        *,
+        query: str = "",
+        body: bytes | None = None,
+        within: float | None = None,
+    ) -> Answer:
+        target = path.format(*(quote(each, safe="") for each in ids)) + (f"?{query}" if query else "")
+        url = URL(self._urls[shard_of(user_id) % len(self._urls)] + target, encoded=True)
+        began = time.monotonic()
+        outcome = "unreachable"
+        try:
+            limit = aiohttp.ClientTimeout(total=within or self._timeout)
+            async with self._pool.request(method, url, data=body, headers=_JSON, timeout=limit) as answer:
+                raw = await answer.read()
+                outcome = str(answer.status)
+        except TimeoutError:
+            outcome = "timeout"
+            raise recommender_unavailable("did not answer in time") from None
+        except aiohttp.ClientError as error:
+            raise recommender_unavailable("cannot be reached") from error
+        finally:
+            self._metrics.recommender.labels(path, outcome).observe(time.monotonic() - began)
+        return _usable(answer, raw)
+
+    async def _trouble_of(self, url: str) -> str | None:
+        try:
+            limit = aiohttp.ClientTimeout(total=READY_SECONDS)
+            async with self._pool.get(URL(url + "/readyz", encoded=True), timeout=limit) as answer:
+                said = (await answer.read())[:500].decode("utf-8", "replace")
+        except TimeoutError:
+            return f"no answer within {READY_SECONDS:g} s"
+        except aiohttp.ClientError as error:
+            return f"cannot be reached: {error}"
+        return None if answer.status == 200 else f"not ready ({answer.status}): {said}"
+
+    @property
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the gateway's parts were not started")
+        return self._session
+
+
+def _usable(answer: aiohttp.ClientResponse, raw: bytes) -> Answer:
+    if answer.status < 500:
+        if answer.content_type == "application/json":
+            return Answer(answer.status, raw)
+        raise recommender_unavailable(f"answered {answer.status} without JSON")
+    refused = recommender_unavailable(f"answered {answer.status}")
+    if answer.status == 503:
+        refused = Refused(503, *_problem_of(raw, refused), retry_after=float(answer.headers.get("retry-after", "1")))
+    raise refused
+
+
+def _problem_of(raw: bytes, otherwise: Refused) -> tuple[str, str]:
+    try:
+        said = orjson.loads(raw)
+        return str(said["error"]), str(said["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return otherwise.error, otherwise.message

@@ -1,0 +1,1 @@
+"""The routes, one file a subject. Each has one function, `router(parts)`."""

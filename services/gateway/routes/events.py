@@ -1,0 +1,73 @@
+"""POST /v1/events: the one way in for feedback. What is checked: services.gateway.stamp; durability: …writer."""
+
+from collections import Counter
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.http import MAX_BODY_BYTES, MAX_EVENTS, EventsAnswer, EventsBody, LogPosition, RejectedEvent
+from contracts.topics import FEEDBACK
+from services.gateway.bodies import as_model, parse_json, read_body
+from services.gateway.openapi import EVENTS_EXAMPLE, documented, events_body
+from services.gateway.parts import Parts
+from services.gateway.problems import Refused
+from services.gateway.stamp import Stamped
+
+
+def router(parts: Parts) -> APIRouter:
+    """`POST /v1/events`."""
+    routes = APIRouter(tags=["feedback"])
+
+    @routes.post(
+        "/v1/events",
+        summary="What a listener did; 202 once the log has it",
+        **documented(202, EventsAnswer, body=events_body(EVENTS_EXAMPLE), fails=(400, 401, 413, 415, 429, 503)),
+    )
+    async def post_events(request: Request) -> Response:
+        user_id = parts.writer(request)
+        raw = parse_json(await read_body(request, MAX_BODY_BYTES))
+        return await take(parts, user_id, _events_of(raw))
+
+    return routes
+
+
+async def take(parts: Parts, user_id: str, raw_events: list[object]) -> Response:
+    """Check, stamp and append a post; 202 when what was good in it is in the log."""
+    stamp = parts.stamp(user_id)
+    stamped = parts.stamper.post(raw_events, stamp)
+    receipt, position = None, None
+    if stamped.values:
+        receipt, position = await log_events(parts, user_id, stamped, stamp.received_at)
+    count_rejected(parts, stamped)
+    answer = EventsAnswer(
+        accepted=len(stamped.values),
+        rejected=[RejectedEvent(event_id=each.event_id, reason=each.reason) for each in stamped.rejected],
+        receipt=receipt,
+        log=position,
+        server_time=stamp.received_at,
+    )
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
+
+
+async def log_events(parts: Parts, user_id: str, stamped: Stamped, now: int) -> tuple[str, LogPosition]:
+    """Append the accepted events: (signed receipt, where they lie). Raises Refused 503."""
+    position, receipt = await parts.log.append(FEEDBACK.name, user_id, stamped.values, now)
+    parts.metrics.events.labels("accepted").inc(len(stamped.values))
+    for attribution, n in Counter(stamped.attributions).items():
+        parts.metrics.attributions.labels(attribution).inc(n)
+    parts.hub.accepted(user_id, stamped.events, position, receipt)
+    return parts.signer.receipt(user_id, receipt), position
+
+
+def count_rejected(parts: Parts, stamped: Stamped) -> None:
+    """Count the rejections of a post by their code."""
+    for rejection in stamped.rejected:
+        parts.metrics.events.labels(rejection.code).inc()
+
+
+def _events_of(raw: object) -> list[object]:
+    events = raw.get("events") if isinstance(raw, dict) else None
+    if isinstance(events, list) and len(events) > MAX_EVENTS:
+        raise Refused(413, "too_large", f"{len(events)} events are too many for one post; send at most {MAX_EVENTS}")
+    return as_model(EventsBody, raw).events

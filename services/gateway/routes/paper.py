@@ -1,0 +1,207 @@
+"""The paper's own three endpoints, with its names and bodies, for its clients.
+
+They have no bearer: whoever can reach them may write as any of the paper's users. So they are on only where the port is
+bound to loopback, unless a setting says otherwise, and their users live in a namespace of their own. Nobody vouches for
+`recommended_by`: the arm is marked `claimed`.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import Annotated, Final
+from uuid import uuid4
+
+from fastapi import APIRouter, Query
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.arms import ARMS, arm_named
+from contracts.events import ClientEvent, first_error
+from contracts.http import (
+    AskPlaylist,
+    PaperFeedback,
+    PaperPlaylist,
+    PaperProfile,
+    PaperVideo,
+    PlaylistAnswer,
+    PlaylistSlot,
+    SongAnswer,
+)
+from contracts.profiles import AnimeEntry
+from contracts.tokens import Receipt
+from services.gateway.bodies import LIST_BODY_BYTES, read_model
+from services.gateway.identity import paper_user
+from services.gateway.openapi import PAPER_FEEDBACK_EXAMPLE, PAPER_PROFILE_EXAMPLE, documented, json_body, untyped
+from services.gateway.parts import Parts
+from services.gateway.problems import Refused, problem
+from services.gateway.recommender import Recommender
+from services.gateway.routes.events import log_events
+from services.gateway.routes.profile import write_list
+
+WAIT_MS: Final = 900
+WAIT_SECONDS: Final = 1.0
+SONGS_REMEMBERED: Final = 20_000
+
+_WRITE_FAILS: Final = (400, 413, 415, 429, 503)
+_OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
+
+
+def switched_off() -> APIRouter:
+    """The same paths, where they are off: 404 with the setting."""
+    routes = APIRouter(include_in_schema=False)
+
+    async def off(request: Request) -> Response:
+        return problem(404, "not_found", _OFF)
+
+    for method, path in (("POST", "/upload_anilist_profile"), ("POST", "/feedback"), ("GET", "/playlist")):
+        routes.add_api_route(path, off, methods=[method])
+    return routes
+
+
+def router(parts: Parts) -> APIRouter:
+    """`POST /upload_anilist_profile`, `POST /feedback`, `GET /playlist`."""
+    routes = APIRouter(tags=["the paper's endpoints"])
+    songs = SongIds(parts.recommender)
+    _add_profile(routes, parts)
+    _add_feedback(routes, parts, songs)
+    _add_playlist(routes, parts)
+    return routes
+
+
+def _add_profile(routes: APIRouter, parts: Parts) -> None:
+    @routes.post(
+        "/upload_anilist_profile",
+        summary="Replace a user's anime list",
+        **documented(
+            200,
+            untyped({"status": "ok", "count": 3}),
+            body=json_body(PaperProfile, PAPER_PROFILE_EXAMPLE),
+            fails=_WRITE_FAILS,
+            bearer=False,
+        ),
+    )
+    async def upload(request: Request) -> Response:
+        body = await read_model(request, PaperProfile, LIST_BODY_BYTES)
+        user_id = _charged(parts, body.anilist_username)
+        receipt = await write_list(parts, user_id, _entries(body.mal_ids))
+        await _reflected(parts.recommender, user_id, receipt)
+        return _json(f'{{"status":"ok","count":{len(body.mal_ids)}}}')
+
+
+def _add_feedback(routes: APIRouter, parts: Parts, songs: "SongIds") -> None:
+    @routes.post(
+        "/feedback",
+        summary="What a user did with a recommended song",
+        **documented(
+            200,
+            untyped({"status": "ok"}),
+            body=json_body(PaperFeedback, PAPER_FEEDBACK_EXAMPLE),
+            fails=(*_WRITE_FAILS, 404, 422),
+            bearer=False,
+        ),
+    )
+    async def feedback(request: Request) -> Response:
+        body = await read_model(request, PaperFeedback)
+        arm = arm_named(body.recommended_by)
+        if arm is None:
+            names = ", ".join(ARMS)
+            raise Refused(422, "unknown_arm", f"recommended_by names no arm; it may be one of {names}")
+        user_id = _charged(parts, body.anilist_username)
+        song_id = await songs.of(user_id, body.song_id)
+        stamp = parts.stamp(user_id)
+        stamped = parts.stamper.claimed(paper_events(body, song_id, stamp.received_at), arm, stamp)
+        token, _ = await log_events(parts, user_id, stamped, stamp.received_at)
+        await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
+        return _json('{"status":"ok"}')
+
+
+def _add_playlist(routes: APIRouter, parts: Parts) -> None:
+    @routes.get(
+        "/playlist",
+        summary="A playlist for a user",
+        **documented(200, PaperPlaylist, fails=(400, 429, 503), bearer=False),
+    )
+    async def playlist(anilist_username: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
+        user_id = _charged(parts, anilist_username)
+        answer = await parts.recommender.post(user_id, "/internal/playlists", body=AskPlaylist(user_id=user_id))
+        if answer.status != 201:
+            return answer.response()
+        served = PlaylistAnswer.model_validate_json(answer.body)
+        return _json(PaperPlaylist(videos=[_video(slot) for slot in served.slots]).model_dump_json())
+
+
+def paper_events(body: PaperFeedback, song_id: str, now: int) -> list[ClientEvent]:
+    """What the paper's one body says, in our events. Raises Refused 400 when the times contradict each other.
+
+    Progress where the length is known. A like where it is liked; `liked: false` only says that there was none, and
+    writes nothing. What is not liked counts as started, so that the song before it is settled (design: a song that is
+    playing is not disliked yet).
+    """
+    base = {"occurred_at": now, "song_id": song_id}
+    events: list[dict[str, object]] = [{**base, "kind": "liked" if body.liked else "started"}]
+    if body.total_video_time > 0:
+        times = {"watch_seconds": body.watch_time, "duration_seconds": body.total_video_time}
+        events.append({**base, **times, "kind": "progress"})
+    try:
+        return [ClientEvent.model_validate({**event, "event_id": uuid4()}) for event in events]
+    except ValidationError as error:
+        raise Refused(400, "malformed", first_error(error)) from None
+
+
+class SongIds:
+    """Song ids by what clients call a song (its id or a YouTube id); what was found once is remembered."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        self._known: OrderedDict[str, str] = OrderedDict()
+
+    async def of(self, user_id: str, ref: str) -> str:
+        """The song's id. Raises Refused 404 when the catalogue has no such song."""
+        known = self._known.get(ref)
+        if known is not None:
+            self._known.move_to_end(ref)
+            return known
+        answer = await self._recommender.get(user_id, "/internal/songs/{}", ref)
+        if answer.status != 200:
+            raise Refused(404, "not_found", "song_id is neither a song of the catalogue nor one of its YouTube ids")
+        found = SongAnswer.model_validate_json(answer.body).song.song_id
+        self._known[ref] = found
+        if len(self._known) > SONGS_REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
+async def _reflected(recommender: Recommender, user_id: str, receipt: Receipt) -> None:
+    """Wait until the profile reflects a write; after a second the client is answered anyway."""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await recommender.wait_for(user_id, receipt, WAIT_MS)
+    except (Refused, TimeoutError):
+        return
+
+
+def _charged(parts: Parts, username: str) -> str:
+    user_id = paper_user(username)
+    parts.identity.charge_post(user_id)
+    return user_id
+
+
+def _entries(mal_ids: list[int]) -> list[AnimeEntry]:
+    try:
+        return [AnimeEntry(mal_id=mal_id) for mal_id in dict.fromkeys(mal_ids)]
+    except ValidationError as error:
+        raise Refused(400, "malformed", f"mal_ids: {first_error(error)}") from None
+
+
+def _video(slot: PlaylistSlot) -> PaperVideo:
+    return PaperVideo(
+        youtube_video_id=slot.youtube_id or slot.song_id,
+        youtube_url=slot.url,
+        song=slot.title,
+        anime=slot.anime,
+        recommended_by=slot.arm,
+    )
+
+
+def _json(body: str) -> Response:
+    return Response(body, media_type="application/json")

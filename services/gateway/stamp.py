@@ -1,0 +1,191 @@
+"""From what a client posted to what the log keeps: the pure core of the gateway.
+
+A client says what happened; who it was, when it arrived and which arm is to thank are stamped here. One bad event never
+loses the others. Nothing here reads a clock or a store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.events import SCHEMA, ClientEvent, clock_refusal, first_error
+from contracts.tokens import Signer, SlotClaim, TokenRefused
+
+_EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
+# The field at fault -> the code of the rejection; every other fault is `bad_value`.
+_CODES: Final = {
+    "kind": "unknown_kind",
+    "schema": "unknown_schema",
+    "occurred_at": "bad_time",
+    "event_id": "bad_event_id",
+    "": "incomplete",
+}
+_LONGEST_ECHO: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the gateway knows about a post: whose it is, when it arrived (ms), how old a slot token may be (ms)."""
+
+    user_id: str
+    received_at: int
+    token_age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """Who vouches for an event's arm. `arm` is set for a claim without a token (the paper's endpoints)."""
+
+    attribution: str
+    refusal: str | None = None
+    claim: SlotClaim | None = None
+    arm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An event that is not taken; `reason` is `code: sentence`."""
+
+    event_id: str | None
+    reason: str
+
+    @property
+    def code(self) -> str:
+        """The part of the reason that never changes its wording."""
+        return self.reason.partition(":")[0]
+
+
+@dataclass(slots=True)
+class Stamped:
+    """A post, sorted: the log values of the accepted events in their order, and what was rejected."""
+
+    values: list[bytes] = field(default_factory=list)
+    events: list[ClientEvent] = field(default_factory=list)
+    attributions: list[str] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+
+
+NOBODY: Final = Vouched("none")
+
+
+class Stamper:
+    """Checks and stamps the events of posts. Holds the key of slot tokens."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def post(self, raw_events: Sequence[Any], stamp: Stamp) -> Stamped:
+        """Every event of one post, each checked by itself."""
+        result = Stamped()
+        vouched: dict[tuple[str, str | None], Vouched] = {}
+        for raw in raw_events:
+            try:
+                event = _EVENT.validate_python(raw)
+            except ValidationError as error:
+                result.rejected.append(Rejection(_echo(raw), _reason(error)))
+                continue
+            voucher = NOBODY
+            if event.slot_token is not None:
+                key = (event.slot_token, event.song_id)
+                voucher = vouched.get(key) or vouched.setdefault(key, self._vouch(event, stamp))
+            self._take(event, voucher, stamp, result)
+        return result
+
+    def claimed(self, events: Sequence[ClientEvent], arm: str, stamp: Stamp) -> Stamped:
+        """Events whose arm the client claims without a token: the paper's endpoints."""
+        result = Stamped()
+        for event in events:
+            self._take(event, Vouched("claimed", arm=arm), stamp, result)
+        return result
+
+    def _take(self, event: ClientEvent, voucher: Vouched, stamp: Stamp, result: Stamped) -> None:
+        issued_at = voucher.claim.issued_at if voucher.claim else None
+        refusal = clock_refusal(event.occurred_at, stamp.received_at, issued_at)
+        if refusal is not None:
+            result.rejected.append(Rejection(str(event.event_id), refusal))
+            return
+        result.values.append(log_value(event, voucher, stamp))
+        result.events.append(event)
+        result.attributions.append(f"refused_{voucher.refusal}" if voucher.refusal else voucher.attribution)
+
+    def _vouch(self, event: ClientEvent, stamp: Stamp) -> Vouched:
+        if event.song_id is None:
+            return Vouched("refused", "no_song")
+        try:
+            claim = self._signer.read_slot(
+                event.slot_token or "",
+                user_id=stamp.user_id,
+                song_id=event.song_id,
+                now=stamp.received_at,
+                max_age_ms=stamp.token_age_ms,
+            )
+        except TokenRefused as refused:
+            return Vouched("refused", str(refused))
+        return Vouched("slot", claim=claim)
+
+
+def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp) -> bytes:
+    """Exactly the bytes of `FeedbackEvent.log_value()`, without a second validation.
+
+    Everything in them was checked as a ClientEvent or comes from a signed token; a property test holds the two equal.
+    """
+    fields = {
+        "schema": SCHEMA,
+        "event_id": event.event_id,
+        "kind": event.kind,
+        "user_id": stamp.user_id,
+        "occurred_at": event.occurred_at,
+        "received_at": stamp.received_at,
+        "song_id": event.song_id,
+        "anime_id": event.anime_id,
+        "play_id": event.play_id,
+        **_millis(event),
+        "direction": event.direction,
+        "link": event.link,
+        "rate": event.rate,
+        "muted": event.muted,
+        "hidden": event.hidden,
+        "attribution": voucher.attribution,
+        "refusal": voucher.refusal,
+        "arm": voucher.arm,
+    }
+    if voucher.claim is not None:
+        fields.update(_claimed_fields(voucher.claim))
+    return orjson.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _millis(event: ClientEvent) -> dict[str, int | None]:
+    millis = event.millis()
+    return {name: millis[name] for name in ("watch_ms", "played_ms", "duration_ms")}
+
+
+def _claimed_fields(claim: SlotClaim) -> dict[str, str | int | float | UUID | None]:
+    return {
+        "arm": claim.arm,
+        "playlist_id": claim.playlist_id,
+        "revision": claim.revision,
+        "slot": claim.slot,
+        "p_arm": claim.p_arm,
+        "p_song": claim.p_song,
+        "model_version": claim.model_version,
+        "issued_at": claim.issued_at,
+    }
+
+
+def _reason(error: ValidationError) -> str:
+    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = str(detail["loc"][0]) if detail["loc"] else ""
+    code = "missing" if detail["type"] == "missing" else _CODES.get(where, "bad_value")
+    return f"{code}: {first_error(error)}"
+
+
+def _echo(raw: Any) -> str | None:
+    """The event's id as the client spelled it, so that it finds the event again; None for anything else."""
+    given = raw.get("event_id") if isinstance(raw, dict) else None
+    if not isinstance(given, str) or len(given) > _LONGEST_ECHO or not given.isascii():
+        return None
+    return given

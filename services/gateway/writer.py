@@ -1,0 +1,206 @@
+"""Appends to one topic, acknowledged by the broker, through its outages.
+
+LogUnavailable, from `append`, means one of:
+    the queue is full, or a batch before it has been stuck for longer than a write may take: it was not written;
+    no broker, no such topic: it was not written;
+    no acknowledgement in time, or an error instead of one: it may or may not have been written.
+In each case the client sends the same event ids again. A producer that failed once is replaced, since the numbering of
+its batches has a hole; one that is only waiting for its broker is kept, and goes on by itself.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from contracts.placement import partition_of
+from services.gateway.lanes import Lane, Post, fail
+from services.gateway.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+QUEUE_BYTES: Final = 64 * 1024 * 1024
+RECONNECT_SECONDS: Final = 0.5
+DISPOSE_SECONDS: Final = 5.0
+# A batch that waits longer than this turns readiness red; the posts in it still have until their own deadline.
+SLOW_SECONDS: Final = 2.0
+FAILURE_SECONDS: Final = 5.0
+
+
+class LogUnavailable(Exception):
+    """The log did not acknowledge a write; `str()` says why in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where the records of one append lie. `anew`: offsets went back, so the topic is not the one of before."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+    anew: bool
+
+
+class LogWriter:
+    """The one writer of a user-keyed topic in this process."""
+
+    def __init__(
+        self, topic: str, connect: Callable[[], AIOKafkaProducer], *, timeout_seconds: float, metrics: Metrics
+    ) -> None:
+        """`connect` makes a producer, not yet started; it is called again when one has failed."""
+        self.topic = topic
+        self._connect = connect
+        self._timeout = timeout_seconds
+        self._metrics = metrics
+        self._lanes: dict[int, Lane] = {}
+        self._queued = 0
+        self._producer: AIOKafkaProducer | None = None
+        self._connected = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._failed_at: float | None = None
+
+    def start(self) -> None:
+        """Connect in the background, and again whenever needed; appends wait for it up to their deadline."""
+        self._keeper = asyncio.create_task(self._keep_connected(), name=f"connection to {self.topic}")
+
+    async def close(self) -> None:
+        """Let what is queued be acknowledged, within bounds, and close the connection."""
+        tasks = [lane.task for lane in self._lanes.values() if lane.task]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=DISPOSE_SECONDS)
+            for task in late:
+                task.cancel()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._producer is not None:
+            await self._dispose(self._producer)
+
+    def trouble(self) -> str | None:
+        """Why an append would probably fail now; None when it would probably not."""
+        if not self._connected.is_set():
+            return "not connected to a broker"
+        stuck = max((lane.stuck_for() for lane in self._lanes.values()), default=0.0)
+        if stuck > SLOW_SECONDS:
+            return f"the broker has not acknowledged a batch for {stuck:.0f} s"
+        if self._failed_at is not None and time.monotonic() - self._failed_at < FAILURE_SECONDS:
+            return "the last append failed"
+        return None
+
+    async def append(self, user_id: str, values: list[bytes], time_ms: int) -> Appended:
+        """Append one user's records, in order and next to each other. Raises LogUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._append(user_id, values, time_ms)
+        except TimeoutError:
+            raise self._unavailable("timeout", f"no acknowledgement within {self._timeout:g} s") from None
+        except KafkaError as error:
+            raise self._unavailable(type(error).__name__, type(error).__name__) from error
+
+    async def _append(self, user_id: str, values: list[bytes], time_ms: int) -> Appended:
+        producer = await self._connection()
+        partitions = len(await producer.partitions_for(self.topic))
+        lane = self._lane(partition_of(user_id, partitions))
+        if lane.stuck_for() > self._timeout:
+            raise self._unavailable("stuck", "the broker does not acknowledge")
+        post = Post(user_id.encode(), values, time_ms, asyncio.get_running_loop().create_future())
+        self._enqueue(lane, post)
+        expected = lane.next_offset
+        first = await post.done
+        return Appended(lane.partition, first, first + len(values) - 1, anew=first < expected)
+
+    def _enqueue(self, lane: Lane, post: Post) -> None:
+        if self._queued + post.size > QUEUE_BYTES:
+            raise self._unavailable("busy", "too much waits for the log already")
+        self._count_queued(post.size)
+        lane.waiting.append(post)
+        if lane.task is None:
+            lane.task = asyncio.create_task(self._drain(lane), name=f"{self.topic}/{lane.partition}")
+
+    async def _drain(self, lane: Lane) -> None:
+        try:
+            while lane.waiting:
+                await self._commit(lane, await self._connection())
+        finally:
+            lane.task = None
+
+    async def _commit(self, lane: Lane, producer: AIOKafkaProducer) -> None:
+        batch = producer.create_batch()
+        posts, taken = lane.fill(batch)
+        self._count_queued(-taken)
+        if not posts:
+            return
+        lane.sent_at = time.monotonic()
+        try:
+            acknowledged: Any = await (await producer.send_batch(batch, self.topic, partition=lane.partition))
+            if acknowledged.offset < 0:
+                raise KafkaError("acknowledged without an offset")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the posts hear of it and the producer is replaced
+            self._on_failure(producer, error)
+            fail(posts, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
+        else:
+            self._on_success(lane, posts)
+            lane.settle(posts, acknowledged.offset)
+        finally:
+            lane.sent_at = None
+
+    def _on_success(self, lane: Lane, posts: list[Post]) -> None:
+        self._failed_at = None
+        self._metrics.commits.labels(self.topic).observe(lane.stuck_for())
+        self._metrics.records.labels(self.topic).inc(sum(len(post.values) for post in posts))
+
+    def _on_failure(self, producer: AIOKafkaProducer, error: Exception) -> None:
+        log.warning("a batch for %s was not acknowledged: %r", self.topic, error)
+        self._failed_at = time.monotonic()
+        if self._producer is producer:
+            self._connected.clear()
+            self._broken.set()
+
+    async def _connection(self) -> AIOKafkaProducer:
+        while self._producer is None or not self._connected.is_set():
+            await self._connected.wait()
+        return self._producer
+
+    async def _keep_connected(self) -> None:
+        while True:
+            producer = self._connect()
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as error:
+                log.warning("no connection for %s yet: %s", self.topic, error)
+                await self._dispose(producer)
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            self._producer = producer
+            self._broken.clear()
+            self._connected.set()
+            await self._broken.wait()
+            self._producer = None
+            await self._dispose(producer)
+
+    async def _dispose(self, producer: AIOKafkaProducer) -> None:
+        try:
+            async with asyncio.timeout(DISPOSE_SECONDS):
+                await producer.stop()
+        except (TimeoutError, KafkaError, OSError) as error:
+            log.warning("a producer of %s did not close in order: %r", self.topic, error)
+
+    def _lane(self, partition: int) -> Lane:
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = self._lanes[partition] = Lane(partition)
+        return lane
+
+    def _count_queued(self, size: int) -> None:
+        self._queued += size
+        self._metrics.log_waiting.labels(self.topic).set(self._queued)
+
+    def _unavailable(self, reason: str, detail: str) -> LogUnavailable:
+        self._metrics.log_failures.labels(self.topic, reason).inc()
+        return LogUnavailable(detail)
