@@ -1,9 +1,11 @@
 """What is wrong with this installation, and what to do: every part is asked for real, nothing is started or changed."""
 
+import asyncio
 import shutil
 import socket
 import sys
 
+import clickhouse_connect
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
@@ -109,10 +111,12 @@ class Doctor:
         return found
 
     async def _warehouse(self) -> list[Finding]:
-        async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.post(self._settings.clickhouse.dsn, content="SELECT version() FORMAT TabSeparated")
-            answer.raise_for_status()
-        return [Finding("warehouse", "ok", f"ClickHouse {answer.text.strip()} at {self._settings.clickhouse.dsn}")]
+        def version() -> str:
+            with clickhouse_connect.get_client(dsn=self._settings.clickhouse.dsn) as client:
+                return str(client.query("SELECT version()").result_rows[0][0])
+
+        answer = await asyncio.to_thread(version)
+        return [Finding("warehouse", "ok", f"ClickHouse {answer} at {self._settings.clickhouse.dsn}")]
 
     async def _gateway(self) -> list[Finding]:
         async with httpx.AsyncClient(timeout=5) as client:
