@@ -37,7 +37,7 @@ def explain(error: Exception) -> Explanation:
         return Explanation(str(error), FAILED)
     if isinstance(error, OSError):
         return Explanation(_os_sentence(error), FAILED)
-    # LookupError and ValueError themselves are raised with a sentence; their children (KeyError …) are mistakes of ours.
+    # These themselves are raised with a sentence; their children (KeyError …) are mistakes of ours.
     if type(error) in (LookupError, ValueError, RuntimeError):
         return Explanation(str(error), FAILED)
     sentence = f"an unexpected {type(error).__name__}: {error}. ANIMUSIC_LOG_LEVEL=DEBUG shows where."

@@ -1,0 +1,49 @@
+"""`animusic run`: the whole system on this machine."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from services.common.settings import Settings
+from services.local.claim import claimed
+from services.local.layout import Layout
+from services.local.supervisor import Supervisor
+
+
+def command() -> None:
+    """Start the whole system on this machine and keep it running until Ctrl-C.
+
+    Kafka, Valkey and the four services are children of this command and end with it; everything is kept in
+    ANIMUSIC_DATA_DIR. On the first start it loads a catalogue (ANIMUSIC_LOCAL__CATALOGUE: sample, synthetic, or the
+    path of a CSV) and builds the models; the next start goes on from the same data.
+    """
+    layout = Layout.of(Settings().data_dir)
+    with claimed(layout):
+        # What a killed run left there would pass for addresses that somebody set.
+        layout.endpoints.unlink(missing_ok=True)
+        supervisor = Supervisor(Settings(data_dir=layout.root), layout, Console())
+        asyncio.run(_until_stopped(supervisor))
+
+
+async def _until_stopped(supervisor: Supervisor) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, _stop_or_kill(stop, supervisor))
+    await supervisor.run(stop)
+
+
+def _stop_or_kill(stop: asyncio.Event, supervisor: Supervisor) -> Callable[[], None]:
+    def ask() -> None:
+        if not stop.is_set():
+            stop.set()
+            return
+        print("killed everything at once, as the second signal asked", file=sys.stderr)
+        supervisor.kill()
+        os._exit(130)
+
+    return ask

@@ -1,0 +1,98 @@
+"""What the log holds already: a catalogue, and models that were built from it."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from contracts.models import LiveModel
+from contracts.topics import CATALOGUE, MODELS
+from services.common.kafka import read_to_end
+from services.common.kafka_topic_id import topic_ids
+from services.common.settings import KafkaSettings, Settings
+from services.local.files import read_json, write_json
+from services.local.layout import Layout
+
+# The models that this machine builds by itself; mpnet and minilm need an encoder and are built when asked.
+BUILT_HERE: Final = ("tfidf", "node2vec")
+
+
+@dataclass(frozen=True)
+class CatalogueState:
+    """How far the catalogue topic has come; two equal states hold the same catalogue."""
+
+    topic_id: str
+    end: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever imported."""
+        return self.end == 0
+
+    def as_json(self) -> dict[str, Any]:
+        """For `contents.json`."""
+        return {"topic_id": self.topic_id, "end": self.end}
+
+
+async def catalogue_state(settings: KafkaSettings) -> CatalogueState:
+    """Ask the log. Raises ConnectionError or LookupError (no such topic)."""
+    ids = await topic_ids(settings.bootstrap_servers, [CATALOGUE.name])
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partition = TopicPartition(CATALOGUE.name, 0)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets([partition])
+    finally:
+        await consumer.stop()
+    return CatalogueState(ids[CATALOGUE.name], ends[partition])
+
+
+async def live_models(settings: KafkaSettings) -> dict[str, LiveModel]:
+    """Arm -> the last switch of it in the log."""
+    live: dict[str, LiveModel] = {}
+    async for batch in read_to_end(settings, MODELS.name):
+        live.update((model.arm, model) for model in map(_model, batch) if model is not None)
+    return live
+
+
+def _model(record: Any) -> LiveModel | None:
+    return LiveModel.model_validate_json(record.value) if record.value else None
+
+
+class Contents:
+    """`contents.json`: what the supervisor loaded and built, so that a next start need not look into the log for it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.contents
+        self._noted = read_json(self._path)
+
+    @property
+    def catalogue(self) -> str | None:
+        """The name of the catalogue that was loaded last; None when this directory's supervisor loaded none."""
+        name = self._noted.get("catalogue")
+        return name if isinstance(name, str) else None
+
+    def note_catalogue(self, name: str) -> None:
+        """Remember which catalogue was loaded."""
+        self._write(catalogue=name)
+
+    def note_models(self, built_from: CatalogueState, versions: dict[str, str]) -> None:
+        """Remember from which state of the catalogue the models were built, arm -> version."""
+        self._write(models={"built_from": built_from.as_json(), "versions": versions})
+
+    def stale_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
+        """The arms of BUILT_HERE whose model is missing, or built from another state of the catalogue."""
+        noted = self._noted.get("models", {})
+        current = noted.get("built_from") == state.as_json()
+        versions = noted.get("versions", {}) if current else {}
+        return [arm for arm in BUILT_HERE if not _is_there(settings, live.get(arm), versions.get(arm))]
+
+    def _write(self, **changes: Any) -> None:
+        self._noted = {**self._noted, **changes}
+        write_json(self._path, self._noted)
+
+
+def _is_there(settings: Settings, model: LiveModel | None, version: str | None) -> bool:
+    if model is None or model.version != version:
+        return False
+    return (settings.vectors_dir / model.collection / "model.json").is_file()

@@ -1,0 +1,40 @@
+"""What a log without content is given: a catalogue, and the models that this machine builds from it."""
+
+from services.common.settings import Settings
+from services.local.contents import CatalogueState, Contents, catalogue_state, live_models
+from services.local.jobs import run_job
+from services.local.layout import Layout
+from services.local.progress import Steps
+
+
+async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
+    """Import the catalogue that the settings ask for when there is none, then build the models that are missing.
+
+    Raises PartFailed with the end of the job's log.
+    """
+    contents = Contents(layout)
+    state = await _catalogue(settings, layout, contents, steps)
+    live = await live_models(settings.kafka)
+    stale = contents.stale_arms(settings, state, live)
+    for arm in stale:
+        with steps.step(f"model {arm}", "building") as step:
+            await run_job("models", ("models", "build", arm), layout)
+            step.done("built and live")
+    if stale:
+        built = await live_models(settings.kafka)
+        contents.note_models(state, {arm: model.version for arm, model in built.items()})
+    else:
+        steps.say(f"[green]✓[/green] models: {', '.join(sorted(live))}")
+
+
+async def _catalogue(settings: Settings, layout: Layout, contents: Contents, steps: Steps) -> CatalogueState:
+    asked = settings.local.catalogue
+    state = await catalogue_state(settings.kafka)
+    if not state.empty:
+        steps.say(f"[green]✓[/green] catalogue: {contents.catalogue or 'imported before'}")
+        return state
+    with steps.step("catalogue", f"importing {asked}") as step:
+        await run_job("catalogue", ("catalogue", "import", asked), layout)
+        step.done(asked)
+    contents.note_catalogue(asked)
+    return await catalogue_state(settings.kafka)

@@ -1,0 +1,174 @@
+"""Keeps one part alive: starts it, watches it, starts it again when it dies, stops it when asked."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from services.local.engines.children import spawn
+from services.local.engines.errors import EngineError
+from services.local.errors import PartFailed
+from services.local.layout import Layout
+from services.local.logs import rotate, tail
+from services.local.parts import Part
+
+State = Literal["starting", "ready", "not ready", "restarting", "stopped"]
+
+POLL_S: Final = 0.05
+PROBE_WHEN_READY_S: Final = 1.0
+# Waits before the next start; the last one repeats. A part that stayed up for STEADY_S begins at the first again.
+BACKOFF_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+STEADY_S: Final = 30.0
+# A part that was never ready and ended this often will not get better by itself.
+EARLY_ENDS: Final = 3
+# sysexits.h EX_CONFIG: a setting is wrong, another try ends the same.
+CONFIG_STATUS: Final = 78
+
+
+class Keeper:
+    """One part and its process.
+
+    `state` is what the last look found; `changed` is called after each change of it, `say` with sentences for people.
+    """
+
+    def __init__(self, part: Part, layout: Layout, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self.part = part
+        self.state: State = "stopped"
+        self.restarts = 0
+        self._layout = layout
+        self._say = say
+        self._changed = changed
+        self._child: subprocess.Popen[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ever_ready = asyncio.Event()
+        self._failure: PartFailed | None = None
+        self._ends_in_a_row = 0
+
+    @property
+    def name(self) -> str:
+        """The part's name."""
+        return self.part.name
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the part as it runs now."""
+        return self._child.pid if self._child is not None else None
+
+    async def start(self) -> None:
+        """Start the part and begin to watch it. Raises what its preparation raises (EngineError)."""
+        await self._spawn()
+        self._task = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    async def ready(self, seconds: float) -> None:
+        """Return once the part has been ready. Raises PartFailed with the end of its log."""
+        deadline = time.monotonic() + seconds
+        while not self._ever_ready.is_set():
+            if self._failure is not None:
+                raise self._failure
+            if time.monotonic() > deadline:
+                raise PartFailed(f"{self.name} was not ready within {seconds:.0f} s. {self._tail()}")
+            await asyncio.sleep(POLL_S)
+
+    async def stop(self, seconds: float) -> None:
+        """Ask the part to end, wait, and kill it when it has not ended after `seconds`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._child is not None and self._child.poll() is None:
+            await self._end(self._child, seconds)
+        self._child = None
+        self._layout.pidfile(self.name).unlink(missing_ok=True)
+        self._move_to("stopped")
+
+    def kill(self) -> None:
+        """kill -9, at once."""
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+
+    async def _end(self, child: subprocess.Popen[bytes], seconds: float) -> None:
+        child.terminate()
+        deadline = time.monotonic() + seconds
+        while child.poll() is None:
+            if time.monotonic() > deadline:
+                self._say(f"{self.name} did not stop within {seconds:.0f} s and was killed")
+                child.kill()
+                await asyncio.to_thread(child.wait)
+            await asyncio.sleep(POLL_S)
+
+    async def _spawn(self) -> None:
+        self._move_to("starting")
+        rotate(self._layout.log(self.name))
+        await asyncio.to_thread(self.part.prepare)
+        command, env, pidfile = self.part.command(), self.part.env(), self._layout.pidfile(self.name)
+        # Not in a thread: a stop that came in between would never learn of the child.
+        self._child = spawn(command, env, self._layout.log(self.name), pidfile=pidfile)
+
+    async def _keep(self) -> None:
+        while self._failure is None:
+            began = time.monotonic()
+            status = await self._watch()
+            steady = time.monotonic() - began > STEADY_S
+            self._ends_in_a_row = 1 if steady else self._ends_in_a_row + 1
+            self._failure = self._hopeless(status)
+            if self._failure is None:
+                await self._start_again(status)
+        self._move_to("stopped")
+
+    async def _watch(self) -> int:
+        """Follow the running child until it ends; its exit status."""
+        child = self._child
+        assert child is not None
+        next_probe = 0.0
+        while (status := child.poll()) is None:
+            if time.monotonic() >= next_probe:
+                ready = await asyncio.to_thread(self.part.ready)
+                self._note(ready and child.poll() is None)
+                next_probe = time.monotonic() + (PROBE_WHEN_READY_S if ready else POLL_S)
+            await asyncio.sleep(POLL_S)
+        return status
+
+    def _note(self, ready: bool) -> None:
+        if ready:
+            self._ever_ready.set()
+            self._move_to("ready")
+        elif self.state == "ready":
+            self._move_to("not ready")
+
+    def _hopeless(self, status: int) -> PartFailed | None:
+        if self._ever_ready.is_set() or (status != CONFIG_STATUS and self._ends_in_a_row < EARLY_ENDS):
+            return None
+        return PartFailed(f"{self.name} {how_it_ended(status)}. {self._tail()}")
+
+    async def _start_again(self, status: int) -> None:
+        self.restarts += 1
+        why = how_it_ended(status)
+        while True:
+            self._move_to("restarting")
+            delay = BACKOFF_S[min(self._ends_in_a_row, len(BACKOFF_S)) - 1]
+            self._say(f"{self.name} {why}; starting it again in {delay} s")
+            await asyncio.sleep(delay)
+            try:
+                return await self._spawn()
+            except (EngineError, OSError) as error:
+                why = f"could not be started: {error}"
+                self._ends_in_a_row += 1
+
+    def _move_to(self, state: State) -> None:
+        if state != self.state:
+            self.state = state
+            self._changed()
+
+    def _tail(self) -> str:
+        return tail(self._layout.log(self.name))
+
+
+def how_it_ended(status: int) -> str:
+    """An exit status in words."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"ended by itself with status {status}"

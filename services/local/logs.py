@@ -1,0 +1,36 @@
+"""Logs of children that do not grow for ever: one file in use, one before it."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+MOST_BYTES: Final = 20 << 20
+
+
+def rotate(log: Path, most_bytes: int = MOST_BYTES) -> bool:
+    """Move a log that grew past `most_bytes` to `<name>.1`; whether it was.
+
+    The child holds the file open for appending, so the content is copied and the file emptied: the next line goes to
+    its start. A line that is written between the two is lost.
+    """
+    try:
+        if log.stat().st_size <= most_bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    shutil.copyfile(log, log.with_suffix(".log.1"))
+    with log.open("r+b") as file:
+        file.truncate(0)
+    return True
+
+
+def tail(log: Path, most_bytes: int = 2_000) -> str:
+    """The last lines of a log, for an error message."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - most_bytes))
+            text = file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        text = ""
+    return f"The end of its log, {log}:\n{text or '(empty)'}"

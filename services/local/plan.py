@@ -1,0 +1,131 @@
+"""What runs where: which parts are ours to start, on which ports, and the addresses that all others are told.
+
+A part whose address the environment gives (ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS, ANIMUSIC_REDIS__URL) is somebody
+else's and not started; ANIMUSIC_CLICKHOUSE__EXTERNAL leaves the warehouse process and takes its engine away.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.common.settings import Settings
+from services.local.claim import public_port
+from services.local.engines.kafka import KafkaNode
+from services.local.engines.kafka_jars import KafkaJars
+from services.local.engines.ports import settled_port
+from services.local.engines.valkey import ValkeyNode
+from services.local.layout import Layout
+from services.local.parts import Part, child_environment, engine_part, service_part
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One start's decisions. Ports are on 127.0.0.1 but the public one, which is on `settings.host`."""
+
+    settings: Settings
+    layout: Layout
+    public_port: int
+    profiles_port: int
+    warehouse_port: int
+    recommender_ports: tuple[int, ...]
+
+    @classmethod
+    def of(cls, settings: Settings, layout: Layout) -> "Plan":
+        """Choose the ports; `settings` must not hold an earlier run's endpoints. Raises PublicPortTaken, PortTaken."""
+        first, *others = range(settings.recommender.processes)
+        port = _given(settings.recommender, "port")
+        recommenders = [settled_port(port, layout.port(f"recommender-{first}"), "ANIMUSIC_RECOMMENDER__PORT")]
+        recommenders += [settled_port(0, layout.port(f"recommender-{n}"), "") for n in others]
+        return cls(
+            settings=settings,
+            layout=layout,
+            public_port=public_port(settings, layout),
+            profiles_port=settled_port(
+                _given(settings.profiles, "metrics_port"), layout.port("profiles"), "ANIMUSIC_PROFILES__METRICS_PORT"
+            ),
+            warehouse_port=settled_port(
+                _given(settings.warehouse, "port"), layout.port("warehouse"), "ANIMUSIC_WAREHOUSE__PORT"
+            ),
+            recommender_ports=tuple(recommenders),
+        )
+
+    @property
+    def own_kafka(self) -> bool:
+        """Whether Kafka is ours to start."""
+        return "bootstrap_servers" not in self.settings.kafka.model_fields_set
+
+    @property
+    def own_valkey(self) -> bool:
+        """Whether Valkey is ours to start."""
+        return "url" not in self.settings.redis.model_fields_set
+
+    @property
+    def url(self) -> str:
+        """The public address, as a browser on this machine would write it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
+        return f"http://{host}:{self.public_port}"
+
+    def kafka(self, jars: KafkaJars) -> KafkaNode:
+        """The log, on its ports of the last start."""
+        return KafkaNode(
+            self.layout.root / "kafka",
+            jars,
+            heap_mb=self.settings.local.kafka_heap_mb,
+            log_path=self.layout.log("kafka"),
+        )
+
+    def valkey(self) -> ValkeyNode:
+        """The store of profiles."""
+        return ValkeyNode(self.layout.root / "valkey", log_path=self.layout.log("valkey"))
+
+    def endpoints(self, kafka: KafkaNode | None, valkey: ValkeyNode | None) -> dict[str, Any]:
+        """Every address that this start chose, in the shape of the settings tree."""
+        chosen: dict[str, Any] = {
+            "port": self.public_port,
+            "warehouse": {"port": self.warehouse_port},
+            "profiles": {"metrics_port": self.profiles_port},
+            "recommender": {"port": self.recommender_ports[0]},
+            "gateway": {"recommender_urls": [_local(port) for port in self.recommender_ports]},
+        }
+        if kafka is not None:
+            chosen["kafka"] = {"bootstrap_servers": kafka.bootstrap_servers}
+        if valkey is not None:
+            chosen["redis"] = {"url": valkey.url}
+        if not self.settings.clickhouse.external:
+            chosen["clickhouse"] = {"dsn": f"{_local(self.warehouse_port)}/animusic"}
+        return chosen
+
+    def services(self) -> list[Part]:
+        """Our own services, the gateway last."""
+        told = {"ANIMUSIC_PORT": str(self.public_port)}
+        parts = [
+            self._service("profiles", "profiles", _local(self.profiles_port), {}),
+            self._service("warehouse", "warehouse", _local(self.warehouse_port), {}),
+        ]
+        for number, port in enumerate(self.recommender_ports, start=1):
+            name = "recommender" if len(self.recommender_ports) == 1 else f"recommender-{number}"
+            parts.append(self._service(name, "recommender", _local(port), {"ANIMUSIC_RECOMMENDER__PORT": str(port)}))
+        return [*parts, self._service("gateway", "gateway", self.url, told)]
+
+    def _service(self, name: str, service: str, url: str, told: dict[str, str]) -> Part:
+        return service_part(name, service, url, child_environment(self.layout, **told))
+
+
+def engine_parts(kafka: KafkaNode | None, valkey: ValkeyNode | None) -> list[Part]:
+    """The engines that are ours, as parts. Kafka must have been prepared: its port is its address."""
+    parts = []
+    if kafka is not None:
+        parts.append(engine_part("kafka", kafka, kafka.bootstrap_servers))
+    if valkey is not None:
+        parts.append(engine_part("valkey", valkey, valkey.url))
+    return parts
+
+
+def _given(group: BaseModel, name: str) -> int:
+    """A port that the environment gives, else 0: any free one."""
+    return int(getattr(group, name)) if name in group.model_fields_set else 0
+
+
+def _local(port: int) -> str:
+    return f"http://127.0.0.1:{port}"

@@ -1,0 +1,81 @@
+"""What a person sees while the system starts: one line a step, with a spinner where the terminal can show one."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class Step:
+    """One running step; `note` says what it is at."""
+
+    def __init__(self, steps: "Steps", name: str, task: TaskID | None) -> None:
+        self._steps, self._name, self._task = steps, name, task
+        self.result = ""
+
+    def note(self, text: str) -> None:
+        """Say what the step is doing now. Only a terminal shows it."""
+        self._steps.show(self._task, f"{self._name}: {text}")
+
+    def done(self, text: str) -> None:
+        """Say what came of it, for the line that stays."""
+        self.result = text
+
+
+class Steps:
+    """The steps of a start. Use it as a context; several steps may run at once."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = (
+            Progress(
+                SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @contextmanager
+    def step(self, name: str, what: str = "starting") -> Iterator[Step]:
+        """One step, from its first line to `✓ name: result (seconds)`; an error in it leaves `✗`."""
+        task = self._live.add_task(f"{name}: {what}", total=None) if self._live is not None else None
+        if self._live is None:
+            self.say(f"  {name}: {what}")
+        step, began = Step(self, name, task), time.monotonic()
+        try:
+            yield step
+        except BaseException:
+            self._end(task, f"[red]✗[/red] {name}")
+            raise
+        self._end(
+            task, f"[green]✓[/green] {name}: {step.result or 'done'} [dim]({time.monotonic() - began:.1f} s)[/dim]"
+        )
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def show(self, task: TaskID | None, text: str) -> None:
+        """Change a running step's text."""
+        if self._live is not None and task is not None:
+            self._live.update(task, description=text)
+
+    def _end(self, task: TaskID | None, line: str) -> None:
+        if self._live is not None and task is not None:
+            self._live.remove_task(task)
+        self.say(line)

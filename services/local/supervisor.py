@@ -1,0 +1,183 @@
+"""The whole system on one machine: started, filled, watched, stopped."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from rich.console import Console
+
+from services.common.kafka import ensure_topics
+from services.common.settings import Settings
+from services.local.engines.children import reap_stale
+from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
+from services.local.files import write_json
+from services.local.filling import fill
+from services.local.keeper import Keeper
+from services.local.layout import Layout
+from services.local.logs import rotate
+from services.local.parts import Part
+from services.local.plan import Plan, engine_parts
+from services.local.progress import Steps
+from services.local.summary import curl_lines, table
+
+READY_S: Final = 120.0
+ROTATE_EVERY_S: Final = 30.0
+# Who must end before whom: what feeds the log first, then what drinks from it, the stores last.
+STOP_ORDER: Final = (("gateway",), ("profiles", "warehouse"), ("recommender",), ("kafka",), ("valkey",))
+
+
+class Supervisor:
+    """One run of the local system on a data directory that the caller holds (`claim.claimed`)."""
+
+    def __init__(self, settings: Settings, layout: Layout, console: Console) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._console = console
+        self._keepers: list[Keeper] = []
+        self._plan: Plan | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, say what runs, go on until `stop` is set, and stop everything in order.
+
+        Raises LocalError, EngineError or ConnectionError when the start fails; then, too, everything was stopped.
+        """
+        try:
+            if await self._unless(stop, self._start()):
+                await self._unless(stop, self._watch_logs())
+        finally:
+            await self._stop()
+
+    def kill(self) -> None:
+        """End every child at once, as a second Ctrl-C asks."""
+        for keeper in self._keepers:
+            keeper.kill()
+
+    async def _unless(self, stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+        """Do the work unless `stop` is set first; whether it was done to its end."""
+        doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()
+            return doing.done()
+        finally:
+            doing.cancel()
+            stopping.cancel()
+            await asyncio.gather(doing, stopping, return_exceptions=True)
+
+    # ---- starting ---------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        for name in reap_stale(self._layout.pids):
+            self._say(f"stopped {name}, which an earlier run had left behind")
+        self._plan = plan = Plan.of(self._settings, self._layout)
+        with Steps(self._console) as steps:
+            await self._start_engines(plan, steps)
+            with steps.step("topics", "making what is missing") as step:
+                created = await ensure_topics(self._told().kafka)
+                step.done(f"{len(created)} created" if created else "all there")
+            services = await self._begin(plan.services())
+            await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
+        self._show(plan)
+
+    async def _start_engines(self, plan: Plan, steps: Steps) -> None:
+        kafka = plan.kafka(await self._jars(steps)) if plan.own_kafka else None
+        valkey = plan.valkey() if plan.own_valkey else None
+        if kafka is not None:
+            await asyncio.to_thread(kafka.prepare)
+        write_json(self._layout.endpoints, plan.endpoints(kafka, valkey))
+        await self._wait_for(await self._begin(engine_parts(kafka, valkey)), steps)
+
+    async def _jars(self, steps: Steps) -> KafkaJars:
+        ready: Path | None = self._settings.local.kafka_jars_dir
+        with steps.step("Kafka's jars", "looking") as step:
+            jars = await asyncio.to_thread(
+                kafka_jars,
+                default_cache_dir(),
+                jars_dir=ready,
+                progress=lambda done, total, name: step.note(f"fetched {done} of {total} ({name})"),
+            )
+            step.done(f"in {jars.directory}")
+        return jars
+
+    async def _begin(self, parts: list[Part]) -> list[Keeper]:
+        keepers = [Keeper(part, self._layout, self._say, self._note_status) for part in parts]
+        self._keepers += keepers
+        await together(*(keeper.start() for keeper in keepers))
+        return keepers
+
+    async def _wait_for(self, keepers: list[Keeper], steps: Steps) -> None:
+        async def one(keeper: Keeper) -> None:
+            with steps.step(keeper.name) as step:
+                await keeper.ready(READY_S)
+                step.done(f"ready at {keeper.part.address}")
+
+        await together(*(one(keeper) for keeper in keepers))
+
+    def _told(self) -> Settings:
+        """The settings as every child sees them: with the addresses that this start chose."""
+        return Settings(data_dir=self._layout.root)
+
+    def _show(self, plan: Plan) -> None:
+        self._console.print()
+        self._console.print(table(self._keepers, os.getpid()))
+        self._console.print("\nTry it:")
+        for line in curl_lines(plan.url):
+            print(f"  {line}", flush=True)
+        logs = self._layout.log("*").parent
+        self._console.print(f"\nThe page: [bold]{plan.url}/[/bold]   API: {plan.url}/docs   logs: {logs}")
+        self._console.print("Stop with Ctrl-C; the next start goes on from the same data.")
+
+    # ---- running ----------------------------------------------------------------------------------------------------
+
+    async def _watch_logs(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_EVERY_S)
+            for keeper in self._keepers:
+                rotate(self._layout.log(keeper.name))
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{datetime.now():%H:%M:%S} {text}", highlight=False, soft_wrap=True, markup=False)
+
+    def _note_status(self) -> None:
+        """Write status.json: for `animusic run` on the same directory, for the doctor, for tests."""
+        assert self._plan is not None
+        parts = {
+            keeper.name: {
+                "state": keeper.state,
+                "pid": keeper.pid,
+                "restarts": keeper.restarts,
+                "address": keeper.part.address,
+            }
+            for keeper in self._keepers
+        }
+        started = psutil.Process().create_time()
+        write_json(self._layout.status, {"pid": os.getpid(), "started": started, "url": self._plan.url, "parts": parts})
+
+    # ---- stopping ---------------------------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        """Stop in order, the parts of one rank together; then nothing says any more that it runs."""
+        if self._keepers:
+            self._say("stopping")
+        for rank in STOP_ORDER:
+            keepers = [keeper for keeper in self._keepers if keeper.name.split("-")[0] in rank]
+            await asyncio.gather(*(keeper.stop(self._settings.local.stop_seconds) for keeper in keepers))
+        self._layout.endpoints.unlink(missing_ok=True)
+        self._layout.status.unlink(missing_ok=True)
+        if self._keepers:
+            self._say("stopped")
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> None:
+    """Do it all at once; the first error ends the rest and is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
