@@ -1,0 +1,59 @@
+"""The composition root of `animusic serve profiles`."""
+
+import logging
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from redis.asyncio import Redis
+
+from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
+from services.common.consuming.consumer import Consumer
+from services.common.consuming.running import run_until_signal
+from services.common.redis import REDIS_OUTAGES, connect
+from services.common.settings import Settings
+from services.profiles.keys import FIRST_GENERATION, LIVE
+from services.profiles.sink import ProfilesSink
+from services.profiles.store import ProfileStore
+from services.profiles.writes import Effect
+
+TOPICS = (FEEDBACK.name, PROFILES.name, PLAYLISTS.name)
+
+
+async def serve(settings: Settings) -> None:
+    """Follow the log into Redis until SIGTERM or SIGINT; then flush and return.
+
+    Raises SystemExit(75) when the store or the log stays away too long or anything unknown happens: start it again.
+    """
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    redis = connect(settings.redis)
+    try:
+        await run_until_signal(
+            lambda: build(settings, redis, registry),
+            registry,
+            port=settings.profiles.metrics_port,
+            step="profiles",
+            outages=REDIS_OUTAGES,
+        )
+    finally:
+        await redis.aclose()
+
+
+async def build(settings: Settings, redis: Redis, registry: CollectorRegistry) -> Consumer[Effect]:
+    """The consumer, not started yet. Asks Redis for the live generation unless the settings name one."""
+    wanted = settings.profiles.generation
+    generation = wanted or await live_generation(redis)
+    sink = ProfilesSink(ProfileStore(redis, generation), live=wanted is None)
+    group = settings.profiles.group if wanted is None else f"{settings.profiles.group}.{wanted}"
+    logging.getLogger("animusic.profiles").info("writing generation %s", generation)
+    return Consumer(
+        settings.kafka, sink, TOPICS, registry,
+        group=group, max_records=settings.profiles.batch_records, wait_ms=settings.profiles.batch_wait_ms,
+    )  # fmt: skip
+
+
+async def live_generation(redis: Redis) -> str:
+    """The generation that readers read; the first one when there is none yet. Raises redis.exceptions.RedisError."""
+    found: Any = await redis.get(LIVE)
+    return FIRST_GENERATION if found is None else str(found, "ascii")

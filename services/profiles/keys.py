@@ -1,0 +1,54 @@
+"""The names of everything that profiles keep in Redis. All keys of a user share the hash tag of the user's shard.
+
+animusic:live                        the generation that readers read
+am:{sNN}:<generation>:marks          hash: name of a mark -> decimal offset of the next record
+am:{sNN}:<generation>:forgotten      set of user ids
+am:{sNN}:<generation>:u:<user id>    hash: the fields of contracts.fold, and `#`, which changes with them
+am:{sNN}:<generation>:h:<user id>    hash: playlist id -> served at (8 bytes), revision (2), JSON list of songs; `#`
+am:{sNN}:<generation>:p:<playlist>   string: revision (2 bytes), JSON of the ServedPlaylist
+"""
+
+from typing import Final, NamedTuple
+
+from contracts.placement import shard_of, shard_tag
+
+LIVE: Final = "animusic:live"
+FIRST_GENERATION: Final = "g1"
+
+
+class ShardKeys(NamedTuple):
+    """The keys of one shard in one generation."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, generation: str, shard: int) -> "ShardKeys":
+        """The keys of a shard."""
+        return cls(f"am:{shard_tag(shard)}:{generation}:")
+
+    @classmethod
+    def of_user(cls, generation: str, user_id: str) -> "ShardKeys":
+        """The keys of the shard in which a user lives."""
+        return cls.of(generation, shard_of(user_id))
+
+    @property
+    def marks(self) -> str:
+        return f"{self.prefix}marks"
+
+    @property
+    def forgotten(self) -> str:
+        return f"{self.prefix}forgotten"
+
+    @property
+    def playlists(self) -> str:
+        """The prefix of playlists."""
+        return f"{self.prefix}p:"
+
+    def user(self, user_id: str) -> str:
+        return f"{self.prefix}u:{user_id}"
+
+    def history(self, user_id: str) -> str:
+        return f"{self.prefix}h:{user_id}"
+
+    def playlist(self, playlist_id: str) -> str:
+        return f"{self.prefix}p:{playlist_id}"

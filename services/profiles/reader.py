@@ -1,0 +1,178 @@
+"""How others read profiles. The one module of this service that another service may import.
+
+One script call a read. What has not changed since the last read is neither sent nor decoded again: `songs`, `vetoes`
+and `anime_list` of two snapshots with the same `version` are the same objects, so what is derived from them can be kept.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from contracts.marks import MarkName
+from contracts.playlists import ServedPlaylist
+from contracts.profiles import AnimeEntry
+from services.profiles.decoding import HistoryEntry, ProfileState, decode_history, decode_state
+from services.profiles.keys import FIRST_GENERATION, LIVE, ShardKeys
+from services.profiles.scripts import READ
+
+_POINTER_SECONDS = 1.0
+_FIRST_POLL_SECONDS = 0.001
+_LONGEST_POLL_SECONDS = 0.010
+
+
+@dataclass(frozen=True)
+class ProfileSnapshot:
+    """A profile as it was at one moment.
+
+    Attributes:
+        state: everything that `version` names.
+        marks: name of a mark (`topic id/partition`) -> mark, of the user's shard; every record before it is reflected.
+        history: playlists served to the user, newest last, at most 40.
+    """
+
+    state: ProfileState
+    marks: dict[str, int]
+    history: tuple[HistoryEntry, ...]
+
+    @property
+    def user_id(self) -> str:
+        return self.state.user_id
+
+    @property
+    def generation(self) -> str:
+        return self.state.generation
+
+    @property
+    def version(self) -> bytes:
+        """Changes with songs, vetoes and anime list; empty for a user of whom nothing is known."""
+        return self.state.version
+
+    @property
+    def songs(self) -> dict[str, bytes]:
+        """Song id -> packed SERVED registers (contracts.registers). Not to be changed."""
+        return self.state.songs
+
+    @property
+    def vetoes(self) -> dict[str, bytes]:
+        """Anime id -> encoded veto register. Not to be changed."""
+        return self.state.vetoes
+
+    @property
+    def anime_list(self) -> tuple[AnimeEntry, ...]:
+        return self.state.anime_list
+
+    @property
+    def digest(self) -> str:
+        """contracts.fold.user_digest of the stored fields, 32 hex digits."""
+        return self.state.digest
+
+
+class Reached(NamedTuple):
+    """Whether the profile reflects a record, the mark that was seen last (0: none), and the wait in ms."""
+
+    reached: bool
+    mark: int
+    waited_ms: float
+
+
+class _Cached(NamedTuple):
+    state: ProfileState
+    history_version: bytes
+    history: tuple[HistoryEntry, ...]
+
+
+class ProfileReader:
+    """Reads the live generation. `cached`: decoded profiles kept, least recently read out first.
+
+    Every method may raise redis.exceptions.RedisError.
+    """
+
+    def __init__(self, redis: Redis, *, cached: int) -> None:
+        self._redis = redis
+        self._size = cached
+        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._sha = ""
+        self._generation = FIRST_GENERATION
+        self._pointer_read_at = float("-inf")
+
+    async def generation(self, *, now: bool = False) -> str:
+        """The live generation; asked at most once a second, at once with `now=True`."""
+        if now or time.monotonic() - self._pointer_read_at > _POINTER_SECONDS:
+            found: Any = await self._redis.get(LIVE)
+            self._generation = FIRST_GENERATION if found is None else str(found, "ascii")
+            self._pointer_read_at = time.monotonic()
+        return self._generation
+
+    async def read(self, user_id: str) -> ProfileSnapshot:
+        """The profile of a user now; empty for a user of whom nothing is known."""
+        generation = await self.generation()
+        known = self._cache.get(user_id)
+        if known is not None and known.state.generation != generation:
+            known = None
+        keys = ShardKeys.of_user(generation, user_id)
+        versions = (known.state.version, known.history_version) if known else (b"", b"")
+        answer = await self._call(keys.user(user_id), keys.history(user_id), keys.marks, *versions)
+        fresh = _renew(known, user_id, generation, answer)
+        self._keep(user_id, fresh)
+        marks = {name.decode(): int(mark) for name, mark in _pairs(answer[4])}
+        return ProfileSnapshot(fresh.state, marks, fresh.history)
+
+    async def wait_for(self, user_id: str, mark: MarkName, offset: int, timeout_ms: int) -> Reached:
+        """Wait until the user's profile reflects the record at `offset`, at most `timeout_ms`."""
+        began = time.perf_counter()
+        key = ShardKeys.of_user(await self.generation(), user_id).marks
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            found = int(await self._redis.hget(key, mark.field()) or 0)
+            waited = (time.perf_counter() - began) * 1e3
+            if found > offset or waited >= timeout_ms:
+                return Reached(found > offset, found, waited)
+            await asyncio.sleep(min(pause, (timeout_ms - waited) / 1e3))
+            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+    async def playlist(self, user_id: str, playlist_id: object) -> ServedPlaylist | None:
+        """The newest revision of a playlist that was served to this user; None if there is none (any more)."""
+        keys = ShardKeys.of_user(await self.generation(), user_id)
+        value: Any = await self._redis.get(keys.playlist(str(playlist_id)))
+        if value is None:
+            return None
+        playlist = ServedPlaylist.model_validate_json(value[2:])
+        return playlist if playlist.user_id == user_id else None
+
+    async def _call(self, *args: str | bytes) -> Any:
+        if not self._sha:
+            self._sha = await self._redis.script_load(READ)
+        try:
+            return await self._redis.evalsha(self._sha, 3, *args)
+        except NoScriptError:
+            self._sha = await self._redis.script_load(READ)
+            return await self._redis.evalsha(self._sha, 3, *args)
+
+    def _keep(self, user_id: str, fresh: _Cached) -> None:
+        self._cache[user_id] = fresh
+        self._cache.move_to_end(user_id)
+        if len(self._cache) > self._size:
+            self._cache.popitem(last=False)
+
+
+def _renew(known: _Cached | None, user_id: str, generation: str, answer: Any) -> _Cached:
+    """What the cache holds after an answer of the script: an old part where the script sent nothing new."""
+    version, fields, history_version, history, _ = answer
+    if known is not None and fields is None and history is None:
+        return known
+    if known is not None and fields is None:
+        state = known.state
+    else:
+        state = decode_state(user_id, generation, version, fields or [], known.state if known else None)
+    if known is not None and history is None:
+        return _Cached(state, known.history_version, known.history)
+    return _Cached(state, history_version, decode_history(history or []))
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,135 @@
+"""From records of the log to what one script call merges. Pure.
+
+Whatever the order and batching of records, the store ends with the same bytes: registers by their merge, the anime
+list by its offset, a playlist by its revision, the history by time, and a forgotten user by being forgotten.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from contracts.events import FeedbackEvent, first_error
+from contracts.fold import LIST_FIELD, Folded, Write, stored_fields, writes
+from contracts.placement import shard_of
+from contracts.playlists import ServedPlaylist
+from contracts.profiles import PROFILE_RECORD, AnimeList
+from contracts.registers import SERVED, VETO
+from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
+from services.common.consuming.model import Poison, Record
+
+_STORED = frozenset({register.name for register in SERVED} | {VETO.name})
+
+
+class Feedback(NamedTuple):
+    """The register writes of one event that Redis holds; may be none (a `shown` writes nothing here)."""
+
+    user_id: str
+    writes: tuple[Write, ...]
+
+
+class Listed(NamedTuple):
+    """An anime list, encoded as it is stored: offset, then JSON; the higher offset wins."""
+
+    user_id: str
+    value: bytes
+
+
+class Forget(NamedTuple):
+    """A user who is to be forgotten, for ever."""
+
+    user_id: str
+
+
+class Served(NamedTuple):
+    """A served playlist and its line in the user's history, both encoded as they are stored."""
+
+    user_id: str
+    playlist_id: str
+    value: bytes
+    entry: bytes
+
+
+Effect = Feedback | Listed | Forget | Served
+
+
+def effect_of(record: Record) -> Effect | Poison:
+    """What a record of one of the three topics does to Redis."""
+    if record.value is None:
+        return Poison("the record has no value; a user is forgotten by a record of its own, never by a tombstone")
+    try:
+        return _DECODERS[record.topic](record)
+    except ValidationError as error:
+        return Poison(first_error(error))
+
+
+def feedback_of(event: FeedbackEvent) -> Feedback:
+    """The stored writes of an event."""
+    return Feedback(event.user_id, tuple(write for write in writes(event) if write.register.name in _STORED))
+
+
+def served_of(playlist: ServedPlaylist) -> Served:
+    """A playlist as it is stored. `entry`: served at (8 bytes), revision (2), JSON list of the songs in its slots."""
+    revision = playlist.revision.to_bytes(2, "big")
+    songs = json.dumps([slot.song_id for slot in playlist.slots], separators=(",", ":")).encode()
+    entry = playlist.served_at.to_bytes(8, "big") + revision + songs
+    return Served(playlist.user_id, str(playlist.playlist_id), revision + playlist.log_value(), entry)
+
+
+def _profile(record: Record) -> Effect:
+    decoded = PROFILE_RECORD.validate_json(record.value)
+    if not isinstance(decoded, AnimeList):
+        return Forget(decoded.user_id)
+    entries = [entry.model_dump(exclude_none=True) for entry in decoded.entries]
+    return Listed(
+        decoded.user_id, record.offset.to_bytes(8, "big") + json.dumps(entries, separators=(",", ":")).encode()
+    )
+
+
+_DECODERS: dict[str, Callable[[Record], Effect]] = {
+    FEEDBACK.name: lambda record: feedback_of(FeedbackEvent.model_validate_json(record.value)),
+    PLAYLISTS.name: lambda record: served_of(ServedPlaylist.model_validate_json(record.value)),
+    PROFILES.name: _profile,
+}
+
+
+@dataclass
+class ShardWrites:
+    """What one script call merges into one shard, folded: one entry a user, a playlist."""
+
+    folded: dict[str, Folded] = field(default_factory=dict)
+    lists: dict[str, bytes] = field(default_factory=dict)
+    served: dict[str, Served] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
+
+    def add(self, effect: Effect) -> None:
+        """Fold one effect in; the order does not matter."""
+        match effect:
+            case Feedback(user_id, register_writes):
+                user = self.folded.setdefault(user_id, Folded())
+                for write in register_writes:
+                    user.apply(write)
+            case Listed(user_id, value):
+                self.lists[user_id] = max(value, self.lists.get(user_id, b""))
+            case Forget(user_id):
+                self.forgotten.add(user_id)
+            case Served(_, playlist_id, value, entry):
+                old = self.served.get(playlist_id, effect)
+                self.served[playlist_id] = effect._replace(value=max(value, old.value), entry=max(entry, old.entry))
+
+    def fields(self) -> dict[str, dict[bytes, bytes]]:
+        """User id -> fields to merge, of users who are not forgotten here and have any."""
+        users = {user_id: stored_fields(folded) for user_id, folded in self.folded.items()}
+        for user_id, value in self.lists.items():
+            users.setdefault(user_id, {})[LIST_FIELD] = value
+        return {user_id: fields for user_id, fields in users.items() if fields and user_id not in self.forgotten}
+
+
+def by_shard(effects: list[Effect]) -> dict[int, ShardWrites]:
+    """Effects folded, by the shard of their user."""
+    shards: dict[int, ShardWrites] = {}
+    for effect in effects:
+        shards.setdefault(shard_of(effect.user_id), ShardWrites()).add(effect)
+    return shards
