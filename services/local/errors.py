@@ -3,8 +3,7 @@
 LocalError
 ├── AlreadyRunning   another supervisor holds the data directory
 ├── PublicPortTaken  somebody listens on the one public port
-├── PartFailed       a part did not get ready, or a job ended badly; carries the end of its log
-└── OtherCatalogue   the log holds another catalogue than the one that was asked for
+└── PartFailed       a part did not get ready, or a job ended badly; carries the end of its log
 """
 
 
@@ -22,7 +21,3 @@ class PublicPortTaken(LocalError):
 
 class PartFailed(LocalError):
     """A part did not get ready, or a job ended badly."""
-
-
-class OtherCatalogue(LocalError):
-    """The log holds another catalogue than the one that was asked for."""

@@ -8,7 +8,7 @@ from services.local.progress import Steps
 
 
 async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
-    """Import the catalogue that the settings ask for when there is none, then build the models that are missing.
+    """Import the catalogue that the settings ask for when there is none (or another one), then the missing models.
 
     Raises PartFailed with the end of the job's log.
     """
@@ -28,13 +28,25 @@ async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
 
 
 async def _catalogue(settings: Settings, layout: Layout, contents: Contents, steps: Steps) -> CatalogueState:
-    asked = settings.local.catalogue
+    asked, loaded = settings.local.catalogue, contents.catalogue
     state = await catalogue_state(settings.kafka)
-    if not state.empty:
-        steps.say(f"[green]✓[/green] catalogue: {contents.catalogue or 'imported before'}")
+    if not state.empty and not _must_import(settings, loaded):
+        steps.say(f"[green]✓[/green] catalogue: {loaded or 'what was imported before'}")
         return state
+    # A catalogue that somebody asks for by name is served alone; what was heard of the songs before it stays.
+    alone = () if state.empty else ("--withdraw-missing",)
     with steps.step("catalogue", f"importing {asked}") as step:
-        await run_job("catalogue", ("catalogue", "import", asked), layout)
-        step.done(asked)
+        await run_job("catalogue", ("catalogue", "import", asked, *alone), layout)
+        step.done(asked if loaded in (None, asked) else f"{asked} in place of {loaded}")
     contents.note_catalogue(asked)
     return await catalogue_state(settings.kafka)
+
+
+def _must_import(settings: Settings, loaded: str | None) -> bool:
+    """Whether a log that holds a catalogue is to be given another: only one that was asked for by its name.
+
+    A file may have changed since; importing it again unchanged writes nothing.
+    """
+    asked = settings.local.catalogue
+    by_name = "catalogue" in settings.local.model_fields_set
+    return by_name and (asked != loaded or asked not in ("sample", "synthetic"))

@@ -37,7 +37,7 @@ def curl_lines(url: str) -> list[str]:
     token = 'sed \'s/.*"token":"\\([^"]*\\).*/\\1/\''
     json = "-H 'content-type: application/json'"
     return [
-        f'TOKEN=$(curl -s {url}/v1/sessions {json} -d \'{{"guest": true}}\' | sed \'s/.*"token":"\\([^"]*\\)".*/\\1/\')',
+        f"TOKEN=$(curl -s {url}/v1/sessions {json} -d '{{\"guest\": true}}' | {token})",
         f"curl -s {url}/v1/playlists -H \"authorization: Bearer $TOKEN\" {json} -d '{{}}'",
         f"curl -s '{url}/playlist?anilist_username=new'",
     ]
