@@ -5,6 +5,7 @@ A song has an identity of its own; playback links hang off it. Nothing here is a
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Annotated, Literal
 from urllib.parse import quote_plus
@@ -42,6 +43,15 @@ def song_id_of(anidb_id: int | None, anime_id: str, title: str) -> str:
 def point_id_of(song_id: str) -> int:
     """The id of a song's point in a Qdrant collection: 63 bits of its hash."""
     return int.from_bytes(blake2b(song_id.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def catalogue_digest(values: Mapping[str, bytes]) -> str:
+    """32 hex digits that tell one catalogue from another: record values by song id, in whatever order they came."""
+    digest = blake2b(digest_size=16)
+    for song_id in sorted(values):
+        for part in (song_id.encode(), values[song_id]):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 class Anime(BaseModel):
@@ -126,10 +136,15 @@ class Song(BaseModel):
 
     @property
     def url(self) -> str:
-        """Where to play it; without a link, a search for its title and anime."""
-        if self.links:
+        """Where to play it; without a link, or with a made-up one, a search for its title and anime."""
+        if self.links and not self.made_up:
             return self.links[0].url
         return f"https://www.youtube.com/results?search_query={quote_plus(f'{self.title} {self.anime.title}')}"
+
+    @property
+    def youtube_id(self) -> str | None:
+        """The id of a real YouTube video of it; None where none is known, and for a made-up song."""
+        return None if self.made_up else next((link.id for link in self.links if link.site == "youtube"), None)
 
     def log_value(self) -> bytes:
         """The record value: compact JSON, the same bytes for the same content."""

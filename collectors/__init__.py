@@ -1,0 +1,1 @@
+"""What the world knows about anime songs → records of the catalogue topic."""

@@ -1,0 +1,94 @@
+"""Songs → the catalogue topic. Only what is new or changed is written: a second import of a file writes nothing."""
+
+import asyncio
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from collectors.entries import Problem
+from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
+from contracts.topics import CATALOGUE
+from services.common.catalogue_log import CatalogueLog
+from services.common.kafka import producer
+from services.common.settings import KafkaSettings
+
+_IN_FLIGHT: Final = 2_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an import would write.
+
+    Attributes:
+        records: (song id, record value), new and changed songs and, if asked for, withdrawals.
+        digest: of the catalogue once the records are written, 32 hex digits.
+    """
+
+    records: list[tuple[str, bytes]]
+    new: int
+    changed: int
+    unchanged: int
+    withdrawn: int
+    digest: str
+
+
+def planned(songs: Iterable[Song], log: CatalogueLog, *, withdraw_missing: bool = False) -> Plan:
+    """Compare songs with the log. Song ids must be unique."""
+    wanted = {song.song_id: song.log_value() for song in songs}
+    records = [(song_id, value) for song_id, value in wanted.items() if log.values.get(song_id) != value]
+    new = sum(song_id not in log.values for song_id, _ in records)
+    missing = sorted(log.values.keys() - wanted.keys()) if withdraw_missing else []
+    after = {song_id: value for song_id, value in log.values.items() if song_id not in set(missing)} | wanted
+    gone = [(song_id, _withdrawal(song_id)) for song_id in missing]
+    return Plan(
+        records=records + gone,
+        new=new,
+        changed=len(records) - new,
+        unchanged=len(wanted) - len(records),
+        withdrawn=len(missing),
+        digest=catalogue_digest(after),
+    )
+
+
+def _withdrawal(song_id: str) -> bytes:
+    return WithdrawnSong(song_id=song_id, withdrawn=True).model_dump_json(by_alias=True).encode()
+
+
+async def write(
+    settings: KafkaSettings, records: Sequence[tuple[str, bytes]], advance: Callable[[int], None] = lambda count: None
+) -> None:
+    """Append the records and return once the broker has acknowledged each. `advance` hears how many more are through.
+
+    Raises aiokafka's KafkaError when the log does not take them; what was written before stays, and the next import
+    goes on from there.
+    """
+    if not records:
+        return
+    client = producer(settings)
+    await client.start()
+    try:
+        for start in range(0, len(records), _IN_FLIGHT):
+            await _write_some(client, records[start : start + _IN_FLIGHT])
+            advance(len(records[start : start + _IN_FLIGHT]))
+    finally:
+        await client.stop()
+
+
+async def _write_some(client: AIOKafkaProducer, records: Sequence[tuple[str, bytes]]) -> None:
+    sent: list[Any] = [await client.send(CATALOGUE.name, value, key=song_id.encode()) for song_id, value in records]
+    await asyncio.gather(*sent)
+
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """Write what could not be taken as a CSV: line, what was rejected (row or cell), reason, song, anime."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["line", "rejected", "reason", "song", "anime"])
+        for problem in problems:
+            rejected = "row" if problem.whole_row else "cell"
+            table.writerow([problem.line, rejected, problem.reason, problem.title, problem.anime])

@@ -1,0 +1,58 @@
+"""The catalogue as the log holds it now: the last record of each song."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
+from contracts.topics import CATALOGUE
+from services.common.kafka import read_to_end
+from services.common.settings import KafkaSettings
+
+_RECORD: Final[TypeAdapter[WithdrawnSong | Song]] = TypeAdapter(WithdrawnSong | Song)
+
+
+@dataclass
+class CatalogueLog:
+    """Songs by id, with the bytes that the log holds for each, and the ids of those that were withdrawn.
+
+    `unreadable` counts records that are neither; they are passed over.
+    """
+
+    songs: dict[str, Song] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+    unreadable: int = 0
+
+    def digest(self) -> str:
+        """32 hex digits of all songs that are served."""
+        return catalogue_digest(self.values)
+
+    def apply(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+        """Fold (key, value) records in log order: the last of a song counts, a tombstone withdraws it as well."""
+        last = {key.decode(): value for key, value in records if key is not None}
+        for song_id, value in last.items():
+            try:
+                record = None if value is None else _RECORD.validate_json(value)
+            except ValidationError:
+                self.unreadable += 1
+                continue
+            if isinstance(record, Song) and value is not None:
+                self.songs[song_id], self.values[song_id] = record, value
+                self.withdrawn.discard(song_id)
+            else:
+                self.songs.pop(song_id, None)
+                self.values.pop(song_id, None)
+                self.withdrawn.add(song_id)
+
+
+async def read_catalogue(settings: KafkaSettings) -> CatalogueLog:
+    """The catalogue topic from its start to its end as of now. Raises LookupError when the topic does not exist."""
+    found = CatalogueLog()
+    records: list[Any] = []
+    async for batch in read_to_end(settings, CATALOGUE.name):
+        records.extend((record.key, record.value) for record in batch)
+    found.apply(records)
+    return found
