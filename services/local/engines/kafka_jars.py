@@ -34,6 +34,8 @@ class KafkaJars:
 
     directory: Path
     names: tuple[str, ...]
+    archives: Path | None = None
+    """Where class archives of these jars are kept; None: nowhere (a directory that is not ours)."""
 
     @property
     def class_path(self) -> str:
@@ -117,7 +119,7 @@ def _stamped(home: Path) -> KafkaJars | None:
         return None
     if not whole or {name: entry.get("sha256") for name, entry in stamp.items()} != _sums_by_name():
         return None
-    return KafkaJars(home, tuple(stamp))
+    return KafkaJars(home, tuple(stamp), home.with_name(f"{home.name}-archives"))
 
 
 def _sums_by_name() -> dict[str, str]:
@@ -125,7 +127,9 @@ def _sums_by_name() -> dict[str, str]:
 
 
 def _fetch(home: Path, progress: Progress) -> KafkaJars:
-    scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}.part-", dir=home.parent))
+    for killed_before in home.parent.glob(f"{home.name}-*.part"):
+        shutil.rmtree(killed_before, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}-", suffix=".part", dir=home.parent))
     try:
         _fetch_all(scratch, progress)
         shutil.rmtree(home, ignore_errors=True)

@@ -31,15 +31,15 @@ def free_port(*, other_than: int = 0) -> int:
     raise PortTaken(f"No free port was found between {LOWEST} and {HIGHEST} on 127.0.0.1.")
 
 
-def settled_port(asked: int, remembered: Path, *, other_than: int = 0) -> int:
+def settled_port(asked: int, remembered: Path, setting: str = "", *, other_than: int = 0) -> int:
     """The port to use: `asked`, else the one of the last start, else a free one; noted in the file `remembered`.
 
-    Raises PortTaken, which names the port, when another program listens on one that was asked for.
+    Raises PortTaken, which names the port and its `setting`, when another program listens on one that was asked for.
     """
     if asked and not is_free(asked):
+        remedy = f"set {setting} to another port" if setting else "ask for another port"
         raise PortTaken(
-            f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or ask for another port "
-            "(0: any free one)."
+            f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or {remedy} (0: any free one)."
         )
     port = asked or _last(remembered)
     if not port or not is_free(port):

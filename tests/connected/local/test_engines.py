@@ -17,7 +17,8 @@ from services.local.engines.children import reap_stale, spawn
 from services.local.engines.errors import EngineFailed, JarsMissing, NoJava, PortTaken
 from services.local.engines.java import find_java
 from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_jars import kafka_jars
+from services.local.engines.kafka_archive import archive_flags, ensure_archive
+from services.local.engines.kafka_jars import KafkaJars, kafka_jars
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode, short_socket_path
 from tests.support.stores import jars, kafka_node, valkey_node
@@ -194,3 +195,22 @@ def test_a_jar_that_went_missing_is_put_back(tmp_path: Path) -> None:
 
 def test_free_ports_lie_below_the_range_of_outgoing_connections() -> None:
     assert all(20_000 <= free_port() <= 32_000 for _ in range(20))
+
+
+def test_a_class_archive_is_made_once_and_used(tmp_path: Path) -> None:
+    java = find_java()
+    assert ensure_archive(jars(), java)
+    [flag] = [flag for flag in archive_flags(jars(), java) if ".jsa" in flag]
+    archive = Path(flag.partition("=")[2])
+    made_at = archive.stat().st_mtime_ns
+
+    assert ensure_archive(jars(), java)
+
+    assert archive.stat().st_mtime_ns == made_at
+    with kafka_node(tmp_path) as node:
+        assert str(archive) in {mapped.path for mapped in psutil.Process(node.pid).memory_maps()}
+        assert "[warning]" not in node.log_path.read_text()
+
+
+def test_no_archive_beside_jars_that_are_not_ours() -> None:
+    assert not ensure_archive(KafkaJars(jars().directory, jars().names), find_java())
