@@ -1,0 +1,140 @@
+"""The recommender's composition root: what it is made of, and how it starts and stops."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import numpy as np
+import uvicorn
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from contracts.tokens import Signer
+from contracts.topics import CATALOGUE, MODELS
+from services.common.clock import now_ms
+from services.common.settings import Settings
+from services.profiles.reader import ProfileReader
+from services.recommender.answering import Answering
+from services.recommender.arms import all_arms
+from services.recommender.composing import Composer
+from services.recommender.following import Follower
+from services.recommender.http import build_app
+from services.recommender.library import Library
+from services.recommender.listeners import Listeners
+from services.recommender.metrics import observe_arm
+from services.recommender.playlist_log import PlaylistLog
+from services.recommender.profile_vectors import ProfileVectors
+from services.recommender.serving import Recommender, RestingRule
+
+_log = logging.getLogger(__name__)
+
+# The gateway gives up after `recommender_timeout_seconds`; the reason for a 503 must be there before.
+_LOG_SHARE: Final = 0.8
+_PING_SECONDS: Final = 1.0
+
+
+class Parts:
+    """Everything that a running recommender holds. Made by `running`, which also starts and stops it."""
+
+    def __init__(self, settings: Settings, redis: Redis, rng: np.random.Generator) -> None:
+        own = settings.recommender
+        self.redis = redis
+        self.library = Library(settings.vectors_dir)
+        self.follower = Follower(settings.kafka, (CATALOGUE.name, MODELS.name), self.library.take)
+        patience = min(
+            settings.kafka.request_timeout_ms / 1000, _LOG_SHARE * settings.gateway.recommender_timeout_seconds
+        )
+        self.log = PlaylistLog(settings.kafka, patience)
+        vectors = ProfileVectors()
+        self.recommender = Recommender(
+            library=self.library,
+            reader=ProfileReader(redis, cached=own.cached_profiles),
+            log=self.log,
+            composer=Composer(all_arms(), vectors, own.order, own.cold_start, rng, observe_arm),
+            answering=Answering(Signer(settings.signing_key()), vectors, now_ms),
+            listeners=Listeners(kept=max(1, own.cached_profiles), cold_songs=own.cold_songs),
+            rule=RestingRule(own.rest_after_shown, own.rest_playlists),
+            wait_ms=own.wait_ms,
+            clock=now_ms,
+        )
+
+    async def not_ready(self) -> dict[str, str]:
+        """What is missing for serving a playlist: part -> what to do. Looks for itself, so a lost part shows."""
+        missing: dict[str, str] = {}
+        if not self.library.ready.is_set():
+            missing["catalogue"] = self.follower.trouble or "the catalogue is being read"
+        elif not len(self.library.world.catalogue):
+            missing["catalogue"] = "the catalogue is empty; `animusic catalogue import sample` fills it"
+        if not await self._redis_answers():
+            missing["redis"] = "the store of profiles does not answer; its address is ANIMUSIC_REDIS__URL"
+        if not await self._log_answers():
+            missing["log"] = "the log does not answer; its address is ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
+        return missing
+
+    async def _redis_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                return bool(await self.redis.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def _log_answers(self) -> bool:
+        return await self.log.answers(_PING_SECONDS)
+
+
+def redis_client(settings: Settings) -> Redis:
+    """A client that fails fast: a playlist without a profile is better than one that comes too late."""
+    return Redis.from_url(
+        settings.redis.url,
+        socket_timeout=settings.redis.timeout_seconds,
+        socket_connect_timeout=settings.redis.timeout_seconds,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+@asynccontextmanager
+async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[Starlette, Parts]]:
+    """A started recommender and its HTTP application; stopped on the way out.
+
+    The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
+    are seeded by the operating system.
+    """
+    redis = redis_client(settings)
+    parts = Parts(settings, redis, rng or np.random.default_rng())
+    tasks = [
+        asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
+        asyncio.create_task(parts.library.run(parts.follower.caught_up), name="keep the world up to date"),
+    ]
+    try:
+        # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
+        with threadpool_limits(1, user_api="blas"):
+            yield build_app(parts.recommender, parts.not_ready), parts
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.log.close()
+        await redis.aclose()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT: requests under way are finished, then everything is closed."""
+    async with running(settings) as (app, _):
+        config = uvicorn.Config(
+            app,
+            host=settings.recommender.host,
+            port=settings.recommender.port,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+        )
+        await uvicorn.Server(config).serve()

@@ -1,0 +1,103 @@
+"""What every arm is: one signature, one question.
+
+A new arm is one file in this folder that sets `ARM`, and its number in `contracts/arms.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from services.common.vectors.index import PointIds
+from services.recommender.catalogue import Catalogue, Mask
+from services.recommender.models import BoundModel
+from services.recommender.profile_vectors import ProfileVector
+
+
+class LeftOut(Exception):
+    """An arm brings nothing. `code` is for counting, `str()` for the answer: why, and what to do."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Pick(NamedTuple):
+    """What an arm brings: a row of the catalogue.
+
+    `p_song` = P(song | arm, earlier picks): 1 where the arm had no choice. `why`: rows of the catalogue of favoured
+    songs that weighed most.
+    """
+
+    row: int
+    score: float
+    p_song: float
+    version: str | None = None
+
+
+@dataclass
+class Ask:
+    """One request, as the arms see it.
+
+    Attributes:
+        eligible: (songs,) bool, the same for every arm of the request. Never changed.
+        open: what is left of it after the earlier picks of this playlist: no song and no anime twice.
+        models: by arm, one version each for the whole request. `left_out`: why an arm has no model.
+        vector_of: the listener in a model's space.
+        queries: candidate queries put so far, by arm.
+    """
+
+    catalogue: Catalogue
+    eligible: Mask
+    models: Mapping[str, BoundModel]
+    left_out: Mapping[str, str]
+    vector_of: Callable[[BoundModel], ProfileVector]
+    rng: np.random.Generator
+    open: Mask = field(init=False)
+    queries: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.open = self.eligible.copy()
+
+    def take(self, row: int) -> None:
+        """Close a picked song, and every song that shares an anime with it, to the picks that follow."""
+        self.catalogue.block_with_its_anime(self.open, row)
+
+    @cached_property
+    def narrowing(self) -> "Narrowing":
+        """The eligible set as an index filters by it; one for all arms, so that it is made once."""
+        return Narrowing(self.catalogue, self.eligible)
+
+
+class Narrowing:
+    """A mask as a list of points, whichever list is shorter."""
+
+    def __init__(self, catalogue: Catalogue, mask: Mask) -> None:
+        self._by_allowing = 2 * int(np.count_nonzero(mask)) <= len(mask)
+        self._points: PointIds = catalogue.points[mask if self._by_allowing else ~mask]
+
+    def filter(self, model: BoundModel) -> dict[str, PointIds]:
+        """`allowed` or `forbidden`, as an argument of `VectorIndex.search`."""
+        if self._by_allowing:
+            return {"allowed": self._points}
+        if len(model.strangers):
+            return {"forbidden": np.concatenate([self._points, model.strangers])}
+        return {"forbidden": self._points} if len(self._points) else {}
+
+
+class Arm(Protocol):
+    """A source of songs."""
+
+    @property
+    def name(self) -> str:
+        """As `contracts.arms` spells it."""
+        ...
+
+    def pick(self, ask: Ask) -> Pick | None:
+        """The song that this arm brings, among `ask.open`; None only when no song that it could bring is open.
+
+        Raises LeftOut when the arm cannot answer at all. Any other exception leaves it out as failed.
+        """
+        ...

@@ -1,0 +1,74 @@
+"""Which songs may be brought: one boolean mask a request, the same for every arm.
+
+Four reasons keep a song out. When they leave nothing, they are lifted one after the other - resting (nobody refused
+those), then the anime out of favour, then what was heard - until a song is left; an explicit veto is never lifted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.derive import Standing
+from services.recommender.catalogue import Catalogue, Mask
+
+VETOED: Final = 1
+HEARD: Final = 2
+OUT_OF_FAVOUR: Final = 4
+RESTING: Final = 8
+
+Flags = NDArray[np.uint8]
+
+# From nothing lifted to all that may ever be lifted.
+_LIFTS: Final[tuple[tuple[str, int], ...]] = (
+    ("nothing", VETOED | HEARD | OUT_OF_FAVOUR | RESTING),
+    ("resting", VETOED | HEARD | OUT_OF_FAVOUR),
+    ("out_of_favour", VETOED | HEARD),
+    ("heard", VETOED),
+)
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """`mask`: (songs,) bool, true where a song may be brought. `lifted`: the last reason that had to be lifted."""
+
+    mask: Mask
+    lifted: str
+
+
+def refusals(catalogue: Catalogue, standing: Standing) -> Flags:
+    """Why each song is out for this listener: (songs,) uint8, bits VETOED, HEARD and OUT_OF_FAVOUR.
+
+    An anime keeps out every song that appears in it, wherever else the song appears.
+    """
+    flags = np.zeros(len(catalogue), dtype=np.uint8)
+    flags[catalogue.rows_of(standing.heard)] |= HEARD
+    _flag_anime(catalogue, flags, standing.vetoed, VETOED)
+    _flag_anime(catalogue, flags, standing.out_of_favour, OUT_OF_FAVOUR)
+    return flags
+
+
+def _flag_anime(catalogue: Catalogue, flags: Flags, anime_ids: Iterable[str], bit: int) -> None:
+    for anime_id in anime_ids:
+        anime_row = catalogue.anime_row_of.get(anime_id)
+        if anime_row is not None:
+            flags[catalogue.songs_of_anime.of(anime_row)] |= bit
+
+
+def eligible(catalogue: Catalogue, refused: Flags, resting: Iterable[str] = (), taken: Iterable[int] = ()) -> Eligible:
+    """The songs that this request may bring.
+
+    Args:
+        refused: as `refusals` gives them.
+        resting: song ids.
+        taken: rows that the playlist already holds; they and their anime are out whatever is lifted.
+    """
+    flags = refused.copy()
+    flags[catalogue.rows_of(resting)] |= RESTING
+    free = np.ones(len(catalogue), dtype=np.bool_)
+    for row in taken:
+        catalogue.block_with_its_anime(free, row)
+    choices = (Eligible(((flags & bits) == 0) & free, lifted) for lifted, bits in _LIFTS)
+    return next((choice for choice in choices if choice.mask.any()), Eligible(np.zeros_like(free), "nothing"))

@@ -1,0 +1,103 @@
+"""A catalogue record as serving needs it: decoded once, small, with what two songs can share."""
+
+from dataclasses import dataclass
+from sys import intern
+
+from pydantic import ValidationError
+
+from contracts.catalogue import Anime, Credits, Link, Song, WithdrawnSong, point_id_of
+
+
+class UnreadableSong(ValueError):
+    """A catalogue record that is neither a song nor a withdrawal; `str()` says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnimeNames:
+    """An anime with the names that it is searched by. `popularity` is MyAnimeList's rank, 1 = most popular."""
+
+    anime_id: str
+    mal_id: int | None
+    title: str
+    romaji: str | None
+    english: str | None
+    japanese: str | None
+    popularity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One song.
+
+    Attributes:
+        anime: every anime that it appears in, the one that it is shown with first, each once.
+        views: YouTube views, None = unknown. `rank`: the best MAL popularity rank of its anime, None = unknown.
+        youtube_id: of a real video; `youtube_ids` finds the song by any id that its links name.
+        traits: its credits and tags as `role: name` and `tag: name`, credits first.
+        value: the record's bytes.
+    """
+
+    song_id: str
+    point_id: int
+    title: str
+    anime: tuple[AnimeNames, ...]
+    url: str
+    youtube_id: str | None
+    youtube_ids: tuple[str, ...]
+    views: int | None
+    rank: int | None
+    traits: tuple[str, ...]
+    value: bytes
+
+
+def read_entry(value: bytes) -> Entry | None:
+    """Decode a record of the catalogue; None for a song that was withdrawn. Raises UnreadableSong."""
+    try:
+        return entry_of(Song.model_validate_json(value), value)
+    except ValidationError as problem:
+        try:
+            WithdrawnSong.model_validate_json(value)
+        except ValidationError:
+            raise UnreadableSong(str(problem)) from None
+        return None
+
+
+def entry_of(song: Song, value: bytes) -> Entry:
+    """A song as an entry; `value` is the record that it came in."""
+    anime = {appearance.anime.anime_id: appearance.anime for appearance in song.appearances}
+    ranks = [each.popularity for each in anime.values() if each.popularity]
+    return Entry(
+        song_id=song.song_id,
+        point_id=point_id_of(song.song_id),
+        title=song.title,
+        anime=tuple(_names(each) for each in anime.values()),
+        url=song.url,
+        youtube_id=song.youtube_id,
+        youtube_ids=tuple(link.id for link in song.links if link.site == "youtube"),
+        views=_views(song.links),
+        rank=min(ranks, default=None),
+        traits=_traits(song.credits, song.tags),
+        value=value,
+    )
+
+
+def _names(anime: Anime) -> AnimeNames:
+    return AnimeNames(
+        intern(anime.anime_id),
+        anime.mal_id,
+        intern(anime.title),
+        anime.title_romaji,
+        anime.title_en,
+        anime.title_jp,
+        anime.popularity,
+    )
+
+
+def _views(links: tuple[Link, ...]) -> int | None:
+    return max((link.views for link in links if link.views is not None), default=None)
+
+
+def _traits(credited: Credits, tags: tuple[str, ...]) -> tuple[str, ...]:
+    people = ((role, name) for role in Credits.model_fields for name in getattr(credited, role))
+    named = [*people, *(("tag", tag) for tag in tags)]
+    return tuple(dict.fromkeys(intern(f"{role}: {name}") for role, name in named))

@@ -1,0 +1,84 @@
+"""Following whole topics from their first record on, without a consumer group."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.common.settings import KafkaSettings
+
+_log = logging.getLogger(__name__)
+
+_POLL_MS: Final = 500
+_RETRY_SECONDS: Final = 1.0
+
+
+class Follower:
+    """Hands every record of some topics to `take`, in order within a partition.
+
+    `caught_up` is set once everything that was there at the start has been handed over. `trouble` says why it is not
+    following just now, None while it is.
+    """
+
+    def __init__(self, settings: KafkaSettings, topics: Sequence[str], take: Callable[[list[Any]], None]) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._take = take
+        self._next: dict[TopicPartition, int] = {}
+        self.caught_up = asyncio.Event()
+        self.trouble: str | None = "has not read the log yet"
+
+    async def run(self) -> None:
+        """Follow until cancelled. An outage of the log is waited out; nothing is read twice or passed over."""
+        while True:
+            try:
+                await self._follow()
+            except (KafkaError, OSError, LookupError) as fault:
+                if self.trouble != str(fault):
+                    _log.warning("cannot follow %s, trying again: %s", ", ".join(self._topics), fault)
+                self.trouble = str(fault) or type(fault).__name__
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            ends = await self._assign(consumer)
+            self.trouble = None
+            while True:
+                if not self.caught_up.is_set() and await _reached(consumer, ends):
+                    self.caught_up.set()
+                for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS, max_records=5_000)).items():
+                    self._take(records)
+                    self._next[tp] = records[-1].offset + 1
+        finally:
+            await consumer.stop()
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        """Assign all partitions, go to where we were; returns the ends of the log as of now."""
+        partitions = [tp for topic in self._topics for tp in await _partitions(consumer, topic)]
+        consumer.assign(partitions)
+        for tp in partitions:
+            if tp in self._next:
+                consumer.seek(tp, self._next[tp])
+            else:
+                await consumer.seek_to_beginning(tp)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        return ends
+
+
+async def _reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+    return all([await consumer.position(tp) >= end for tp, end in ends.items()])
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    await consumer._client.force_metadata_update()
+    found = consumer.partitions_for_topic(topic)
+    if not found:
+        raise LookupError(f"the log has no topic {topic}; `animusic topics` creates what is missing")
+    return [TopicPartition(topic, partition) for partition in sorted(found)]

@@ -1,0 +1,184 @@
+"""The internal HTTP surface: parse, ask the recommender, write the answer. Errors are `contracts.http.Problem`.
+
+- 400 malformed, nothing_to_pick: the body or a parameter; the message names it
+- 404 no_such_playlist, no_such_song
+- 503 log_unavailable, profiles_unavailable: with Retry-After
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+from uuid import UUID
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from contracts.catalogue import Song
+from contracts.events import first_error
+from contracts.http import AnimeHit, AnimeHits, AskMark, AskPlaylist, AskRest, Problem, SongAnswer
+from services.common.clock import now_ms
+from services.recommender.believed import believed
+from services.recommender.metrics import PLAYLIST_SECONDS
+from services.recommender.playlist_log import LogUnavailable
+from services.recommender.serving import NoSuchPlaylist, NothingToPick, ProfilesUnavailable, Recommender
+
+RETRY_AFTER_SECONDS: Final = 2
+MOST_HITS: Final = 100
+
+_Body = TypeVar("_Body", bound=BaseModel)
+_Handler = Callable[[Request], Awaitable[Response]]
+Readiness = Callable[[], Awaitable[dict[str, str]]]
+
+
+class Malformed(ValueError):
+    """The request cannot be understood; `str()` says what is wrong with it."""
+
+
+class NoSuchSong(LookupError):
+    """The catalogue has no such song."""
+
+
+_PROBLEMS: Final[dict[type[Exception], tuple[int, str]]] = {
+    Malformed: (400, "malformed"),
+    NothingToPick: (400, "nothing_to_pick"),
+    NoSuchPlaylist: (404, "no_such_playlist"),
+    NoSuchSong: (404, "no_such_song"),
+    LogUnavailable: (503, "log_unavailable"),
+    ProfilesUnavailable: (503, "profiles_unavailable"),
+}
+
+
+def build_app(recommender: Recommender, not_ready: Readiness) -> Starlette:
+    """The application. `not_ready` gives what is missing for serving, by part; empty when all is there."""
+    surface = _Surface(recommender, not_ready)
+    return Starlette(
+        routes=[
+            Route("/internal/playlists", surface.new_playlist, methods=["POST"]),
+            Route("/internal/playlists/{playlist_id}/rest", surface.rest, methods=["POST"]),
+            Route("/internal/playlists/{playlist_id}", surface.resume, methods=["GET"]),
+            Route("/internal/profiles/{user_id}", surface.profile, methods=["GET"]),
+            Route("/internal/songs/{reference}", surface.song, methods=["GET"]),
+            Route("/internal/anime", surface.anime, methods=["GET"]),
+            Route("/internal/await", surface.await_mark, methods=["POST"]),
+            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/readyz", surface.readyz, methods=["GET"]),
+            Route("/metrics", _metrics, methods=["GET"]),
+        ],
+        exception_handlers=dict.fromkeys(_PROBLEMS, _problem),
+    )
+
+
+class _Surface:
+    """The routes."""
+
+    def __init__(self, recommender: Recommender, not_ready: Readiness) -> None:
+        self._recommender = recommender
+        self._not_ready = not_ready
+
+    async def new_playlist(self, request: Request) -> Response:
+        ask = await _body(request, AskPlaylist)
+        with PLAYLIST_SECONDS.labels("new").time():
+            return _json(await self._recommender.playlist(ask), 201)
+
+    async def rest(self, request: Request) -> Response:
+        ask = await _body(request, AskRest)
+        with PLAYLIST_SECONDS.labels("rest").time():
+            return _json(await self._recommender.rest(_playlist_id(request), ask), 201)
+
+    async def resume(self, request: Request) -> Response:
+        user_id = request.query_params.get("user_id")
+        if not user_id:
+            raise Malformed("the parameter user_id is missing")
+        with PLAYLIST_SECONDS.labels("resume").time():
+            return _json(await self._recommender.resume(user_id, _playlist_id(request)))
+
+    async def profile(self, request: Request) -> Response:
+        snapshot, listener, world = await self._recommender.read(request.path_params["user_id"])
+        return _json(believed(snapshot, listener, world.catalogue, now_ms()))
+
+    async def song(self, request: Request) -> Response:
+        reference = request.path_params["reference"]
+        entry = self._recommender.library.world.catalogue.find(reference)
+        if entry is None:
+            raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
+        return _json(SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url))
+
+    async def anime(self, request: Request) -> Response:
+        query = request.query_params.get("query", "")
+        limit = _limit(request.query_params.get("limit", "20"))
+        catalogue = self._recommender.library.world.catalogue
+        hits = [_hit(self._recommender, row) for row in catalogue.search.find(query, limit)]
+        return _json(AnimeHits(query=query, hits=hits))
+
+    async def await_mark(self, request: Request) -> Response:
+        return _json(await self._recommender.reached(await _body(request, AskMark)))
+
+    async def readyz(self, request: Request) -> Response:
+        missing = await self._not_ready()
+        world = self._recommender.library.world
+        state = {
+            "ready": not missing,
+            "missing": missing,
+            "songs": len(world.catalogue),
+            "arms": {arm: bound.version for arm, bound in world.models.items()},
+            "left_out": dict(world.left_out),
+        }
+        return Response(orjson.dumps(state), 503 if missing else 200, media_type="application/json")
+
+
+async def _healthz(request: Request) -> Response:
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+async def _metrics(request: Request) -> Response:
+    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _hit(recommender: Recommender, row: int) -> AnimeHit:
+    catalogue = recommender.library.world.catalogue
+    anime = catalogue.anime[row]
+    return AnimeHit(
+        anime_id=anime.anime_id,
+        mal_id=anime.mal_id,
+        title=anime.title,
+        title_en=anime.english,
+        title_jp=anime.japanese,
+        songs=len(catalogue.songs_of_anime.of(row)),
+    )
+
+
+def _limit(text: str) -> int:
+    try:
+        limit = int(text)
+    except ValueError:
+        raise Malformed("the parameter limit must be a number") from None
+    return max(1, min(MOST_HITS, limit))
+
+
+async def _body(request: Request, model: type[_Body]) -> _Body:
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as problem:
+        raise Malformed(first_error(problem)) from None
+
+
+def _playlist_id(request: Request) -> UUID:
+    try:
+        return UUID(request.path_params["playlist_id"])
+    except ValueError:
+        raise NoSuchPlaylist("no such playlist: its id is a UUID") from None
+
+
+def _json(answer: BaseModel, status: int = 200) -> Response:
+    return Response(answer.model_dump_json().encode(), status, media_type="application/json")
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    status, code = _PROBLEMS[type(error)]
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    problem = Problem(error=code, message=str(error))
+    return Response(problem.model_dump_json().encode(), status, headers, media_type="application/json")

@@ -1,0 +1,34 @@
+"""The numbers that this service counts, by their names at /metrics."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_MILLISECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+# A playlist from question to answer: `new`, `rest` or `resume`. Waiting for a receipt's mark is not in it.
+PLAYLIST_SECONDS = Histogram(
+    "animusic_recommender_playlist_seconds", "A playlist made, logged and answered", ["what"], buckets=_MILLISECONDS
+)
+# Its steps: `profile` (Redis), `derive`, `compose`, `log` (Kafka's acknowledgement), `why`.
+STEP_SECONDS = Histogram("animusic_recommender_step_seconds", "One step of a playlist", ["step"], buckets=_MILLISECONDS)
+ARM_SECONDS = Histogram("animusic_recommender_arm_seconds", "One arm's pick", ["arm"], buckets=_MILLISECONDS)
+# Queries put to a collection; more than one a playlist and arm means that earlier picks used up the candidates.
+QUERIES = Counter("animusic_recommender_candidate_queries_total", "Queries for candidates", ["arm"])
+# Why an arm brought nothing: not_built, nothing_left, failed.
+LEFT_OUT = Counter("animusic_recommender_left_out_total", "Arms that brought nothing to a playlist", ["arm", "why"])
+# Playlists for which songs had to be lifted back in: resting, out_of_favour, heard.
+LIFTED = Counter("animusic_recommender_lifted_total", "Playlists that ran out of songs", ["what"])
+PLAYLISTS = Counter("animusic_recommender_playlists_total", "Playlists by outcome", ["outcome"])
+# Waits for a mark: `reached` or `late` (answered with fresh = false).
+WAITS = Counter("animusic_recommender_waits_total", "Waits for a receipt's mark", ["outcome"])
+PROFILE_FAILURES = Counter("animusic_recommender_profile_failures_total", "Profiles that Redis did not give")
+CATALOGUE_SONGS = Gauge("animusic_recommender_catalogue_songs", "Songs of the catalogue snapshot")
+SWITCHES = Counter("animusic_recommender_model_switches_total", "Collections opened", ["arm"])
+MODEL_FAILURES = Counter("animusic_recommender_model_failures_total", "Collections that could not be opened", ["arm"])
+UNREADABLE = Counter("animusic_recommender_unreadable_records_total", "Records that could not be read", ["topic"])
+
+
+def observe_arm(arm: str, seconds: float, left_out: str | None) -> None:
+    """Count one arm's turn."""
+    ARM_SECONDS.labels(arm).observe(seconds)
+    if left_out is not None:
+        LEFT_OUT.labels(arm, left_out).inc()

@@ -1,0 +1,158 @@
+"""A live collection: its raw vectors, its index, and how its rows meet those of the catalogue.
+
+Every vector of a listener is a dense float64 array of the model's dimension (the vocabulary's size for a sparse one).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from contracts.models import LiveModel
+from services.common.vectors.edge import EdgeIndex
+from services.common.vectors.index import PointIds, Query, VectorIndex
+from services.common.vectors.published import load_published, points_of
+from services.recommender.catalogue import Catalogue, Mask, Rows
+
+Vector = NDArray[np.float64]
+
+# Sums of float32 values cancel to less than this when a song is taken out again.
+_NOTHING: Final = 1e-9
+_SKETCH: Final = 32
+_SKETCH_SAMPLE: Final = 4_000
+_SHORTLIST: Final = 48
+
+
+class Model:
+    """One version of one arm's collection, opened. `row_of`: song id -> row of the raw vectors."""
+
+    def __init__(self, record: LiveModel, song_ids: list[str], raw: Any, index: VectorIndex) -> None:
+        self.record = record
+        self.song_ids = song_ids
+        self.raw = raw
+        self.index = index
+        self.row_of: Mapping[str, int] = {song_id: row for row, song_id in enumerate(song_ids)}
+        self.points: PointIds = points_of(song_ids)
+        self.sparse = bool(scipy.sparse.issparse(raw))
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors; the vocabulary's size when sparse."""
+        return int(self.raw.shape[1])
+
+    def rows_of(self, song_ids: Iterable[str]) -> Rows:
+        """The rows of those of the songs that the model knows, ascending."""
+        found = map(self.row_of.get, song_ids)
+        return np.sort(np.fromiter((row for row in found if row is not None), dtype=np.int32))
+
+    def total(self, rows: Rows) -> Vector:
+        """The sum of raw vectors, in float64: adding a song and taking it out again leaves what was."""
+        if self.sparse:
+            picked = self.raw[rows]
+            counted = np.bincount(picked.indices, weights=picked.data, minlength=self.dimension)
+            return np.asarray(counted, dtype=np.float64)
+        return np.asarray(np.add.reduce(self.raw[rows], axis=0, dtype=np.float64))
+
+    @cached_property
+    def mean(self) -> Vector:
+        """The catalogue's mean: whom nobody knows is taken for the average listener."""
+        return self.total(np.arange(len(self.song_ids), dtype=np.int32)) / max(1, len(self.song_ids))
+
+    def query(self, vector: Vector) -> Query | None:
+        """The vector as its index is asked with it; None when it points nowhere."""
+        if self.sparse:
+            columns = np.flatnonzero(np.abs(vector) > _NOTHING).astype(np.int32)
+            return (columns, vector[columns].astype(np.float32)) if len(columns) else None
+        asked = vector.astype(np.float32)
+        return asked if np.linalg.norm(asked) > _NOTHING else None
+
+    @cached_property
+    def _sketch(self) -> NDArray[np.float32] | None:
+        """The rows in their few strongest directions (uncentred principal axes); None where rows are short."""
+        if self.sparse or self.dimension <= 2 * _SKETCH:
+            return None
+        sample = np.asarray(self.raw[:: max(1, len(self.song_ids) // _SKETCH_SAMPLE)])
+        _, axes = np.linalg.eigh(sample.T @ sample)
+        return np.asarray(self.raw @ axes[:, -_SKETCH:], dtype=np.float32)
+
+    def heaviest(self, row: int, among: Rows, count: int) -> Rows:
+        """The `count` rows of `among` whose products with `row` are largest and above 0, the largest first.
+
+        Long rows are weighed in a sketch first, and in full only where that ranks high: reading 2,000 rows of 768
+        numbers would cost as much as the query did.
+        """
+        sketch = self._sketch
+        if sketch is not None and len(among) > _SHORTLIST:
+            among = _largest(among, sketch[among] @ sketch[row], _SHORTLIST)
+        weights = self._products(row, among)
+        return _largest(among[weights > 0], weights[weights > 0], count)
+
+    def _products(self, row: int, among: Rows) -> Vector:
+        if self.sparse:
+            wanted = np.zeros(self.dimension)
+            span = slice(self.raw.indptr[row], self.raw.indptr[row + 1])
+            wanted[self.raw.indices[span]] = self.raw.data[span]
+            return np.asarray(self.raw[among] @ wanted)
+        return np.asarray(self.raw[among] @ self.raw[row], dtype=np.float64)
+
+    def warm(self) -> "Model":
+        """Compute what is computed on first use, so that no request pays for it."""
+        _ = self.mean, self._sketch
+        return self
+
+    def scores(self, vector: Vector, rows: Rows) -> Vector:
+        """Cosines of `vector` with these rows, computed in full; 0 for a row of zeros."""
+        picked = self.raw[rows]
+        products = np.asarray(picked @ vector, dtype=np.float64)
+        squares = picked.multiply(picked).sum(axis=1) if self.sparse else np.einsum("ij,ij->i", picked, picked)
+        norms = np.sqrt(np.asarray(squares, dtype=np.float64).ravel()) * np.linalg.norm(vector)
+        return np.asarray(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0))
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A model beside one catalogue snapshot.
+
+    Attributes:
+        catalogue_rows: (model rows,) catalogue row, -1 for a song that left the catalogue.
+        known: (catalogue rows,) bool, true where the model has the song; newer songs it does not.
+        strangers: points of the collection that are no songs of the catalogue.
+    """
+
+    model: Model
+    catalogue_rows: Rows
+    known: Mask
+    strangers: PointIds
+
+    @property
+    def version(self) -> str:
+        """16 hex digits."""
+        return self.model.record.version
+
+
+def bind(model: Model, catalogue: Catalogue) -> BoundModel:
+    """Meet a model with a catalogue snapshot."""
+    rows = catalogue.rows_of_points(model.points)
+    known = np.zeros(len(catalogue), dtype=np.bool_)
+    known[rows[rows >= 0]] = True
+    return BoundModel(model, rows, known, model.points[rows < 0])
+
+
+def open_model(record: LiveModel, vectors_dir: Path) -> Model:
+    """Open a published version. Blocks for as long as its shard takes to load.
+
+    Raises FileNotFoundError when it is not there, ValueError when it is another version than its directory says.
+    """
+    published = load_published(vectors_dir / record.collection)
+    if published.record.version != record.version:
+        raise ValueError(f"{record.collection} holds version {published.record.version}; build it again")
+    return Model(published.record, published.song_ids, published.raw, EdgeIndex.open(published.shard)).warm()
+
+
+def _largest(rows: Rows, weights: NDArray[Any], count: int) -> Rows:
+    return rows[np.argsort(-weights, kind="stable")[:count]]

@@ -1,0 +1,106 @@
+"""Profile vectors: what a listener likes as one point in each model's space, kept up to date song by song.
+
+Dense: the mean of the raw vectors of the favoured songs. Sparse: the mean of their tf-idf rows, which points where the
+tf-idf vector of their joined text does. Sums are kept per (listener, arm, version), so that another like adds one row,
+however many there are.
+"""
+
+from collections import OrderedDict
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from services.recommender.catalogue import Rows
+from services.recommender.cold_start import ColdStart
+from services.recommender.models import Model, Vector
+
+KEPT_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass
+class _Sum:
+    """The favoured songs of a listener in one model: the set they came from, their rows, the sum of those."""
+
+    favoured: Set[str]
+    rows: Rows
+    total: Vector
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes + self.total.nbytes
+
+
+@dataclass(frozen=True)
+class ProfileVector:
+    """A listener in one model's space.
+
+    Attributes:
+        rows: rows of the model of the favoured songs that went in.
+        source: `favoured`, `list` (the cold start's songs took part) or `mean` (nothing of the listener).
+    """
+
+    vector: Vector
+    rows: Rows
+    source: Literal["favoured", "list", "mean"]
+
+
+class ProfileVectors:
+    """Sums of listeners, the least recently used forgotten when they outgrow `kept_bytes`."""
+
+    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
+        self._kept_bytes = kept_bytes
+        self._bytes = 0
+        self._sums: OrderedDict[tuple[str, str, str], _Sum] = OrderedDict()
+
+    def vector(self, user_id: str, model: Model, favoured: Set[str], cold: ColdStart) -> ProfileVector:
+        """Where this listener is in this model: favourites, faded in over the cold start's songs.
+
+        A model that knows none of the favourites takes the cold start's songs alone, and without those its own mean.
+        """
+        kept = self._sum(user_id, model, favoured)
+        stand_ins = model.rows_of(cold.songs) if cold.weight > 0 or not len(kept.rows) else kept.rows[:0]
+        if not len(kept.rows) and not len(stand_ins):
+            return ProfileVector(model.mean, kept.rows, "mean")
+        if not len(stand_ins):
+            return ProfileVector(kept.total / len(kept.rows), kept.rows, "favoured")
+        listed = model.total(stand_ins) / len(stand_ins)
+        if not len(kept.rows):
+            return ProfileVector(listed, kept.rows, "list")
+        mixed = (1 - cold.weight) * (kept.total / len(kept.rows)) + cold.weight * listed
+        return ProfileVector(mixed, kept.rows, "list")
+
+    def favoured_rows(self, user_id: str, model: Model, favoured: Set[str]) -> Rows:
+        """The rows of the model of a listener's favoured songs, ascending."""
+        return self._sum(user_id, model, favoured).rows
+
+    def _sum(self, user_id: str, model: Model, favoured: Set[str]) -> _Sum:
+        key = (user_id, model.record.arm, model.record.version)
+        kept = self._sums.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.nbytes
+        kept = _updated(kept, model, favoured)
+        self._sums[key] = kept
+        self._bytes += kept.nbytes
+        while self._bytes > self._kept_bytes and len(self._sums) > 1:
+            self._bytes -= self._sums.popitem(last=False)[1].nbytes
+        return kept
+
+
+def _updated(kept: _Sum | None, model: Model, favoured: Set[str]) -> _Sum:
+    if kept is not None and kept.favoured is favoured:
+        return kept
+    rows = model.rows_of(favoured)
+    if kept is None:
+        return _Sum(favoured, rows, model.total(rows))
+    added = np.setdiff1d(rows, kept.rows, assume_unique=True)
+    removed = np.setdiff1d(kept.rows, rows, assume_unique=True)
+    if len(added) + len(removed) >= len(rows):
+        return _Sum(favoured, rows, model.total(rows))
+    total = kept.total
+    if len(added):
+        total = total + model.total(added)
+    if len(removed):
+        total = total - model.total(removed)
+    return _Sum(favoured, rows, total)

@@ -1,0 +1,217 @@
+"""The recommender's answers: read the profile, compose, append to the log, answer. What decides is pure and beside.
+
+An answer never waits for what is not needed: without Redis a playlist still comes, for a listener of whom nothing is
+known; without the log none does, because an exposure that cannot be logged is not served.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
+
+from redis.exceptions import RedisError
+
+from contracts.http import AskMark, AskPlaylist, AskRest, MarkAnswer, MarkToReach, PlaylistAnswer
+from contracts.marks import MarkName
+from contracts.playlists import ServedPlaylist
+from services.profiles.reader import ProfileReader
+from services.recommender.answering import Answering
+from services.recommender.composing import Composed, Composer, Moment
+from services.recommender.library import Library, World
+from services.recommender.listeners import Listener, Listeners
+from services.recommender.metrics import LIFTED, PLAYLISTS, PROFILE_FAILURES, QUERIES, STEP_SECONDS, WAITS
+from services.recommender.playlist_log import LogUnavailable, PlaylistLog
+from services.recommender.profile import Nobody, Profile
+from services.recommender.recent import Recent
+from services.recommender.resting import resting
+from services.recommender.watermarks import Watermarks
+
+_log = logging.getLogger(__name__)
+
+# A local Redis answers in a millisecond; a listener waits no longer than this for one that hangs.
+PROFILE_SECONDS: Final = 1.0
+_LAST_REVISION: Final = 0xFFFF
+
+
+class NoSuchPlaylist(LookupError):
+    """There is no such playlist, or it is another user's."""
+
+
+class NothingToPick(ValueError):
+    """`from_slot` lies behind the playlist's last slot, or the playlist had too many revisions."""
+
+
+class ProfilesUnavailable(Exception):
+    """Redis does not answer, and the question has no answer without it."""
+
+
+class Recommender:
+    """One process' recommender. Everything that it needs is handed in by the composition root."""
+
+    def __init__(
+        self,
+        *,
+        library: Library,
+        reader: ProfileReader,
+        log: PlaylistLog,
+        composer: Composer,
+        answering: Answering,
+        listeners: Listeners,
+        rule: "RestingRule",
+        wait_ms: int,
+        clock: Callable[[], int],
+    ) -> None:
+        self.library = library
+        self._reader = reader
+        self._log = log
+        self._composer = composer
+        self._answering = answering
+        self._listeners = listeners
+        self._rule = rule
+        self._wait_ms = wait_ms
+        self._clock = clock
+        self._recent = Recent()
+        self._marks = Watermarks()
+        self._picking_again: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+
+    # ---- playlists ----------------------------------------------------------------------------------------------
+
+    async def playlist(self, ask: AskPlaylist) -> PlaylistAnswer:
+        """A new playlist. Raises LogUnavailable: nothing was served."""
+        profile, fresh = await self._profile(ask.user_id, ask.not_before)
+        world = self.library.world
+        listener = self._derived(profile, world)
+        moment = Moment(uuid4(), 0, self._clock(), fresh, self._resting(profile, None))
+        with STEP_SECONDS.labels("compose").time():
+            composed = self._composer.new(world, listener, moment)
+        return await self._serve(composed, world, listener)
+
+    async def rest(self, playlist_id: UUID, ask: AskRest) -> PlaylistAnswer:
+        """The next revision of a playlist. Raises NoSuchPlaylist, NothingToPick, LogUnavailable."""
+        lock = self._picking_again.setdefault(playlist_id, asyncio.Lock())
+        async with lock:
+            profile, fresh = await self._profile(ask.user_id, ask.not_before)
+            before = await self._known(ask.user_id, playlist_id, _revision_in(profile, playlist_id))
+            if all(slot.slot < ask.from_slot for slot in before.slots) or before.revision >= _LAST_REVISION:
+                raise NothingToPick("no slot is left to pick again; ask for a new playlist")
+            world = self.library.world
+            listener = self._derived(profile, world)
+            asleep = self._resting(profile, playlist_id)
+            moment = Moment(playlist_id, before.revision + 1, self._clock(), fresh, asleep)
+            with STEP_SECONDS.labels("compose").time():
+                composed = self._composer.rest(world, listener, moment, before, ask.from_slot)
+            return await self._serve(composed, world, listener)
+
+    async def resume(self, user_id: str, playlist_id: UUID) -> PlaylistAnswer:
+        """A playlist as it was last served, with tokens of that time. Raises NoSuchPlaylist."""
+        profile, _ = await self._profile(user_id, None)
+        playlist = await self._known(user_id, playlist_id, _revision_in(profile, playlist_id))
+        world = self.library.world
+        return self._answering.answer(playlist, world, self._derived(profile, world))
+
+    async def _serve(self, composed: Composed, world: World, listener: Listener) -> PlaylistAnswer:
+        try:
+            with STEP_SECONDS.labels("log").time():
+                await self._log.append(composed.playlist)
+        except LogUnavailable:
+            PLAYLISTS.labels("log_unavailable").inc()
+            raise
+        self._recent.add(composed.playlist)
+        PLAYLISTS.labels("served").inc()
+        LIFTED.labels(composed.lifted).inc()
+        for arm, queries in composed.queries.items():
+            QUERIES.labels(arm).inc(queries)
+        with STEP_SECONDS.labels("why").time():
+            return self._answering.answer(composed.playlist, world, listener)
+
+    async def _known(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
+        """The newest revision of the user's playlist: this process' own, unless the store has seen a newer one."""
+        playlist = self._recent.playlist(playlist_id)
+        if playlist is None or playlist.revision < stored_revision:
+            stored = await self._stored(user_id, playlist_id)
+            if stored is not None and (playlist is None or stored.revision > playlist.revision):
+                playlist = stored
+        if playlist is None or playlist.user_id != user_id:
+            raise NoSuchPlaylist("no such playlist of this user; ask for a new one")
+        return playlist
+
+    async def _stored(self, user_id: str, playlist_id: UUID) -> ServedPlaylist | None:
+        try:
+            async with asyncio.timeout(PROFILE_SECONDS):
+                return await self._reader.playlist(user_id, str(playlist_id))
+        except (RedisError, OSError, TimeoutError) as fault:
+            raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
+
+    # ---- profiles -----------------------------------------------------------------------------------------------
+
+    async def read(self, user_id: str) -> tuple[Profile, Listener, World]:
+        """A profile and what follows from it. Raises ProfilesUnavailable."""
+        try:
+            async with asyncio.timeout(PROFILE_SECONDS):
+                profile = await self._reader.read(user_id)
+        except (RedisError, OSError, TimeoutError) as fault:
+            raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
+        world = self.library.world
+        return profile, self._listeners.of(profile, world.catalogue), world
+
+    async def reached(self, ask: AskMark) -> MarkAnswer:
+        """Wait until the profile reflects a mark. Raises ProfilesUnavailable."""
+        try:
+            reached, mark, waited = await self._reader.wait_for(
+                ask.user_id, _name(ask.mark), ask.mark.offset, ask.timeout_ms
+            )
+        except (RedisError, OSError) as fault:
+            raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
+        return MarkAnswer(reached=reached, waited_ms=waited, mark=mark)
+
+    async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[Profile, bool]:
+        """The profile, and whether it is as fresh as was asked; an empty one, not fresh, where Redis fails."""
+        try:
+            reached = not_before is None or await self._waited(user_id, not_before)
+            async with asyncio.timeout(PROFILE_SECONDS):
+                with STEP_SECONDS.labels("profile").time():
+                    profile = await self._reader.read(user_id)
+        except (RedisError, OSError, TimeoutError) as fault:
+            PROFILE_FAILURES.inc()
+            _log.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
+            return Nobody(user_id), False
+        # A store that is behind what it had already reached was wiped or restored: what it shows is old.
+        return profile, self._marks.advance(user_id, profile) and reached
+
+    async def _waited(self, user_id: str, mark: MarkToReach) -> bool:
+        async with asyncio.timeout(self._wait_ms / 1000 + PROFILE_SECONDS):
+            reached, _, _ = await self._reader.wait_for(user_id, _name(mark), mark.offset, self._wait_ms)
+        WAITS.labels("reached" if reached else "late").inc()
+        return reached
+
+    def _derived(self, profile: Profile, world: World) -> Listener:
+        with STEP_SECONDS.labels("derive").time():
+            return self._listeners.of(profile, world.catalogue)
+
+    def _resting(self, profile: Profile, but: UUID | None) -> frozenset[str]:
+        history = self._recent.history(profile.user_id, profile.history)
+        return self._rule.of([entry.songs for entry in history if str(entry.playlist_id) != str(but)])
+
+
+class RestingRule:
+    """`resting` with the numbers of the settings."""
+
+    def __init__(self, after_shown: int, rest: int) -> None:
+        self._after_shown = after_shown
+        self._rest = rest
+
+    def of(self, playlists: list[tuple[str, ...]]) -> frozenset[str]:
+        """The songs that rest, after these playlists, oldest first."""
+        return resting(playlists, after_shown=self._after_shown, rest=self._rest)
+
+
+def _name(mark: MarkToReach) -> MarkName:
+    return MarkName(mark.topic_id, mark.partition)
+
+
+def _revision_in(profile: Profile, playlist_id: UUID) -> int:
+    """The revision that the store's history knows of a playlist, -1 for none."""
+    wanted = str(playlist_id)
+    return max((entry.revision for entry in profile.history if str(entry.playlist_id) == wanted), default=-1)
