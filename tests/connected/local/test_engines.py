@@ -101,12 +101,19 @@ def test_a_deep_directory_gets_a_short_socket_of_its_own(tmp_path: Path) -> None
 PARENT = """
 import sys, threading
 from pathlib import Path
+import psutil
 from services.local.engines.children import spawn
+from tests.support.waiting import poll
+directory, pids = Path(sys.argv[1]), []
 def begin():
-    child = spawn(["sleep", "600"], None, Path(sys.argv[1]) / "child.log", pidfile=Path(sys.argv[1]) / "child.pid")
-    print(child.pid, flush=True)
+    child = spawn(["sleep", "600"], None, directory / "child.log", pidfile=directory / "child.pid")
+    poll(lambda: psutil.Process(child.pid).name() == "sleep", what="the child became its command")
+    pids.append(child.pid)
 thread = threading.Thread(target=begin)
-thread.start(); thread.join()
+thread.start()
+thread.join()
+poll(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists(), what="the thread is gone for the kernel, too")
+print(*pids, flush=True)
 sys.stdin.read()
 """
 
@@ -123,17 +130,18 @@ def _parent(directory: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
     return parent, psutil.Process(int(parent.stdout.readline()))
 
 
-def _is_sleeping_command(child: psutil.Process) -> bool:
-    return str(child.name()) == "sleep"
+def _gone(process: psutil.Process) -> bool:
+    return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child's life to its parent's")
 def test_a_child_outlives_the_thread_that_asked_for_it_but_not_its_parent(tmp_path: Path) -> None:
     parent, child = _parent(tmp_path)
-    poll(lambda: _is_sleeping_command(child), what="the child became its command")
-    parent.send_signal(signal.SIGKILL)
+    with pytest.raises(psutil.TimeoutExpired):
+        child.wait(0.3)
+    parent.kill()
     parent.wait()
-    poll(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the child is gone")
+    poll(lambda: _gone(child), what="the child is gone")
 
 
 def test_what_a_previous_run_left_is_killed_by_pid_and_start_time(tmp_path: Path) -> None:
