@@ -1,20 +1,25 @@
 """What is derived from a profile's registers and never stored: favoured, settled, favourability, out of favour.
 
 Works on packed values as stored (see `contracts.registers`), since comparing encoded bytes is comparing values.
+A profile of 2,000 songs is unpacked in one sweep: this runs for every playlist.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.registers import LIKED, SERVED_SLICES, SETTLED, STARTED, VETO, WATCHED
+from contracts.registers import LIKED, SERVED, SERVED_WIDTH, SETTLED, STARTED, VETO, WATCHED
 
 # More than half watched: progress in ppm is the first field of the watched register.
 _HALF: Final = (500_000).to_bytes(4, "big")
-_WATCHED, _STARTED, _SETTLED = SERVED_SLICES["watched"], SERVED_SLICES["started"], SERVED_SLICES["settled"]
-_PPM: Final = slice(_WATCHED.start, _WATCHED.start + len(_HALF))
-# The value is the last field of liked and of veto; a boolean, so the last byte.
-_LIKED_VALUE: Final = SERVED_SLICES["liked"].stop - 1
+_NO_PROGRESS: Final = bytes(len(_HALF))
+_NO_LENGTHS: Final = bytes(WATCHED.width - len(_HALF))
+_NOT_STARTED, _NOT_SETTLED = STARTED.identity, SETTLED.identity
+# watched: progress, the two lengths; liked: only its value, the last byte; started; settled
+_PACKED: Final = struct.Struct(f">4s{len(_NO_LENGTHS)}s{LIKED.width - 1}xB{STARTED.width}s{SETTLED.width}s")
+assert SERVED == (WATCHED, LIKED, STARTED, SETTLED), "_PACKED reads these registers, in this order"
+assert _PACKED.size == SERVED_WIDTH
 assert LIKED.fields[-1] == VETO.fields[-1] == ("value", "B"), "liked and veto end with their value"
 
 
@@ -51,19 +56,25 @@ def derive(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: Ma
         vetoes: anime id -> encoded veto register.
         anime_of: song id -> ids of its anime, each once; songs that the catalogue does not know may be missing.
     """
-    latest = _latest_started(songs)
     heard, liked, favoured, settled = set(), set(), set(), set()
-    for song, packed in songs.items():
-        is_settled, was_started = packed[_SETTLED] > SETTLED.identity, packed[_STARTED] > STARTED.identity
-        if is_settled or was_started or packed[_WATCHED] > WATCHED.identity:
-            heard.add(song)
-        if packed[_LIKED_VALUE]:
-            liked.add(song)
-            favoured.add(song)
-        elif packed[_PPM] > _HALF:
-            favoured.add(song)
-        if is_settled or (was_started and song != latest):
+    latest, latest_when, latest_is_settled = None, _NOT_STARTED, False
+    rows = _PACKED.iter_unpack(b"".join(songs.values()))
+    for song, (progress, lengths, value, started, finished) in zip(songs, rows, strict=True):
+        is_settled, was_started = finished != _NOT_SETTLED, started != _NOT_STARTED
+        if is_settled or was_started:
             settled.add(song)
+        elif progress != _NO_PROGRESS or lengths != _NO_LENGTHS:
+            heard.add(song)
+        if value:
+            liked.add(song)
+        elif progress > _HALF:
+            favoured.add(song)
+        if was_started and (started > latest_when or (started == latest_when and song > (latest or ""))):
+            latest, latest_when, latest_is_settled = song, started, is_settled
+    heard |= settled
+    favoured |= liked
+    if latest is not None and not latest_is_settled:
+        settled.discard(latest)
     scores = _favourability(settled, favoured, anime_of)
     return Standing(
         heard=frozenset(heard),
@@ -77,19 +88,10 @@ def derive(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: Ma
     )
 
 
-def _latest_started(songs: Mapping[str, bytes]) -> str | None:
-    latest, when = None, STARTED.identity
-    for song, packed in songs.items():
-        started = packed[_STARTED]
-        if started > when or (started == when and latest is not None and song > latest):
-            latest, when = song, started
-    return latest
-
-
 def _favourability(settled: set[str], favoured: set[str], anime_of: Mapping[str, Sequence[str]]) -> dict[str, int]:
     scores: dict[str, int] = {}
-    for song in settled:
-        change = 1 if song in favoured else -1
-        for anime in anime_of.get(song, ()):
-            scores[anime] = scores.get(anime, 0) + change
+    for songs, change in ((settled & favoured, 1), (settled - favoured, -1)):
+        for song in songs:
+            for anime in anime_of.get(song, ()):
+                scores[anime] = scores.get(anime, 0) + change
     return scores

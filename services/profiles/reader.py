@@ -1,7 +1,7 @@
 """How others read profiles. The one module of this service that another service may import.
 
 One script call a read. What has not changed since the last read is neither sent nor decoded again: `songs`, `vetoes`
-and `anime_list` of two snapshots with the same `version` are the same objects, so what is derived from them can be kept.
+and `anime_list` of two snapshots with the same `version` are the same objects: what is derived from them can be kept.
 """
 
 import asyncio

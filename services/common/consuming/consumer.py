@@ -176,11 +176,15 @@ class Consumer(Generic[T]):
     # ---- watching -----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Notice a topic that was deleted and made again: aiokafka reads by name and would go on in the middle."""
-        while True:
+        """Notice a wiped store, and a topic made again: aiokafka reads by name and would go on in the middle."""
+        while not self._stopping.is_set():
             await asyncio.sleep(_WATCH_SECONDS)
-            with contextlib.suppress(*LOG_OUTAGES, LookupError):
-                await self._compare_ids()
+            try:
+                with contextlib.suppress(*LOG_OUTAGES, LookupError):
+                    await self._compare_ids()
+                await self._flow.look_back()
+            except Exception as error:  # noqa: BLE001 - it ends the process
+                self._fail(error)
 
     async def _compare_ids(self) -> None:
         fresh = await self._ask_ids()

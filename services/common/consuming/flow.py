@@ -79,6 +79,20 @@ class Flow(Generic[T]):
                 self._positions.pop(tp, None)
             self._metrics.gauge("animusic_consumer_partitions", len(self._positions))
 
+    async def look_back(self) -> None:
+        """Go back where the store's mark is lower than what it had: it was wiped or restored while nothing was said.
+
+        A flush would notice; this one notices in partitions without traffic, too.
+        """
+        async with self._lock:
+            marks = await self._marks([position.claim for position in self._positions.values()])
+            behind = {
+                tp: mark
+                for tp, position in self._positions.items()
+                if ((mark := marks[position.claim.name]) or 0) < position.after
+            }
+            await self._rewind(behind)
+
     async def _marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         return await self._patience.until_it_passes("the store", lambda: self._sink.marks(claims), self._sink.outages)
 
