@@ -10,13 +10,15 @@ import hmac
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from hashlib import blake2b, sha256
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
 from contracts.arms import ARM_CODES, ARM_OF_CODE
 
 _MAC_BYTES: Final = 16
+_HASH: Final = "sha256"
 _SLOT, _RECEIPT, _SESSION = b"S", b"R", b"U"
 # user digest, playlist, revision, slot, song digest, arm, P(arm at slot), P(song | arm), model version, issued at
 _SLOT_STRUCT: Final = struct.Struct(">8s16sHB8sBdd8sQ")
@@ -59,6 +61,7 @@ class Session:
     expires_at: int
 
 
+@lru_cache(maxsize=50_000)
 def _digest8(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=8).digest()
 
@@ -72,7 +75,7 @@ class Signer:
         self._key = key
 
     def _sign(self, purpose: bytes, payload: bytes) -> str:
-        mac = hmac.digest(self._key, purpose + payload, sha256().name)[:_MAC_BYTES]
+        mac = hmac.digest(self._key, purpose + payload, _HASH)[:_MAC_BYTES]
         return urlsafe_b64encode(payload + mac).rstrip(b"=").decode()
 
     def _verify(self, purpose: bytes, token: str) -> bytes:
@@ -81,7 +84,7 @@ class Signer:
         except (binascii.Error, ValueError):
             raise TokenRefused("malformed") from None
         payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        if not hmac.compare_digest(hmac.digest(self._key, purpose + payload, sha256().name)[:_MAC_BYTES], mac):
+        if not hmac.compare_digest(hmac.digest(self._key, purpose + payload, _HASH)[:_MAC_BYTES], mac):
             raise TokenRefused("forged")
         return payload
 
