@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from contracts.tokens import Signer
 from services.common.settings import Settings
@@ -71,14 +73,20 @@ def build_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
         await parts.log.close()
         await parts.recommender.close()
 
-    app = FastAPI(title="AniMusic", version="1", description=_ABOUT, lifespan=lifespan, redoc_url=None)
+    doorman = Doorman(settings.host, settings.gateway.allowed_hosts, settings.gateway.allowed_origins)
+    express = {("POST", "/v1/events"): partial(events.post, parts)}
+
+    class App(FastAPI):
+        def build_middleware_stack(self) -> ASGIApp:
+            # The edge goes around all else, and the hot route through nothing else.
+            return Edge(super().build_middleware_stack(), doorman=doorman, metrics=parts.metrics, express=express)
+
+    app = App(title="AniMusic", version="1", description=_ABOUT, lifespan=lifespan, redoc_url=None)
     for part in (sessions, events, profile, playlists, live, system):
         app.include_router(part.router(parts))
     app.include_router(paper.router(parts) if paper_is_on(settings) else paper.switched_off())
     _answer_problems(app)
     describe(app)
-    doorman = Doorman(settings.host, settings.gateway.allowed_hosts, settings.gateway.allowed_origins)
-    app.add_middleware(Edge, doorman=doorman, metrics=parts.metrics)
     return app
 
 

@@ -8,10 +8,11 @@ a foreign page makes without naming its origin (an image, a script) is refused b
 import ipaddress
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -108,13 +109,20 @@ def _wrong_origin(who: str) -> Refused:
     return Refused(403, "wrong_origin", message)
 
 
+Handler = Callable[[Request], Awaitable[Response]]
+
+
 class Edge:
     """The ASGI app around all routes."""
 
-    def __init__(self, app: ASGIApp, doorman: Doorman, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, doorman: Doorman, metrics: Metrics, express: Mapping[tuple[str, str], Handler]
+    ) -> None:
+        """`express`: (method, path) -> the handler of a route that is too hot to pass through the router."""
         self._app = app
         self._doorman = doorman
         self._metrics = metrics
+        self._express = express
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, answer, observe."""
@@ -132,7 +140,7 @@ class Edge:
             failure = problem(500, "failed", "this is a mistake of ours; the server's log says more")
             await failure(scope, receive, answered)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = answered.express or getattr(scope.get("route"), "path", "none")
             seconds = time.monotonic() - began
             self._metrics.requests.labels(route, scope["method"], answered.status).observe(seconds)
 
@@ -146,7 +154,16 @@ class Edge:
         if scope["method"] == "OPTIONS" and send.foreign and "access-control-request-method" in headers:
             await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        express = self._express.get((scope["method"], scope["path"]))
+        if express is None:
+            await self._app(scope, receive, send)
+            return
+        send.express = scope["path"]
+        try:
+            response = await express(Request(scope, receive))
+        except Refused as refused:
+            response = refused.response()
+        await response(scope, receive, send)
 
 
 class _Answered:
@@ -156,6 +173,7 @@ class _Answered:
         self._send = send
         self.status = 0
         self.foreign: str | None = None
+        self.express: str | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -7,7 +7,6 @@ loses the others. Nothing here reads a clock or a store.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +24,11 @@ _CODES: Final = {
     "": "incomplete",
 }
 _LONGEST_ECHO: Final = 64
+# In the order of FeedbackEvent's fields.
+_AS_GIVEN: Final = (
+    "song_id", "anime_id", "play_id", "watch_ms", "played_ms", "duration_ms", "direction", "link", "rate", "muted",
+    "hidden",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,47 +137,39 @@ def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp) -> bytes:
 
     Everything in them was checked as a ClientEvent or comes from a signed token; a property test holds the two equal.
     """
-    fields = {
+    given: dict[str, Any] = {**event.__dict__, **event.millis()}
+    fields: dict[str, Any] = {
         "schema": SCHEMA,
         "event_id": event.event_id,
         "kind": event.kind,
         "user_id": stamp.user_id,
         "occurred_at": event.occurred_at,
         "received_at": stamp.received_at,
-        "song_id": event.song_id,
-        "anime_id": event.anime_id,
-        "play_id": event.play_id,
-        **_millis(event),
-        "direction": event.direction,
-        "link": event.link,
-        "rate": event.rate,
-        "muted": event.muted,
-        "hidden": event.hidden,
-        "attribution": voucher.attribution,
-        "refusal": voucher.refusal,
-        "arm": voucher.arm,
     }
+    for name in _AS_GIVEN:
+        value = given[name]
+        if value is not None:
+            fields[name] = value
+    fields["attribution"] = voucher.attribution
     if voucher.claim is not None:
-        fields.update(_claimed_fields(voucher.claim))
-    return orjson.dumps({name: value for name, value in fields.items() if value is not None})
+        _add_claim(fields, voucher.claim)
+    elif voucher.arm is not None:
+        fields["arm"] = voucher.arm
+    elif voucher.refusal is not None:
+        fields["refusal"] = voucher.refusal
+    return orjson.dumps(fields)
 
 
-def _millis(event: ClientEvent) -> dict[str, int | None]:
-    millis = event.millis()
-    return {name: millis[name] for name in ("watch_ms", "played_ms", "duration_ms")}
-
-
-def _claimed_fields(claim: SlotClaim) -> dict[str, str | int | float | UUID | None]:
-    return {
-        "arm": claim.arm,
-        "playlist_id": claim.playlist_id,
-        "revision": claim.revision,
-        "slot": claim.slot,
-        "p_arm": claim.p_arm,
-        "p_song": claim.p_song,
-        "model_version": claim.model_version,
-        "issued_at": claim.issued_at,
-    }
+def _add_claim(fields: dict[str, Any], claim: SlotClaim) -> None:
+    fields["arm"] = claim.arm
+    fields["playlist_id"] = claim.playlist_id
+    fields["revision"] = claim.revision
+    fields["slot"] = claim.slot
+    fields["p_arm"] = claim.p_arm
+    fields["p_song"] = claim.p_song
+    if claim.model_version is not None:
+        fields["model_version"] = claim.model_version
+    fields["issued_at"] = claim.issued_at
 
 
 def _reason(error: ValidationError) -> str:

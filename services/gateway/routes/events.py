@@ -25,11 +25,16 @@ def router(parts: Parts) -> APIRouter:
         **documented(202, EventsAnswer, body=events_body(EVENTS_EXAMPLE), fails=(400, 401, 413, 415, 429, 503)),
     )
     async def post_events(request: Request) -> Response:
-        user_id = parts.writer(request)
-        raw = parse_json(await read_body(request, MAX_BODY_BYTES))
-        return await take(parts, user_id, _events_of(raw))
+        return await post(parts, request)
 
     return routes
+
+
+async def post(parts: Parts, request: Request) -> Response:
+    """One post, from its bytes to its answer. Raises Refused."""
+    user_id = parts.writer(request)
+    raw = parse_json(await read_body(request, MAX_BODY_BYTES))
+    return await take(parts, user_id, _events_of(raw))
 
 
 async def take(parts: Parts, user_id: str, raw_events: list[object]) -> Response:
