@@ -1,0 +1,34 @@
+"""`animusic sql`: ask the warehouse."""
+
+import sys
+from typing import Annotated
+
+import httpx
+import typer
+
+from services.common.settings import Settings
+
+_ENOUGH_SECONDS = 60.0
+
+
+def command(
+    query: Annotated[str, typer.Argument(help="a SELECT, SHOW, DESCRIBE or EXPLAIN; `-` reads it from standard input")],
+    output: Annotated[
+        str | None,
+        typer.Option("--format", help="a ClickHouse format: CSVWithNames, JSON, Parquet …; unset: a table to look at"),
+    ] = None,
+) -> None:
+    """Ask the warehouse in ClickHouse's SQL. `SHOW TABLES` lists tables and views; start with `exposure_curve`.
+
+    Only reading is possible, within limits of time and memory.
+    """
+    settings = Settings()
+    statement = sys.stdin.read() if query == "-" else query
+    wanted = output or ("PrettyCompact" if sys.stdout.isatty() else "PrettyCompactNoEscapes")
+    answer = httpx.post(
+        settings.clickhouse.dsn, params={"default_format": wanted}, content=statement, timeout=_ENOUGH_SECONDS
+    )
+    if answer.is_error:
+        print(answer.text.strip(), file=sys.stderr)
+        raise typer.Exit(1)
+    sys.stdout.buffer.write(answer.content)

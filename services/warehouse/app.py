@@ -1,0 +1,146 @@
+"""The composition root of `animusic serve warehouse`."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
+from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.settings import Settings
+from services.warehouse.analysts import Analysts
+from services.warehouse.endpoint import Endpoint
+from services.warehouse.migrations import migrate
+from services.warehouse.sink import TOPICS, Value, WarehouseSink
+
+_log = logging.getLogger("animusic.warehouse")
+
+
+async def serve(settings: Settings) -> None:
+    """Follow the log into ClickHouse and answer analysts until SIGTERM or SIGINT; then flush and return.
+
+    Raises SystemExit(75) when the store or the log stays away too long or anything unknown happens: start it again.
+    """
+    warehouse = Warehouse(settings)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, warehouse.stop)
+    try:
+        await warehouse.run()
+    except (ClickhouseError, KafkaError, ConnectionError, LookupError) as error:
+        _log.critical("cannot start: %s", error)
+        raise SystemExit(EX_TEMPFAIL) from error
+    finally:
+        await warehouse.close()
+
+
+class Warehouse:
+    """The parts of the service: engine, migrations, consumer, endpoint."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._consumer: Consumer[Value] | None = None
+        self._clickhouse: Clickhouse | None = None
+        self._analysts: Analysts | None = None
+        self._http: HttpServer | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Ask for the end; `run` then returns."""
+        if self._consumer is not None:
+            self._consumer.stop()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    async def run(self) -> None:
+        """Start everything, and consume until `stop`. The endpoint answers before the log is reached."""
+        self._starting = asyncio.create_task(self._start())
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._starting
+        self._starting = None
+        if self._consumer is not None:
+            await self._consumer.run()
+
+    async def close(self) -> None:
+        """Stop answering and let go of the engine."""
+        if self._http is not None:
+            await self._http.close()
+        if self._analysts is not None:
+            await asyncio.to_thread(self._analysts.close)
+        if self._clickhouse is not None:
+            await asyncio.to_thread(self._clickhouse.close)
+
+    async def _start(self) -> None:
+        settings = self._settings
+        self._clickhouse = await asyncio.to_thread(self._open)
+        await asyncio.to_thread(migrate, self._clickhouse)
+        endpoint = Endpoint(
+            self._analysts,
+            self._registry,
+            self._not_ready,
+            host=settings.warehouse.host,
+            told_at=settings.clickhouse.dsn.rpartition("@")[2],
+        )
+        self._http = HttpServer(endpoint)
+        host = settings.warehouse.host
+        _log.info("SQL, health and metrics on http://%s:%d", host, self._http.start(host, settings.warehouse.port))
+        self._consumer = Consumer(
+            settings.kafka, WarehouseSink(self._clickhouse), TOPICS, self._registry,
+            group=settings.warehouse.group, max_records=settings.warehouse.batch_records,
+            hold_seconds=settings.warehouse.flush_ms / 1_000,
+        )  # fmt: skip
+        await self._consumer.start()
+
+    def _open(self) -> Clickhouse:
+        settings = self._settings
+        if settings.clickhouse.external:
+            return ClickhouseServer(settings.clickhouse.dsn)
+        engine = ChdbEngine(settings.data_dir / "clickhouse", settings.warehouse.engine_memory_mb)
+        self._analysts = Analysts(engine, settings.warehouse)
+        return engine.connect()
+
+    def _not_ready(self) -> str | None:
+        return "starting" if self._consumer is None else self._consumer.not_ready()
+
+
+class HttpServer:
+    """The endpoint's server, in the loop of the service; signals are the service's."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        config = uvicorn.Config(
+            endpoint.app(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2,
+            server_header=False,
+        )  # fmt: skip
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises OSError that names the setting when it cannot."""
+        try:
+            listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as error:
+            sentence = f"cannot listen on {host}:{port} ({error.strerror}); set ANIMUSIC_WAREHOUSE__PORT to a free port"
+            raise OSError(error.errno, sentence) from error
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
+        chosen: int = listening.getsockname()[1]
+        return chosen
+
+    async def close(self) -> None:
+        """Answer what is being asked, for two seconds at most, and stop."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

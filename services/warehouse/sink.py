@@ -1,0 +1,121 @@
+"""The warehouse as a sink of the consumer kit: rows first, the mark after their insert has returned."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.catalogue import Song, WithdrawnSong
+from contracts.events import FeedbackEvent, first_error
+from contracts.marks import MarkName
+from contracts.models import LiveModel
+from contracts.playlists import ServedPlaylist
+from contracts.profiles import PROFILE_RECORD, AnimeList, Forgotten
+from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS, PROFILES
+from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
+from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
+from services.warehouse import rows
+from services.warehouse.rows import Place, Placed
+
+Value = FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | AnimeList | Forgotten | None
+
+TOPICS: Final = (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name)
+_READERS: Final[dict[str, TypeAdapter[Any]]] = {
+    FEEDBACK.name: TypeAdapter(FeedbackEvent),
+    PLAYLISTS.name: TypeAdapter(ServedPlaylist),
+    PROFILES.name: PROFILE_RECORD,
+    CATALOGUE.name: TypeAdapter(WithdrawnSong | Song),
+    MODELS.name: TypeAdapter(LiveModel),
+}
+# Which table takes which records, in the order of insertion.
+_TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
+    ("feedback", (FeedbackEvent,), rows.feedback),
+    ("playlists", (ServedPlaylist,), rows.playlists),
+    ("served_slots", (ServedPlaylist,), rows.served_slots),
+    ("catalogue", (Song, WithdrawnSong), rows.catalogue),
+    ("model_switches", (LiveModel,), rows.model_switches),
+    ("forgotten", (Forgotten,), rows.forgotten),
+)
+
+
+class WarehouseSink:
+    """Inserts what the log tells. Rows are keyed by what they say and where they lie: inserting again is harmless."""
+
+    step = "warehouse"
+    outages: tuple[type[Exception], ...] = (ClickhouseError,)
+
+    def __init__(self, clickhouse: Clickhouse) -> None:
+        self._clickhouse = clickhouse
+
+    def decode(self, record: Record) -> Value | Poison:
+        """The typed record. A tombstone of a compacted topic is None: it has no row, and is no mistake."""
+        if record.value is None:
+            return Poison("it has no value") if record.topic in (FEEDBACK.name, PLAYLISTS.name) else None
+        try:
+            value: Value = _READERS[record.topic].validate_json(record.value)
+        except ValidationError as error:
+            return Poison(first_error(error))
+        return value
+
+    async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
+        """The marks that were inserted; None where there is none. Raises ClickhouseError."""
+        stored = await asyncio.to_thread(self._marks)
+        return {claim.name: stored.get(claim.name) for claim in claims}
+
+    async def flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
+        """Insert all rows, then the marks. Refuses a slice that goes on from further than the store has come.
+
+        Raises ClickhouseError (try again) or Unflushable (a row that no table takes).
+        """
+        return await asyncio.to_thread(self._flush, slices)
+
+    def _flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
+        stored = self._marks()
+        refused = {s.claim.name: stored.get(s.claim.name) for s in slices if stored.get(s.claim.name, 0) < s.after}
+        taken = [s for s in slices if s.claim.name not in refused]
+        placed = [row for part in taken for row in _placed(part)]
+        for table, kinds, build in _TABLES:
+            wanted = [row for row in placed if isinstance(row[1], kinds)]
+            if wanted:
+                self._insert(table, build, wanted)
+        if taken:
+            self._clickhouse.insert(f"{DATABASE}.marks", _mark_rows(taken))
+        return FlushResult(refused)
+
+    def _insert(
+        self, table: str, build: Callable[[Sequence[Placed[Any]]], pa.Table], wanted: Sequence[Placed[Any]]
+    ) -> None:
+        try:
+            self._clickhouse.insert(f"{DATABASE}.{table}", build(wanted))
+        except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
+            raise Unflushable(f"a value does not fit its column of {table}: {error}") from error
+        except ClickhouseError as error:
+            if error.about_data:
+                raise Unflushable(f"ClickHouse refuses a row of {table}: {error}") from error
+            raise
+
+    def _marks(self) -> dict[MarkName, int]:
+        found = self._clickhouse.query(
+            f"SELECT topic_id, `partition`, max(mark) AS mark FROM {DATABASE}.marks GROUP BY topic_id, `partition`"
+        )
+        return {MarkName(row["topic_id"], row["partition"]): row["mark"] for row in found.to_pylist()}
+
+
+def _placed(part: Slice[Value]) -> Iterator[Placed[Value]]:
+    topic_id, partition = part.claim.name
+    for record, value in part.items:
+        yield Place(topic_id, partition, record.offset, record.timestamp), value
+
+
+def _mark_rows(slices: Sequence[Slice[Value]]) -> pa.Table:
+    names = [part.claim.name for part in slices]
+    return pa.table(
+        {
+            "topic_id": pa.array([name.topic_id for name in names], pa.string()),
+            "partition": pa.array([name.partition for name in names], pa.uint32()),
+            "topic": pa.array([part.claim.topic for part in slices], pa.string()),
+            "mark": pa.array([part.upto for part in slices], pa.uint64()),
+        }
+    )
