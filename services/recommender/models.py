@@ -26,6 +26,7 @@ _NOTHING: Final = 1e-9
 _SKETCH: Final = 32
 _SKETCH_SAMPLE: Final = 4_000
 _SHORTLIST: Final = 48
+_WIDE: Final = 0.1
 
 
 class Model:
@@ -34,7 +35,8 @@ class Model:
     def __init__(self, record: LiveModel, song_ids: list[str], raw: Any, index: VectorIndex) -> None:
         self.record = record
         self.song_ids = song_ids
-        self.raw = raw
+        # A plain view of the mapped file: each small read through numpy's memmap costs ten times as much.
+        self.raw: Any = raw if scipy.sparse.issparse(raw) else np.asarray(raw)
         self.index = index
         self.row_of: Mapping[str, int] = {song_id: row for row, song_id in enumerate(song_ids)}
         self.points: PointIds = points_of(song_ids)
@@ -94,24 +96,54 @@ class Model:
 
     def _products(self, row: int, among: Rows) -> Vector:
         if self.sparse:
-            wanted = np.zeros(self.dimension)
-            span = slice(self.raw.indptr[row], self.raw.indptr[row + 1])
-            wanted[self.raw.indices[span]] = self.raw.data[span]
-            return np.asarray(self.raw[among] @ wanted)
+            return self._sparse_products(row)[among]
         return np.asarray(self.raw[among] @ self.raw[row], dtype=np.float64)
+
+    def _sparse_products(self, row: int) -> Vector:
+        """Products of one sparse row with all rows, word by word: a song has few words."""
+        of_song = slice(self.raw.indptr[row], self.raw.indptr[row + 1])
+        starts, ends = self._columns.indptr[:-1], self._columns.indptr[1:]
+        total = np.zeros(len(self.song_ids))
+        for word, weight in zip(self.raw.indices[of_song], self.raw.data[of_song], strict=True):
+            songs = slice(starts[word], ends[word])
+            total[self._columns.indices[songs]] += weight * self._columns.data[songs]
+        return total
+
+    @cached_property
+    def _columns(self) -> Any:
+        """The raw rows by column: which songs have a word."""
+        return self.raw.tocsc()
 
     def warm(self) -> "Model":
         """Compute what is computed on first use, so that no request pays for it."""
-        _ = self.mean, self._sketch
+        _ = self.mean, self._sketch, self._norms
+        if self.sparse:
+            _ = self._postings, self._columns
         return self
 
-    def scores(self, vector: Vector, rows: Rows) -> Vector:
-        """Cosines of `vector` with these rows, computed in full; 0 for a row of zeros."""
-        picked = self.raw[rows]
-        products = np.asarray(picked @ vector, dtype=np.float64)
-        squares = picked.multiply(picked).sum(axis=1) if self.sparse else np.einsum("ij,ij->i", picked, picked)
-        norms = np.sqrt(np.asarray(squares, dtype=np.float64).ravel()) * np.linalg.norm(vector)
-        return np.asarray(np.divide(products, norms, out=np.zeros_like(products), where=norms > 0))
+    def wide(self, query: Query) -> bool:
+        """Whether an index of words would have to go through much of the collection for this query.
+
+        Then one pass over the raw rows is cheaper: for the joined text of 1,000 songs 0.3 ms instead of 3, for the
+        catalogue's mean 0.3 instead of 16 (14,885 songs, 22,040 words).
+        """
+        return isinstance(query, tuple) and int(self._postings[query[0]].sum()) > _WIDE * self.raw.nnz
+
+    @cached_property
+    def _postings(self) -> NDArray[np.int64]:
+        """How many songs have each column of a sparse model."""
+        return np.asarray(np.diff(self._columns.indptr), dtype=np.int64)
+
+    @cached_property
+    def _norms(self) -> NDArray[np.float32]:
+        squares = self.raw.multiply(self.raw).sum(axis=1) if self.sparse else np.einsum("ij,ij->i", self.raw, self.raw)
+        return np.sqrt(np.asarray(squares, dtype=np.float32).ravel())
+
+    def scores(self, vector: Vector) -> NDArray[np.float32]:
+        """The cosine of `vector` with every row, computed in full; 0 for a row of zeros."""
+        asked = (vector / (np.linalg.norm(vector) or 1.0)).astype(np.float32)
+        products = np.asarray(self.raw @ asked, dtype=np.float32)
+        return np.asarray(np.divide(products, self._norms, out=np.zeros_like(products), where=self._norms > 0))
 
 
 @dataclass(frozen=True)
@@ -155,4 +187,7 @@ def open_model(record: LiveModel, vectors_dir: Path) -> Model:
 
 
 def _largest(rows: Rows, weights: NDArray[Any], count: int) -> Rows:
-    return rows[np.argsort(-weights, kind="stable")[:count]]
+    if len(rows) > count:
+        top = np.argpartition(-weights, count - 1)[:count]
+        rows, weights = rows[top], weights[top]
+    return rows[np.argsort(-weights, kind="stable")]

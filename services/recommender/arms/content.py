@@ -9,8 +9,10 @@ from services.common.vectors.index import Query
 from services.recommender.arms.base import Ask, LeftOut, Narrowing, Pick
 from services.recommender.models import BoundModel, Vector
 
-# How many candidates a query brings: enough for five earlier picks with popular anime to close some of them.
-CANDIDATES: Final = 8
+# How many songs the first query brings, whoever may hear them: more cost hardly more, and spare the second.
+NEAREST: Final = 128
+# How many of the eligible songs: enough for five earlier picks with popular anime to close some of them.
+NARROWED: Final = 8
 
 
 class ContentArm:
@@ -27,40 +29,42 @@ class ContentArm:
         if not (ask.open & model.known).any():
             return None
         vector = ask.vector_of(model).vector
-        for row, score in self._candidates(ask, model, vector):
-            if ask.open[row]:
-                return Pick(row, score, 1.0, model.version)
-        return None
+        row, score = next(self._candidates(ask, model, vector))
+        return Pick(row, score, 1.0, model.version)
 
     def _candidates(self, ask: Ask, model: BoundModel, vector: Vector) -> Iterator[tuple[int, float]]:
-        """Songs by falling cosine. Three steps, each only when the one before brought nothing open.
+        """Open songs by falling cosine, at least one. A step is taken only when those before brought nothing.
 
-        First the eligible set, which all arms share; then what the earlier picks left open of it; then a full
-        computation, because an index may miss songs (a graph search is approximate, and a sparse one passes over
-        songs without a word in common).
+        First the nearest songs of all, which cost the least: mostly one of them is open. Then the nearest of the
+        eligible set, which all arms share; then of what the earlier picks left of it; then a full computation, because
+        an index may miss songs (a graph search is approximate, a sparse one passes over songs without a common word).
         """
         query = model.model.query(vector)
         if query is None:
             vector, query = model.model.mean, model.model.query(model.model.mean)
-        if query is not None:
-            yield from self._search(ask, model, query, ask.narrowing)
-            yield from self._search(ask, model, query, Narrowing(ask.catalogue, ask.open))
+        if query is not None and not model.model.wide(query):
+            yield from self._search(ask, model, query, NEAREST)
+            yield from self._search(ask, model, query, NARROWED, ask.narrowing)
+            yield from self._search(ask, model, query, NARROWED, Narrowing(ask.catalogue, ask.open))
         yield from _computed(ask, model, vector)
 
-    def _search(self, ask: Ask, model: BoundModel, query: Query, narrowing: Narrowing) -> Iterator[tuple[int, float]]:
+    def _search(
+        self, ask: Ask, model: BoundModel, query: Query, k: int, narrowing: Narrowing | None = None
+    ) -> Iterator[tuple[int, float]]:
         ask.queries[self.name] = ask.queries.get(self.name, 0) + 1
-        points, scores = model.model.index.search(query, k=CANDIDATES, **narrowing.filter(model))
+        within = narrowing.filter(model) if narrowing else {}
+        points, scores = model.model.index.search(query, k=k, **within)
         rows = ask.catalogue.rows_of_points(points)
-        return ((row, score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True) if row >= 0)
+        is_open = ask.open[rows] & (rows >= 0)
+        return zip(rows[is_open].tolist(), scores[is_open].tolist(), strict=True)
 
 
 def _computed(ask: Ask, model: BoundModel, vector: Vector) -> Iterator[tuple[int, float]]:
-    rows = model.catalogue_rows
-    left = np.flatnonzero((rows >= 0) & ask.open[rows])
+    left = np.flatnonzero((model.catalogue_rows >= 0) & ask.open[model.catalogue_rows])
     if len(left):
-        scores = model.model.scores(vector, left.astype(np.int32))
+        scores = model.model.scores(vector)[left]
         best = int(np.argmax(scores))
-        yield int(rows[left[best]]), float(scores[best])
+        yield int(model.catalogue_rows[left[best]]), float(scores[best])
 
 
 def not_built(arm: str) -> str:
