@@ -3,53 +3,80 @@
 import logging
 import os
 import sys
-from importlib.util import find_spec
+from importlib import import_module
+from typing import Any, Final, NamedTuple
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from services.cli import run, schemas, serve, settings, topics
-from services.cli.errors import explain
+
+class Verb(NamedTuple):
+    """A verb's file in this package, and the panel of the help that it stands in."""
+
+    module: str
+    panel: str
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "run": Verb("run", "Run it"),
+    "serve": Verb("serve", "Run it"),
+    "topics": Verb("topics", "Run it"),
+    "catalogue": Verb("catalogue", "Fill it"),
+    "models": Verb("models", "Fill it"),
+    "sql": Verb("sql", "Ask it"),
+    "trace": Verb("trace", "Ask it"),
+    "doctor": Verb("doctor", "Ask it"),
+    "settings": Verb("settings", "Know it"),
+    "schemas": Verb("schemas", "Know it"),
+}
+
+
+class Verbs(TyperGroup):
+    """The verbs, each imported when it is asked for: together they cost two seconds, and every child would pay them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs in the order of the help."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One verb; None where there is none of that name."""
+        verb = VERBS.get(cmd_name)
+        return None if verb is None else _mounted(cmd_name, verb)
+
+
+def _mounted(name: str, verb: Verb) -> Any:
+    """The command of a verb's file: its group `app`, or its function `command`. (Typer's own types are not public.)"""
+    module = import_module(f"services.cli.{verb.module}")
+    command: Any
+    if hasattr(module, "app"):
+        command = get_group(module.app)
+    else:
+        single = typer.Typer(add_completion=False)
+        single.command(name)(module.command)
+        command = get_command(single)
+    command.name = name
+    command.rich_help_panel = verb.panel
+    return command
+
 
 app = typer.Typer(
+    cls=Verbs,
     name="animusic",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Anime songs that follow what you like: an event log, views of it, and playlists from six arms.\n\n"
-    "[bold]animusic run[/bold] starts everything on this machine; the other verbs find what it started by "
-    "ANIMUSIC_DATA_DIR (default: .animusic in the current directory). [bold]animusic settings[/bold] lists every "
-    "setting.",
 )
 
-_RUN, _ASK, _FILL, _KNOW = "Run it", "Ask it", "Fill it", "Know it"
 
-app.command("run", rich_help_panel=_RUN)(run.command)
-app.add_typer(serve.app, name="serve", rich_help_panel=_RUN)
-app.command("topics", rich_help_panel=_RUN)(topics.command)
-app.command("settings", rich_help_panel=_KNOW)(settings.command)
-app.command("schemas", rich_help_panel=_KNOW)(schemas.command)
+@app.callback()
+def _animusic() -> None:
+    """Anime songs that follow what you like: an event log, views of it, and playlists from six arms.
 
-if find_spec("services.cli.catalogue"):
-    from services.cli import catalogue
-
-    app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_FILL)
-if find_spec("services.cli.models"):
-    from services.cli import models
-
-    app.add_typer(models.app, name="models", rich_help_panel=_FILL)
-if find_spec("services.cli.sql"):
-    from services.cli import sql
-
-    app.command("sql", rich_help_panel=_ASK)(sql.command)
-if find_spec("services.cli.trace"):
-    from services.cli import trace
-
-    app.command("trace", rich_help_panel=_ASK)(trace.command)
-if find_spec("services.cli.doctor"):
-    from services.cli import doctor
-
-    app.command("doctor", rich_help_panel=_ASK)(doctor.command)
+    [bold]animusic run[/bold] starts everything on this machine; the other verbs find what it started by
+    ANIMUSIC_DATA_DIR (default: .animusic in the current directory). [bold]animusic settings[/bold] lists every setting.
+    """
 
 
 def main() -> None:
@@ -57,17 +84,24 @@ def main() -> None:
     # A client that retries says so at every try; the sentence at the end says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        app()
+        app(prog_name="animusic")
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         if os.environ.get("ANIMUSIC_LOG_LEVEL", "").upper() == "DEBUG":
             raise
-        sentence, code, expected = explain(error)
-        if not expected:
-            logging.getLogger(__name__).error("this should not have happened", exc_info=error)
-        print(f"animusic: {sentence}", file=sys.stderr)
-        sys.exit(code)
+        sys.exit(_said(error))
+
+
+def _said(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
+    from services.cli.errors import explain
+
+    sentence, code, expected = explain(error)
+    if not expected:
+        logging.getLogger(__name__).error("this should not have happened", exc_info=error)
+    print(f"animusic: {sentence}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

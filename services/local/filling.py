@@ -1,7 +1,10 @@
 """What a log without content is given: a catalogue, and the models that this machine builds from it."""
 
+from rich.markup import escape
+
 from services.common.settings import Settings
 from services.local.contents import CatalogueState, Contents, catalogue_state, live_models
+from services.local.errors import PartFailed
 from services.local.jobs import run_job
 from services.local.layout import Layout
 from services.local.progress import Steps
@@ -10,21 +13,30 @@ from services.local.progress import Steps
 async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
     """Import the catalogue that the settings ask for when there is none (or another one), then the missing models.
 
-    Raises PartFailed with the end of the job's log.
+    A model that cannot be built is said and left out: playlists come without its arm, and the next start tries again.
+    Raises PartFailed with the end of the job's log when the catalogue cannot be imported.
     """
     contents = Contents(layout)
     state = await _catalogue(settings, layout, contents, steps)
     live = await live_models(settings.kafka)
     stale = contents.stale_arms(settings, state, live)
-    for arm in stale:
+    if not stale:
+        steps.say(f"[green]✓[/green] models: {', '.join(sorted(live))}")
+        return
+    built = set(live) - set(stale) | {arm for arm in stale if await _built(arm, layout, steps)}
+    live = await live_models(settings.kafka)
+    contents.note_models(state, {arm: model.version for arm, model in live.items() if arm in built})
+
+
+async def _built(arm: str, layout: Layout, steps: Steps) -> bool:
+    try:
         with steps.step(f"model {arm}", "building") as step:
             await run_job("models", ("models", "build", arm), layout)
             step.done("built and live")
-    if stale:
-        built = await live_models(settings.kafka)
-        contents.note_models(state, {arm: model.version for arm, model in built.items()})
-    else:
-        steps.say(f"[green]✓[/green] models: {', '.join(sorted(live))}")
+    except PartFailed as failure:
+        steps.say(f"{escape(str(failure))}\nPlaylists come without {arm}; the next start tries again.")
+        return False
+    return True
 
 
 async def _catalogue(settings: Settings, layout: Layout, contents: Contents, steps: Steps) -> CatalogueState:

@@ -29,8 +29,10 @@ def tail(log: Path, most_bytes: int = 2_000) -> str:
     try:
         with log.open("rb") as file:
             file.seek(0, 2)
+            cut = file.tell() > most_bytes
             file.seek(max(0, file.tell() - most_bytes))
             text = file.read().decode("utf-8", "replace").strip()
+            text = text.partition("\n")[2] if cut else text
     except OSError:
         text = ""
     return f"The end of its log, {log}:\n{text or '(empty)'}"

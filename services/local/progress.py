@@ -59,8 +59,9 @@ class Steps:
         step, began = Step(self, name, task), time.monotonic()
         try:
             yield step
-        except BaseException:
-            self._end(task, f"[red]✗[/red] {name}")
+        except BaseException as error:
+            # What was only called off because another step failed is not what went wrong.
+            self._end(task, f"[red]✗[/red] {name}" if isinstance(error, Exception) else None)
             raise
         self._end(
             task, f"[green]✓[/green] {name}: {step.result or 'done'} [dim]({time.monotonic() - began:.1f} s)[/dim]"
@@ -75,7 +76,8 @@ class Steps:
         if self._live is not None and task is not None:
             self._live.update(task, description=text)
 
-    def _end(self, task: TaskID | None, line: str) -> None:
+    def _end(self, task: TaskID | None, line: str | None) -> None:
         if self._live is not None and task is not None:
             self._live.remove_task(task)
-        self.say(line)
+        if line is not None:
+            self.say(line)

@@ -129,7 +129,8 @@ class Supervisor:
         for line in curl_lines(plan.url):
             print(f"  {line}", flush=True)
         logs = self._layout.log("*").parent
-        self._console.print(f"\nThe page: [bold]{plan.url}/[/bold]   API: {plan.url}/docs   logs: {logs}")
+        pages = f"\nThe page: [bold]{plan.url}/[/bold]   API: {plan.url}/docs   logs: {logs}"
+        self._console.print(pages, highlight=False, soft_wrap=True)
         self._console.print("Stop with Ctrl-C; the next start goes on from the same data.")
 
     # ---- running ----------------------------------------------------------------------------------------------------
