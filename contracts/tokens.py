@@ -91,7 +91,7 @@ class Signer:
     # ---- served slots -------------------------------------------------------------------------------------------
 
     def slot(self, user_id: str, song_id: str, claim: SlotClaim) -> str:
-        """The token of a served slot, 114 characters."""
+        """The token of a served slot, 112 characters."""
         version = bytes.fromhex(claim.model_version) if claim.model_version else bytes(8)
         payload = _SLOT_STRUCT.pack(
             _digest8(user_id),
