@@ -1,0 +1,1 @@
+"""Catalogue → vectors of songs → a published collection that serving switches to."""

@@ -1,0 +1,100 @@
+"""What must hold before a collection is published. A collection that fails is thrown away, and the live one stays."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.catalogue import Song
+from model_jobs.model import Vectors
+from services.common.vectors.edge import sparse_row
+from services.common.vectors.index import PointIds, Query, VectorIndex
+
+RECALL: Final = 0.99
+_TOP: Final = 10
+_ASKED_FOR_ITSELF: Final = 1_000
+_ASKED_FOR_RECALL: Final = 100
+# Cosines of float32 rows differ in the sixth place between an index and a matrix product.
+_SAME: Final = 2e-5
+
+
+class CheckFailedError(RuntimeError):
+    """A collection is not fit to be published; the message says what is wrong with it."""
+
+
+def check_vectors(songs: Sequence[Song], vectors: Vectors) -> None:
+    """Every song has a row or a reason; no NaN, no infinity, no row of zeros. Raises CheckFailedError."""
+    rows, dimension = vectors.raw.shape
+    if rows == 0 or dimension == 0:
+        raise CheckFailedError("the model has no vectors at all")
+    if rows != len(vectors.song_ids) or len(set(vectors.song_ids)) != rows:
+        raise CheckFailedError(f"{rows} rows for {len(set(vectors.song_ids))} different songs")
+    if {song.song_id for song in songs} != set(vectors.song_ids) | set(vectors.left_out):
+        raise CheckFailedError("some songs have neither a vector nor a reason why not")
+    if not np.isfinite(vectors.raw if vectors.dense else vectors.raw.data).all():
+        raise CheckFailedError("some vectors hold NaN or infinity")
+    if not (_lengths(vectors.raw) > 0).all():
+        raise CheckFailedError("some vectors are all zeros")
+
+
+def check_index(index: VectorIndex, point_ids: PointIds, vectors: Vectors) -> float:
+    """Every asked song finds itself, and the index finds what an exact search finds. Returns recall@10 in [0, 1].
+
+    Asks all songs of a small catalogue and a fixed sample of a large one. Raises CheckFailedError.
+    """
+    rng = np.random.default_rng(0)
+    _check_finds_itself(index, point_ids, vectors, _sample(rng, len(point_ids), _ASKED_FOR_ITSELF))
+    asked = _sample(rng, len(point_ids), _ASKED_FOR_RECALL)
+    recall = float(np.mean([_recall(index, point_ids, vectors, row, rng) for row in asked]))
+    if recall < RECALL:
+        raise CheckFailedError(f"the index finds {recall:.3f} of what an exact search finds, less than {RECALL}")
+    return recall
+
+
+def _check_finds_itself(index: VectorIndex, point_ids: PointIds, vectors: Vectors, rows: NDArray[np.int64]) -> None:
+    for row in rows:
+        found, scores = index.search(_query(vectors, row), k=_TOP)
+        # Songs with one and the same vector may stand in each other's place: then the best score is still 1.
+        if not len(found) or scores[0] < 1 - 1e-4:
+            raise CheckFailedError(f"the song {vectors.song_ids[row]} is not its own nearest neighbour")
+        if point_ids[row] not in found and (len(found) < _TOP or scores[-1] < 1 - 1e-4):
+            raise CheckFailedError(f"the song {vectors.song_ids[row]} is missing among its own neighbours")
+
+
+def _recall(index: VectorIndex, point_ids: PointIds, vectors: Vectors, row: int, rng: np.random.Generator) -> float:
+    """Recall@10 with one song in ten forbidden, the song itself too; equal scores may take each other's place."""
+    query = _query(vectors, row)
+    truth = _cosines(vectors.raw, query)
+    forbidden = np.unique(np.append(rng.choice(len(point_ids), len(point_ids) // 10, replace=False), row))
+    truth[forbidden] = -2.0
+    # A sparse index does not return songs that share no word with the query.
+    exact = np.sort(truth[truth > (-1.5 if vectors.dense else 1e-6)])[::-1][:_TOP]
+    if not len(exact):
+        return 1.0
+    _, scores = index.search(query, k=_TOP, forbidden=point_ids[forbidden])
+    return min(1.0, float((scores >= exact[-1] - _SAME).sum()) / len(exact))
+
+
+def _query(vectors: Vectors, row: int) -> Query:
+    if vectors.dense:
+        return np.asarray(vectors.raw[row], dtype=np.float32)
+    return sparse_row(vectors.raw, row)
+
+
+def _cosines(raw: Any, query: Query) -> NDArray[np.float32]:
+    if isinstance(query, tuple):
+        full = np.zeros(raw.shape[1], dtype=np.float32)
+        full[query[0]] = query[1]
+    else:
+        full = query
+    return np.asarray(raw @ full / (_lengths(raw) * np.linalg.norm(full)), dtype=np.float32)
+
+
+def _lengths(raw: Any) -> NDArray[np.float32]:
+    squares = np.einsum("ij,ij->i", raw, raw) if isinstance(raw, np.ndarray) else (raw * raw).sum(axis=1)
+    return np.sqrt(np.asarray(squares).ravel())
+
+
+def _sample(rng: np.random.Generator, rows: int, at_most: int) -> NDArray[np.int64]:
+    return np.arange(rows) if rows <= at_most else rng.choice(rows, at_most, replace=False)

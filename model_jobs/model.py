@@ -1,0 +1,74 @@
+"""What a model makes of a catalogue, and how a model is told apart from another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from contracts.catalogue import Song
+
+VERSION_DIGITS: Final = 16
+
+# What a job tells those who wait: (what it does now, steps done, steps in all).
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of songs, as made, not normalised.
+
+    Attributes:
+        song_ids: by row.
+        raw: dense float32 (n, d), or a scipy `csr_array` of float32 (n, vocabulary).
+        left_out: song id → why the model has nothing to say about it.
+    """
+
+    song_ids: list[str]
+    raw: NDArray[np.float32] | Any
+    left_out: Mapping[str, str]
+
+    @property
+    def dense(self) -> bool:
+        """Whether a row is an array, not a row of a sparse matrix."""
+        return isinstance(self.raw, np.ndarray)
+
+
+class Model(Protocol):
+    """One arm's way from songs to vectors. `code_version` rises whenever the same input would give other vectors."""
+
+    @property
+    def arm(self) -> str:
+        """The arm that queries the collection."""
+        ...
+
+    @property
+    def vectors(self) -> Literal["dense", "sparse"]:
+        """Of which kind the rows are."""
+        ...
+
+    @property
+    def code_version(self) -> int:
+        """The version of this way of building."""
+        ...
+
+    def params(self) -> dict[str, Any]:
+        """All that the vectors depend on, beside the songs."""
+        ...
+
+    def build(self, songs: Sequence[Song], report: Report) -> Vectors:
+        """The vectors of songs, which come ordered by song id. Deterministic. Raises ValueError when there are none."""
+        ...
+
+
+def no_report(what: str, done: int, steps: int) -> None:
+    """For those who do not wait."""
+
+
+def version_of(model: Model, catalogue_digest: str) -> str:
+    """16 hex digits: the same catalogue, parameters and code give the same version, and need no second build."""
+    content = {"catalogue": catalogue_digest, "code": model.code_version, "params": model.params(), "arm": model.arm}
+    return blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=VERSION_DIGITS // 2).hexdigest()

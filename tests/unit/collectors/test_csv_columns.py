@@ -1,0 +1,78 @@
+"""Whole files in AniMusic's columns, with the quirks that are met in the wild."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from collectors.csv_columns import CsvFile
+from collectors.entries import Entry, Problem
+
+
+def read(path: Path, text: str | bytes) -> tuple[list[Entry], list[Problem]]:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    file = CsvFile(path)
+    return list(file.entries()), file.problems
+
+
+def test_leading_index_columns_a_byte_order_mark_and_gzip(tmp_path: Path) -> None:
+    text = "\ufeff,Unnamed: 0,relation,song,anime,MAL_ID\n0,0,opening,Aaa,Bbb,7.0\n1,1,,Ccc,Bbb,7\n"
+    plain, _ = read(tmp_path / "a.csv", text)
+    zipped, _ = read(tmp_path / "a.csv.gz", gzip.compress(text.encode()))
+    assert plain == zipped and len(plain) == 2
+    assert plain[0].title == "Aaa" and plain[0].anime.anime_id == "mal-7" and plain[0].relation == "opening"
+    assert plain[1].relation == "theme song"
+
+
+def test_every_column_arrives(tmp_path: Path) -> None:
+    header = (
+        "relation,song,song_url,episodes,rating,vocals,lyrics,composition,arrangement,chorus,tags,anime,MAL_ID,"
+        "MAL_Title,MAL_Title_JP,MAL_Title_EN,MAL_Score,MAL_Rank,MAL_Popularity,MAL_Status,MAL_Genres,MAL_Start_Date,"
+        "MAL_Studios,MAL_Source,full_youtube_uri,youtube_views,youtube_likes,youtube_video_id"
+    )
+    row = (
+        'Opening,Song,/song/9,1-12,7.5,"Sing, Er",Ly,Com,Arr,Cho,"Happy, sad",Ani,5,Rom,日本,Eng,8.1,3,2,aired,'
+        '"Drama, Music",2001-02,Stu,manga,https://youtu.be/abcdefghijk,"938,066",9.7K,abcdefghijk'
+    )
+    (entry,), problems = read(tmp_path / "a.csv", f"{header}\n{row}\n")
+    assert not problems and entry.song_id == "anidb-9"
+    people = entry.credits
+    assert (people.vocals, people.lyrics, people.composition) == (("Sing", "Er"), ("Ly",), ("Com",))
+    assert (people.arrangement, people.chorus) == (("Arr",), ("Cho",))
+    assert entry.tags == ("happy", "sad") and entry.rating == 7.5 and entry.episodes == "1-12"
+    assert entry.link is not None and entry.link.id == "abcdefghijk"
+    assert (entry.link.views, entry.link.likes) == (938_066, 9_700)
+    anime = entry.anime
+    assert (anime.title, anime.title_romaji, anime.title_jp, anime.title_en) == ("Ani", "Rom", "日本", "Eng")
+    assert (anime.score, anime.rank, anime.popularity, anime.genres) == (8.1, 3, 2, ("Drama", "Music"))
+    assert (anime.studios, anime.source, anime.start_date) == (("Stu",), "manga", "2001-02")
+
+
+def test_rows_that_cannot_be_taken_say_why_and_the_others_come(tmp_path: Path) -> None:
+    text = b'song,anime\n,Anime\nSong,\n"",""\nx,y,z\nbad\xff,Anime\nGood,Anime\n' + b"t" * 600 + b",Anime\n"
+    entries, problems = read(tmp_path / "a.csv", text)
+    assert [entry.title for entry in entries] == ["Good"]
+    assert [problem.line for problem in problems] == [2, 3, 4, 5, 6, 8]
+    reasons = " ".join(problem.reason for problem in problems)
+    for reason in ("no song title", "no anime", "more cells", "not UTF-8", "500 characters"):
+        assert reason in reasons
+
+
+def test_a_bad_cell_is_left_out_and_noted_and_its_row_is_taken(tmp_path: Path) -> None:
+    text = "song,anime,MAL_Score,youtube_views,youtube_video_id\nSong,Anime,high,lots,abcdefghijk\n"
+    (entry,), problems = read(tmp_path / "a.csv", text)
+    assert entry.anime.score is None and entry.link is not None and entry.link.views is None
+    assert {problem.whole_row for problem in problems} == {False} and len(problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"title;artist\na;b\n", "AniMusic's columns"),
+        (b"", "AniMusic's columns"),
+        (gzip.compress(b"song,anime\n" + b"a,b\n" * 9_000)[:60], "a.csv"),
+    ],
+)
+def test_a_file_that_is_no_catalogue_is_refused_with_a_sentence(tmp_path: Path, content: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read(tmp_path / "a.csv", content)
