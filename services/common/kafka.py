@@ -78,6 +78,17 @@ async def wait_for_broker(settings: KafkaSettings, timeout_seconds: float = 60.0
             await admin.close()
 
 
+async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """How many partitions each of these topics has now; 0 for a topic that is not there."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        described = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
 async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list[Any]]:
     """Every record of a topic from its start to its end as of now, in batches, without a consumer group.
 

@@ -22,7 +22,7 @@ from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.model import Claim, Record, Sink, T
 from services.common.consuming.patience import Patience, Stopping
 from services.common.consuming.subscribing import batch_broker
-from services.common.kafka import producer, wait_for_broker
+from services.common.kafka import partition_counts, producer, wait_for_broker
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
 
@@ -63,16 +63,16 @@ class Consumer(Generic[T]):
         self._failure: BaseException | None = None
         self._errors: tuple[float, float] = (0.0, 0.0)
         self._ids: dict[str, str] = {}
-        self._metrics = ConsumerMetrics(registry, sink.step)
-        self._patience = Patience(sink.step, patience_seconds, self._stopping, self._metrics)
+        self.metrics = ConsumerMetrics(registry, sink.step)
+        self._patience = Patience(sink.step, patience_seconds, self._stopping, self.metrics)
         self._producer: AIOKafkaProducer = producer(settings)
-        self.broker, self._subscriber = batch_broker(
+        self.subscription = batch_broker(
             settings, self._topics, self._take, _Listener(self), self._fetch_failed,
             group=group, step=sink.step, max_records=max_records, wait_ms=wait_ms,
         )  # fmt: skip
         self._flow = Flow(
-            sink, lambda: self._subscriber.consumer, DeadLetters(self._producer, sink.step), self._patience,
-            self._metrics, hold_records=max_records, hold_seconds=hold_seconds,
+            sink, lambda: self.subscription.consumer, DeadLetters(self._producer, sink.step), self._patience,
+            self.metrics, hold_records=max_records, hold_seconds=hold_seconds,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -86,7 +86,7 @@ class Consumer(Generic[T]):
         await wait_for_broker(self._settings)
         self._ids = await topic_ids(self._settings.bootstrap_servers, self._topics)
         await self._producer.start()
-        await self.broker.start()
+        await self.subscription.start(await partition_counts(self._settings, self._topics))
         self._tasks = [asyncio.create_task(self._watch())]
         if self._hold_seconds:
             self._tasks.append(asyncio.create_task(self._tick()))
@@ -98,7 +98,7 @@ class Consumer(Generic[T]):
             await self._last_flush()
         for task in self._tasks:
             task.cancel()
-        await self.broker.stop()
+        await self.subscription.broker.stop()
         await self._producer.stop()
         if self._failure is not None:
             raise SystemExit(EX_TEMPFAIL)
@@ -165,7 +165,7 @@ class Consumer(Generic[T]):
         return await topic_ids(self._settings.bootstrap_servers, self._topics)
 
     def _claims(self) -> dict[TopicPartition, Claim]:
-        consumer = self._subscriber.consumer
+        consumer = self.subscription.consumer
         partitions: set[TopicPartition] = consumer.assignment()
         counts = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
         return {
@@ -190,7 +190,7 @@ class Consumer(Generic[T]):
         fresh = await self._ask_ids()
         other = sorted(topic for topic, topic_id in fresh.items() if topic_id != self._ids[topic])
         if other:
-            self._metrics.count("animusic_consumer_recreated_topics", len(other))
+            self.metrics.count("animusic_consumer_recreated_topics", len(other))
             self._log.error("made again, and read from the start: %s", ", ".join(other))
             await self.assigned(self._flow.claims)
 

@@ -269,6 +269,7 @@ class Flow(Generic[T]):
         self._committed_at = time.monotonic()
         offsets = {tp: position.after for tp, position in self._positions.items() if position.after}
         try:
-            await self._consumer().commit(offsets)
+            if offsets:
+                await self._consumer().commit(offsets)
         except (KafkaError, IllegalStateError) as error:
             self._log.info("offsets not committed (%s); the store's marks count", error)

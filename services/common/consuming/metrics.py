@@ -55,6 +55,10 @@ class ConsumerMetrics:
         """Add to a counter."""
         self._counters[name].inc(by)
 
+    def value(self, name: CounterName) -> float:
+        """What a counter stands at, for tests and reports."""
+        return float(self._counters[name]._value.get())
+
     def gauge(self, name: GaugeName, value: float) -> None:
         """Set a gauge."""
         self._gauges[name].set(value)

@@ -5,12 +5,16 @@ group at the log's end, create topics, decode headers and values one by one, log
 handler's exception and go on. The handler that is given here must therefore raise nothing.
 """
 
+import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 from faststream.middlewares import AckPolicy
@@ -19,8 +23,8 @@ from services.common.consuming.model import Record
 from services.common.settings import KafkaSettings
 
 _FETCH_BYTES = 4 * 1024 * 1024
-# A partition that was added is found within this time.
-_METADATA_AGE_MS = 30_000
+# A partition that was added, or a topic made again, is found within this time.
+_METADATA_AGE_MS = 5_000
 Handler = Callable[[Sequence[Record]], Awaitable[None]]
 OnError = Callable[[BaseException], None]
 
@@ -49,6 +53,20 @@ class _Ear:
             self._on_error(exc_info)
 
 
+class _Spread(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """Round robin whose members say how many partitions they saw.
+
+    To a static member that joins again with the same words the group gives the same partitions again, without asking
+    anybody: partitions that were added while all members were away would be nobody's. So the words must differ.
+    """
+
+    seen = b""
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        return ConsumerProtocolMemberMetadata(cls.version, list(topics), cls.seen)
+
+
 async def _raw(batch: tuple[Record, ...]) -> KafkaAckableMessage:
     """A message that only carries the fetched records: headers may hold any bytes, values are the sink's to read."""
     return KafkaAckableMessage(body=b"", raw_message=batch, consumer=FAKE_CONSUMER)
@@ -56,6 +74,25 @@ async def _raw(batch: tuple[Record, ...]) -> KafkaAckableMessage:
 
 async def _records(message: Any) -> Any:
     return message.raw_message
+
+
+@dataclass
+class Subscription:
+    """A broker and its only subscriber."""
+
+    broker: KafkaBroker
+    _subscriber: Any
+    _spread: type[_Spread]
+
+    async def start(self, partitions: Mapping[str, int]) -> None:
+        """Return once partitions are assigned and the listener has been called; `partitions` a topic has now."""
+        self._spread.seen = json.dumps(partitions, sort_keys=True).encode()
+        await self.broker.start()
+
+    @property
+    def consumer(self) -> Any:
+        """aiokafka's consumer; None unless it was started."""
+        return self._subscriber.consumer
 
 
 def batch_broker(
@@ -69,8 +106,9 @@ def batch_broker(
     step: str,
     max_records: int,
     wait_ms: int,
-) -> tuple[KafkaBroker, Any]:
-    """A broker that was not started yet, and its subscriber; `subscriber.consumer` is aiokafka's once it was."""
+) -> Subscription:
+    """A broker with its subscriber; not started yet."""
+    spread: type[_Spread] = type("Spread", (_Spread,), {})
     broker = KafkaBroker(
         settings.bootstrap_servers,
         client_id=f"animusic-{step}",
@@ -91,6 +129,7 @@ def batch_broker(
         group_instance_id=f"{group}@{settings.instance or socket.gethostname()}",
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
+        partition_assignment_strategy=[spread],
         max_partition_fetch_bytes=_FETCH_BYTES,
         listener=listener,
         no_reply=True,
@@ -98,4 +137,4 @@ def batch_broker(
         decoder=_records,
     )
     subscriber(handler)
-    return broker, subscriber
+    return Subscription(broker, subscriber, spread)

@@ -19,10 +19,13 @@ from tests.support.histories import BASE_MS, history_strategy
 
 def record(topic: str, value: object, offset: int = 3) -> SimpleNamespace:
     """A fetched record; `value` is bytes as they are, None, or something for JSON."""
-    encoded = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
-    return SimpleNamespace(
-        topic=topic, partition=0, offset=offset, timestamp=BASE_MS, key=b"u", value=encoded, headers=()
-    )
+    body = value if value is None or isinstance(value, bytes) else encoded(value)
+    return SimpleNamespace(topic=topic, partition=0, offset=offset, timestamp=BASE_MS, key=b"u", value=body, headers=())
+
+
+def encoded(value: object) -> bytes:
+    """The value of a record."""
+    return json.dumps(value).encode()
 
 
 LIKE = {

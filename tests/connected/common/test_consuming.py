@@ -1,0 +1,215 @@
+"""The consumer kit against a real log: bisecting, dead letters, stopping, holes, topics made again, more partitions."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from contracts.topics import FEEDBACK
+from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.kafka import ensure_topics
+from services.common.settings import KafkaSettings
+from services.local.engines.valkey import ValkeyNode
+from tests.support.appending import AppendingSink
+from tests.support.following import (
+    at_end,
+    dead_letters,
+    folded,
+    following,
+    producing,
+    profiles_in,
+    put_events,
+    settings_for,
+)
+from tests.support.histories import histories
+from tests.support.waiting import apoll
+
+pytestmark = pytest.mark.connected
+TOPIC = FEEDBACK.name
+
+
+class Run:
+    """A consumer of TOPIC into a list, and how it ended."""
+
+    def __init__(self, log: KafkaSettings, redis: Redis, group: str, **options: Any) -> None:
+        self.sink = AppendingSink(redis)
+        self.consumer: Consumer[bytes] = Consumer(
+            log, self.sink, [TOPIC], CollectorRegistry(), group=group, max_records=100, **options
+        )
+        self.exit_code: int | None = None
+
+    async def until_end(self) -> None:
+        """Start and run to the end."""
+        await self.consumer.start()
+        try:
+            await self.consumer.run()
+        except SystemExit as stopped:
+            self.exit_code = int(stopped.code or 0)
+
+    async def has(self, *values: bytes) -> None:
+        """Wait until exactly these values were appended, in any order."""
+
+        async def there() -> bool:
+            return sorted(await self.sink.values()) == sorted(values)
+
+        try:
+            await apoll(there, timeout=15)
+        except AssertionError:
+            assert sorted(await self.sink.values()) == sorted(values)
+
+    def counted(self, name: str) -> float:
+        """What a metric of the consumer stands at; the name is without `animusic_consumer_`."""
+        return self.consumer.metrics.value(f"animusic_consumer_{name}")  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def running(log: KafkaSettings, redis: Redis, group: str | None = None, **options: Any) -> AsyncIterator[Run]:
+    """A consumer that is stopped at the end."""
+    run = Run(log, redis, group or f"test.{uuid4().hex}", **options)
+    task = asyncio.create_task(run.until_end())
+    try:
+        yield run
+    finally:
+        run.consumer.stop()
+        await task
+
+
+async def send(log: KafkaSettings, values: Sequence[bytes], partition: int = 0) -> None:
+    """Append values to one partition, in order."""
+    async with producing(log) as to:
+        for value in values:
+            await to.send_and_wait(TOPIC, value, partition=partition, headers=[("odd", b"\xff\xfe")])
+
+
+async def test_what_the_store_never_takes_is_found_by_bisecting(log: KafkaSettings, redis: Redis):
+    values = [f"{i:02}".encode() for i in range(30)]
+    await send(log, [*values[:7], b"heavy", *values[7:20], b"poison", b"heavy", *values[20:]])
+    async with running(log, redis) as run:
+        await run.has(*values)
+        assert await run.sink.values() == values
+        letters = [(value, headers["reason"], headers["offset"]) for value, headers in await dead_letters(log)]
+    assert letters == [(b"poison", "it says so itself", "21"), (b"heavy", "heavy", "7"), (b"heavy", "heavy", "22")]
+    assert run.exit_code is None
+
+
+async def test_the_unknown_stops_the_process_and_skips_nothing(log: KafkaSettings, redis: Redis):
+    await send(log, [b"a", b"bug", b"b"])
+    group = f"test.{uuid4().hex}"
+    run = Run(log, redis, group)
+    await asyncio.wait_for(run.until_end(), 15)
+    assert run.exit_code == EX_TEMPFAIL
+    assert await run.sink.values() == []
+    assert await dead_letters(log) == []
+
+
+async def test_an_outage_beyond_patience_ends_in_a_restart(log: KafkaSettings, redis: Redis):
+    async with running(log, redis, patience_seconds=0.3) as run:
+        await send(log, [b"a"])
+        await run.has(b"a")
+        await redis.config_set("maxmemory", 1)
+        try:
+            run.sink.outages = (Exception,)
+            await send(log, [b"b"])
+            await apoll(lambda: _value(run.exit_code), what="it gave up")
+        finally:
+            await redis.config_set("maxmemory", 0)
+    assert run.exit_code == EX_TEMPFAIL
+    async with running(log, redis) as again:
+        await again.has(b"a", b"b")
+
+
+async def _value(value: object) -> object:
+    return value
+
+
+async def test_held_records_are_flushed_by_age_and_when_it_stops(log: KafkaSettings, redis: Redis):
+    async with running(log, redis, hold_seconds=0.3) as run:
+        await send(log, [b"a", b"b"])
+        await run.has(b"a", b"b")
+        assert run.counted("flushes") <= 2
+    async with running(log, redis, hold_seconds=60) as held:
+        await send(log, [b"c"])
+        await apoll(lambda: _value(held.counted("records")), what="it is held")
+        assert await held.sink.values() == [b"a", b"b"]
+    assert await held.sink.values() == [b"a", b"b", b"c"]
+
+
+async def test_records_that_expired_are_a_recorded_gap(log: KafkaSettings, redis: Redis):
+    async with running(log, redis) as run:
+        await send(log, [b"a"])
+        await run.has(b"a")
+    await send(log, [b"b", b"c", b"d"])
+    async with administering(log) as admin:
+        await admin.delete_records({TopicPartition(TOPIC, 0): RecordsToDelete(before_offset=3)})
+    async with running(log, redis) as again:
+        await again.has(b"a", b"d")
+        assert again.counted("gaps") == 1
+
+
+async def test_a_topic_made_again_is_read_from_its_start(log: KafkaSettings, redis: Redis):
+    async with running(log, redis) as run:
+        await send(log, [b"a", b"b"])
+        await run.has(b"a", b"b")
+        async with administering(log) as admin:
+            await admin.delete_topics([TOPIC])
+            await apoll(lambda: _gone(admin), what="the topic is gone")
+            await ensure_topics(log)
+        await send(log, [b"c", b"d", b"e"])
+        await run.has(b"a", b"b", b"c", b"d", b"e")
+
+
+async def _gone(admin: AIOKafkaAdminClient) -> bool:
+    return TOPIC not in await admin.list_topics()
+
+
+async def test_a_second_member_shares_the_work_and_nothing_is_lost(log: KafkaSettings, redis: Redis):
+    group = f"test.{uuid4().hex}"
+    other = log.model_copy(update={"instance": "other"})
+    async with running(log, redis, group) as run:
+        await send(log, [b"a"], partition=0)
+        await run.has(b"a")
+        async with running(other, redis, group) as second:
+            await apoll(lambda: _value(second.consumer.not_ready() is None), what="the second has partitions")
+            for partition in range(8):
+                await send(log, [b"p%d" % partition], partition)
+            await run.has(b"a", *(b"p%d" % partition for partition in range(8)))
+            assert second.counted("records") > 0
+
+
+async def test_more_partitions_move_whole_shards_and_a_wiped_store_reads_the_old_places(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path
+):
+    events = [event for history in histories(21, 80) for event in history.events]
+    settings = settings_for(log, valkey.url, tmp_path)
+    half = len(events) // 2
+    async with producing(log) as to, following(settings, redis):
+        await put_events(to, events[:half])
+        await at_end(log, redis)
+    async with administering(log) as admin:
+        await admin.create_partitions({TOPIC: NewPartitions(total_count=16)})
+    async with producing(log) as to, following(settings, redis):
+        await put_events(to, events[half:])
+        await at_end(log, redis)
+        assert await profiles_in(redis) == folded(events)
+    await redis.flushall()
+    async with following(settings, redis):
+        await at_end(log, redis)
+        assert await profiles_in(redis) == folded(events)
+
+
+@contextlib.asynccontextmanager
+async def administering(log: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=log.bootstrap_servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
