@@ -56,8 +56,8 @@ def model_named(arm: str, params: Mapping[str, Any] | None = None) -> Model:
 async def build(settings: Settings, model: Model, report: Report = no_report) -> Built:
     """Build an arm from the catalogue as it is now, unless that version is live already.
 
-    Raises ValueError when the catalogue is empty, checks.CheckFailedError when the vectors are not fit to be served (the
-    live model stays), LookupError when the log has no topics.
+    Raises ValueError when the catalogue is empty, checks.CheckFailedError when the vectors are not fit to be served
+    (the live model stays), LookupError when the log has no topics.
     """
     started = time.monotonic()
     report("reading the catalogue", 0, 1)
@@ -81,7 +81,7 @@ async def build(settings: Settings, model: Model, report: Report = no_report) ->
 
 
 async def stale_arms(settings: Settings) -> list[str]:
-    """The arms of `MODELS` whose live version is missing, or is not that of the catalogue and the default parameters."""
+    """The arms of `MODELS` whose live version is missing, or not that of the catalogue and default parameters."""
     digest = (await read_catalogue(settings.kafka)).digest()
     live = await live_models(settings.kafka)
     stale = []

@@ -78,7 +78,8 @@ def _recall(index: VectorIndex, point_ids: PointIds, vectors: Vectors, row: int,
 
 def _query(vectors: Vectors, row: int) -> Query:
     if vectors.dense:
-        return np.asarray(vectors.raw[row], dtype=np.float32)
+        dense: NDArray[np.float32] = vectors.raw[row]
+        return dense
     return sparse_row(vectors.raw, row)
 
 
@@ -93,7 +94,7 @@ def _cosines(raw: Any, query: Query) -> NDArray[np.float32]:
 
 def _lengths(raw: Any) -> NDArray[np.float32]:
     squares = np.einsum("ij,ij->i", raw, raw) if isinstance(raw, np.ndarray) else (raw * raw).sum(axis=1)
-    return np.sqrt(np.asarray(squares).ravel())
+    return np.sqrt(np.asarray(squares, dtype=np.float32).ravel())
 
 
 def _sample(rng: np.random.Generator, rows: int, at_most: int) -> NDArray[np.int64]:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
-from gensim.models import Word2Vec
 from numpy.typing import NDArray
 
 from contracts.catalogue import Song
@@ -69,6 +68,9 @@ class Node2Vec:
         return Vectors([song.song_id for song in songs], rows, {})
 
     def _train(self, walks: NDArray[np.int32], words: Sequence[str], report: Report) -> Any:
+        # Imported here: it takes seconds, and a command that finds the model up to date needs none of it.
+        from gensim.models import Word2Vec
+
         model = Word2Vec(
             vector_size=self.dimension,
             window=self.window,

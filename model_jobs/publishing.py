@@ -59,8 +59,8 @@ def _fill(building: Path, record: LiveModel, vectors: Vectors, report: Report) -
 def remove_leftovers(vectors_dir: Path, live: Sequence[LiveModel]) -> list[str]:
     """Remove what jobs that died left behind, and old versions; returns the names that are gone.
 
-    Kept are every live version and, of each arm, the newest `KEPT_VERSIONS`. A process that has files open can read them
-    until it closes them.
+    Kept are every live version and, of each arm, the newest `KEPT_VERSIONS`. A process that has files open can
+    read them until it closes them.
     """
     if not vectors_dir.is_dir():
         return []

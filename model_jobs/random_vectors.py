@@ -1,4 +1,4 @@
-"""Vectors without meaning, for benchmarks: they cost what an encoder's cost, and their record says that they are made up."""
+"""Vectors without meaning, for benchmarks: they cost what an encoder's do; the record says they are made up."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -10,18 +10,23 @@ files nineteen in twenty) fit on one scale.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.catalogue import Song, normalised
 
+if TYPE_CHECKING:
+    import networkx as nx
+
 _ROLES = (("artist", "vocals"), ("composer", "composition"), ("arranger", "arrangement"), ("lyricist", "lyrics"))
 
 
-def song_graph(songs: Sequence[Song]) -> nx.Graph:
+def song_graph(songs: Sequence[Song]) -> "nx.Graph":
     """The graph of a catalogue. Every song is in it, with its anime at the least."""
+    import networkx as nx
+
     graph = nx.Graph()
     for song in songs:
         graph.add_edges_from(_edges(song), weight=1.0)
@@ -50,7 +55,9 @@ class Csr:
         cumulative: running sum of all edge weights, float64 (edges + 1,); a weighted draw is one binary search in it.
     """
 
-    def __init__(self, graph: nx.Graph) -> None:
+    def __init__(self, graph: "nx.Graph") -> None:
+        import networkx as nx
+
         self.names: list[str] = sorted(graph)
         matrix = nx.to_scipy_sparse_array(graph, nodelist=self.names, weight="weight", format="csr", dtype=np.float64)
         self.starts: NDArray[np.int64] = matrix.indptr.astype(np.int64)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import scipy.sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from contracts.catalogue import Song
 from model_jobs.model import Report, Vectors, no_report
@@ -41,8 +39,11 @@ class Tfidf:
         """What the vectors depend on, beside the songs."""
         return {"min_df": self.min_df, "stop_words": self.stop_words, "rows": "counts x idf"}
 
-    def vectorizer(self) -> TfidfVectorizer:
-        """The vectorizer whose unnormalised rows these are."""
+    def vectorizer(self) -> Any:
+        """The scikit-learn vectorizer whose unnormalised rows these are."""
+        # Imported here: it takes seconds, and a command that finds the model up to date needs none of it.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         return TfidfVectorizer(stop_words=self.stop_words, min_df=self.min_df, norm=None, dtype=np.float64)
 
     def build(self, songs: Sequence[Song], report: Report = no_report) -> Vectors:
@@ -50,6 +51,8 @@ class Tfidf:
 
         Raises ValueError when no song has a word.
         """
+        import scipy.sparse
+
         report("counting words", 0, len(songs))
         rows = scipy.sparse.csr_array(self.vectorizer().fit_transform(text_of(song) for song in songs))
         has_words = np.diff(rows.indptr) > 0

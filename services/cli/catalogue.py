@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from collectors.importing import Plan, planned, write, write_problems
 from collectors.sources import Found, read, source_named
@@ -93,22 +91,20 @@ def _list_problems(settings: Settings, found: Found, asked_for: Path | None) -> 
 
 
 def _print_summary(found: Found, plan: Plan, listed: Path | None) -> None:
-    table = Table.grid(padding=(0, 2))
     cells_left_out = len(found.problems) - found.rejected
     rows = [
         ("read", found.rows, "rows"),
-        ("duplicates merged", found.merged_rows, "rows that say more of a song that another row has"),
+        ("duplicates merged", found.merged_rows, "rows into the song that another row has"),
         ("rejected", found.rejected, f"rows, listed in {listed}" if found.rejected else "rows"),
-        ("cells left out", cells_left_out, f"listed in {listed}" if cells_left_out else ""),
+        ("left out", cells_left_out, f"cells, listed in {listed}" if cells_left_out else "cells"),
         ("new", plan.new, "songs"),
         ("changed", plan.changed, "songs"),
         ("unchanged", plan.unchanged, "songs"),
         ("withdrawn", plan.withdrawn, "songs"),
     ]
     for name, number, what in rows:
-        table.add_row(name, f"{number:,}", what)
-    table.add_row("catalogue digest", plan.digest, "")
-    Console(soft_wrap=True).print(table)
+        print(f"{name:<18}{number:>9,} {what}")
+    print(f"{'catalogue digest':<18}{plan.digest}")
 
 
 def _why_not(song: str, log: CatalogueLog) -> str:

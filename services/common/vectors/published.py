@@ -8,7 +8,7 @@
         shard/       the same rows at length 1, as a Qdrant Edge shard; point id = point_id_of(song id)
 
 The raw rows are kept beside the shard because a cosine collection forgets their length, and the mean of favoured songs
-needs it.
+needs it. scipy is imported where a sparse model is loaded: it takes a second, and most commands load none.
 """
 
 import json
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from contracts.catalogue import point_id_of
@@ -65,6 +64,8 @@ def load_published(directory: Path) -> Published:
     if record.vectors == "dense":
         raw = np.load(directory / _DENSE, mmap_mode="r")
     else:
+        import scipy.sparse
+
         raw = scipy.sparse.csr_array(scipy.sparse.load_npz(directory / _SPARSE))
     return Published(record, song_ids, raw, directory / SHARD)
 
@@ -74,6 +75,8 @@ def write_files(directory: Path, record: LiveModel, song_ids: Sequence[str], raw
     if record.vectors == "dense":
         np.save(directory / _DENSE, np.asarray(raw, dtype=np.float32))
     else:
+        import scipy.sparse
+
         scipy.sparse.save_npz(directory / _SPARSE, scipy.sparse.csr_array(raw, dtype=np.float32), compressed=False)
     (directory / _SONGS).write_text(json.dumps(list(song_ids)))
     (directory / _MODEL).write_bytes(record.log_value())
