@@ -10,8 +10,6 @@ from typing import Final
 import numpy as np
 import uvicorn
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -19,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from contracts.tokens import Signer
 from contracts.topics import CATALOGUE, MODELS
 from services.common.clock import now_ms
+from services.common.redis import connect
 from services.common.settings import Settings
 from services.profiles.reader import ProfileReader
 from services.recommender.answering import Answering
@@ -89,16 +88,6 @@ class Parts:
         return await self.log.answers(_PING_SECONDS)
 
 
-def redis_client(settings: Settings) -> Redis:
-    """A client that fails fast: a playlist without a profile is better than one that comes too late."""
-    return Redis.from_url(
-        settings.redis.url,
-        socket_timeout=settings.redis.timeout_seconds,
-        socket_connect_timeout=settings.redis.timeout_seconds,
-        retry=Retry(NoBackoff(), 1),
-    )
-
-
 @asynccontextmanager
 async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[Starlette, Parts]]:
     """A started recommender and its HTTP application; stopped on the way out.
@@ -106,7 +95,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
     are seeded by the operating system.
     """
-    redis = redis_client(settings)
+    redis = connect(settings.redis)
     parts = Parts(settings, redis, rng or np.random.default_rng())
     tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),

@@ -1,0 +1,59 @@
+"""Which songs may be brought, and what is lifted when none is left."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.recommender.eligible import eligible, refusals
+from tests.unit.recommender.worlds import catalogue_of, mixed_songs, song, standing
+
+CATALOGUE = catalogue_of(mixed_songs(20, 6))
+SONGS = [entry.song_id for entry in CATALOGUE.entries]
+ANIME = [anime.anime_id for anime in CATALOGUE.anime]
+
+songs = st.frozensets(st.sampled_from(SONGS))
+anime = st.frozensets(st.sampled_from(ANIME), max_size=4)
+
+
+def of_anime(anime_ids: frozenset[str]) -> set[str]:
+    return {entry.song_id for entry in CATALOGUE.entries if anime_ids & {each.anime_id for each in entry.anime}}
+
+
+def named(mask: np.ndarray) -> set[str]:
+    return {SONGS[row] for row in np.flatnonzero(mask)}
+
+
+@given(heard=songs, resting=songs, vetoed=anime, out=anime, taken=st.lists(st.sampled_from(range(20)), max_size=2))
+def test_reasons_are_lifted_in_turn_and_a_veto_never(heard, resting, vetoed, out, taken):
+    refused = refusals(CATALOGUE, standing(heard=heard, vetoed=vetoed, out_of_favour=out))
+    found = eligible(CATALOGUE, refused, resting, taken)
+    held = frozenset(each.anime_id for row in taken for each in CATALOGUE.entries[row].anime)
+    free = set(SONGS) - of_anime(vetoed) - of_anime(held)
+    steps = {
+        "nothing": free - heard - of_anime(out) - resting,
+        "resting": free - heard - of_anime(out),
+        "out_of_favour": free - heard,
+        "heard": free,
+    }
+    left = next((name for name, left in steps.items() if left), "nothing")
+    assert found.lifted == left
+    assert named(found.mask) == steps[left]
+    assert not named(found.mask) & of_anime(vetoed)
+
+
+def test_a_veto_reaches_every_song_of_the_anime_wherever_it_is_shown():
+    catalogue = catalogue_of([song(1, [1, 2]), song(2, [1]), song(3, [2])])
+    refused = refusals(catalogue, standing(vetoed=frozenset({"mal-2"})))
+    assert eligible(catalogue, refused).mask.tolist() == [False, True, False]
+
+
+def test_what_the_catalogue_does_not_know_keeps_nothing_out():
+    catalogue = catalogue_of([song(1, [1])])
+    refused = refusals(catalogue, standing(heard=frozenset({"gone"}), vetoed=frozenset({"mal-9"})))
+    assert eligible(catalogue, refused, ["gone"]).mask.tolist() == [True]
+
+
+def test_everything_vetoed_leaves_nothing():
+    catalogue = catalogue_of([song(1, [1])])
+    refused = refusals(catalogue, standing(vetoed=frozenset({"mal-1"})))
+    assert not eligible(catalogue, refused).mask.any()
