@@ -1,7 +1,8 @@
 """R3: the fold in Python, in Redis' script and in ClickHouse's tables gives the same bytes for the same set of events.
 
 2,000 histories with equal times, colliding ids and equal ids with different payloads go into each store in other
-orders, with duplicates, cut into other batches. Then each law of the fold is broken once, and the comparison must see it.
+orders, with duplicates, cut into other batches. Then each law of the fold is broken once, and the comparison must see
+it.
 """
 
 from collections import defaultdict
