@@ -26,7 +26,7 @@ from services.gateway.log import Log
 from services.gateway.metrics import Metrics
 from services.gateway.openapi import describe
 from services.gateway.parts import Parts
-from services.gateway.problems import Refused, problem
+from services.gateway.problems import Refused, failure, problem
 from services.gateway.recommender import Recommender
 from services.gateway.routes import events, live, paper, playlists, profile, sessions, system
 from services.gateway.stamp import Stamper
@@ -60,9 +60,9 @@ def build_parts(settings: Settings) -> Parts:
     )
 
 
-def build_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
+def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
     """The ASGI app; its lifespan starts and stops the parts. It starts without a broker and turns ready with it."""
-    parts = parts or build_parts(settings)
+    parts = made or build_parts(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -111,6 +111,10 @@ def _answer_problems(app: FastAPI) -> None:
         code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "failed")
         return problem(error.status_code, code, f"{error.detail}; /docs lists every route", dict(error.headers or {}))
 
+    async def failed(_: Request, __: Exception) -> Response:
+        return failure()
+
+    app.add_exception_handler(Exception, failed)
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

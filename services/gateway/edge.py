@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.metrics import Metrics
-from services.gateway.problems import Refused, problem
+from services.gateway.problems import Refused, failure
 
 log = logging.getLogger(__name__)
 
@@ -134,11 +134,10 @@ class Edge:
         try:
             await self._handle(scope, receive, answered)
         except Exception:
+            # The server closes the connection by itself where an answer was begun and not ended.
             log.exception("%s %s failed", scope["method"], scope["path"])
-            if answered.status:
-                raise
-            failure = problem(500, "failed", "this is a mistake of ours; the server's log says more")
-            await failure(scope, receive, answered)
+            if not answered.status:
+                await failure()(scope, receive, answered)
         finally:
             route = answered.express or getattr(scope.get("route"), "path", "none")
             seconds = time.monotonic() - began

@@ -53,6 +53,11 @@ def problem(status: int, error: str, message: str, headers: dict[str, str] | Non
     return Response(body, status, headers, "application/json")
 
 
+def failure() -> Response:
+    """500: what went wrong is in the log and not in the answer."""
+    return problem(500, "failed", "this is a mistake of ours; the server's log says what went wrong")
+
+
 def log_unavailable(detail: str) -> Refused:
     """The log cannot take, or did not acknowledge, a write."""
     message = f"the log did not take it ({detail}); send the same again, with the same event ids, after Retry-After"

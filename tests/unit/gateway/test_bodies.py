@@ -1,0 +1,34 @@
+"""Bodies: JSON and nothing else."""
+
+import math
+
+import pytest
+
+from services.gateway.bodies import parse_json
+from services.gateway.problems import Refused
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="half"),
+        pytest.param(b'{"a": NaN}', id="NaN"),
+        pytest.param(b'{"a": Infinity}', id="Infinity"),
+        pytest.param(b'{"a": -Infinity, "b": 1e999}', id="both infinities"),
+        pytest.param(b"{'a': 1}", id="single quotes"),
+        pytest.param(b'{"a": 1} x', id="something behind"),
+        pytest.param(b"\xff\xfe", id="no UTF-8"),
+        pytest.param(b"[" * 100_000, id="too deep"),
+        pytest.param(b"[1e999," + b"[" * 100_000, id="too deep behind an infinity"),
+        pytest.param(b"guest=true", id="a form"),
+    ],
+)
+def test_no_json_is_400(raw: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_json(raw)
+    assert (refused.value.status, refused.value.error) == (400, "malformed")
+
+
+def test_a_number_over_a_double_is_infinite_and_for_its_field_to_refuse() -> None:
+    assert parse_json(b'{"a": 1e999, "b": [-1e999, "\\u00e9"]}') == {"a": math.inf, "b": [-math.inf, "é"]}

@@ -1,0 +1,146 @@
+"""Who may ask: Host, Origin and what the browser says of a request."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from starlette.datastructures import Headers
+
+from services.common.settings import GatewaySettings, Settings
+from services.gateway.app import build_app, paper_is_on
+from services.gateway.edge import Doorman, host_name
+from services.gateway.problems import Refused
+
+EXTENSION = "chrome-extension://abcdefghijklmnop"
+DOORMAN = Doorman("127.0.0.1", ["animusic.example"], ["https://friend.example/", EXTENSION])
+
+
+def check(method: str = "POST", path: str = "/v1/events", host: str = "127.0.0.1:8080", **headers: str) -> str | None:
+    return DOORMAN.check(method, path, Headers({"host": host, **{k.replace("_", "-"): v for k, v in headers.items()}}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8080", "localhost", "localhost:1", "LOCALHOST.", "[::1]:8080", "[::1]", "127.8.8.8", "a.localhost:80",
+     "animusic.example", "Animusic.Example:443"],
+)  # fmt: skip
+def test_names_of_this_machine_and_configured_ones_are_answered(host: str) -> None:
+    assert check(host=host) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.7:8080",
+     "xn--localhost", "animusic.example.evil", "0.0.0.0:8080", "notlocalhost"],
+)  # fmt: skip
+def test_a_name_that_was_rebound_to_us_is_refused(host: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check(host=host)
+    assert (refused.value.status, refused.value.error) == (421, "wrong_host")
+    assert "ANIMUSIC_GATEWAY__ALLOWED_HOSTS" in refused.value.message
+
+
+@pytest.mark.parametrize("host", ["", ":80", "a:b", "[::1", "[::1]x", "localhost:80:80", "user@localhost:x"])
+def test_a_host_that_cannot_be_read_is_400(host: str) -> None:
+    assert host_name(host) is None
+    with pytest.raises(Refused) as refused:
+        check(host=host)
+    assert refused.value.status == 400
+
+
+def test_a_star_answers_every_name() -> None:
+    assert Doorman("0.0.0.0", ["*"], []).check("GET", "/", Headers({"host": "any.example"})) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "foreign"),
+    [
+        ("http://127.0.0.1:8080", None),
+        ("https://127.0.0.1:8080", None),
+        ("https://friend.example", "https://friend.example"),
+        ("HTTPS://FRIEND.example", "HTTPS://FRIEND.example"),
+        (EXTENSION, EXTENSION),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_our_own_origin_and_configured_ones_may_ask(method: str, origin: str, foreign: str | None) -> None:
+    assert check(method, origin=origin) == foreign
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "", "http://127.0.0.1", "http://127.0.0.1:8081", "http://localhost:8080",
+     "chrome-extension://other", "moz-extension://127.0.0.1:8080", "https://friend.example:444",
+     "https://friend.example.evil.example", "file://"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_any_other_origin_is_refused_reads_included(method: str, origin: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check(method, origin=origin)
+    assert (refused.value.status, refused.value.error) == (403, "wrong_origin")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("mode", ["no-cors", "navigate"])
+def test_a_foreign_page_cannot_make_the_browser_ask_without_an_origin(site: str, mode: str) -> None:
+    with pytest.raises(Refused):
+        check("GET", "/playlist", sec_fetch_site=site, sec_fetch_mode=mode)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_link_from_anywhere_leads_to_the_page(path: str) -> None:
+    assert check("GET", path, sec_fetch_site="cross-site", sec_fetch_mode="navigate") is None
+
+
+async def test_every_answer_carries_the_security_headers(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/healthz", "/nowhere", "/v1/me/profile"):
+        headers = (await client.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "no-store"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest_asyncio.fixture
+async def friendly(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The app with one foreign origin allowed."""
+    gateway = GatewaySettings(allowed_origins=["https://friend.example"])
+    app = build_app(settings.model_copy(update={"gateway": gateway}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        yield client
+
+
+async def test_an_allowed_origin_passes_preflight_and_may_read(friendly: httpx.AsyncClient) -> None:
+    origin = {"Origin": "https://friend.example"}
+    asked = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    preflight = await friendly.options("/v1/events", headers=asked)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "https://friend.example"
+    assert preflight.headers["access-control-allow-headers"] == "authorization, content-type"
+    assert "access-control-allow-credentials" not in preflight.headers
+    answer = await friendly.post("/v1/sessions", json={"guest": True}, headers=origin)
+    assert answer.status_code == 201
+    assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+    assert answer.headers["vary"] == "Origin"
+
+
+async def test_an_origin_that_is_not_allowed_fails_preflight(friendly: httpx.AsyncClient) -> None:
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    answer = await friendly.options("/v1/events", headers=asked)
+    assert answer.status_code == 403
+    assert answer.json()["error"] == "wrong_origin"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "on"),
+    [("127.0.0.1", None, True), ("::1", None, True), ("localhost", None, True), ("0.0.0.0", None, False),
+     ("192.168.1.2", None, False), ("0.0.0.0", True, True), ("127.0.0.1", False, False)],
+)  # fmt: skip
+def test_the_papers_endpoints_are_on_where_nobody_else_can_reach_them(
+    settings: Settings, host: str, asked: bool | None, on: bool
+) -> None:
+    gateway = GatewaySettings(paper_endpoints=asked)
+    assert paper_is_on(settings.model_copy(update={"host": host, "gateway": gateway})) is on

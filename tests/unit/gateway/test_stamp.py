@@ -1,0 +1,196 @@
+"""Stamping: what the gateway makes of a post, without a clock or a store."""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.arms import ARMS
+from contracts.events import ClientEvent, FeedbackEvent
+from contracts.tokens import Signer, SlotClaim
+from services.gateway.stamp import Stamp, Stamped, Stamper, Vouched, log_value
+
+NOW = 1_790_000_000_000
+HOUR_MS = 3_600_000
+SIGNER = Signer(b"k" * 32)
+STAMPER = Stamper(SIGNER)
+STAMP = Stamp("u1", NOW, 48 * HOUR_MS)
+ID = "0198b0a4-6c5e-7d53-a9c2-0f2f8f0a7d11"
+LIKED: dict[str, Any] = {"event_id": ID, "kind": "liked", "occurred_at": NOW, "song_id": "song-a"}
+CLAIM = SlotClaim(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", NOW - 1000)
+
+
+def token(user: str = "u1", song: str = "song-a", issued_at: int = NOW - 1000) -> str:
+    return SIGNER.slot(user, song, SlotClaim(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", issued_at))
+
+
+def logged(stamped: Stamped) -> dict[str, Any]:
+    assert not stamped.rejected
+    (value,) = stamped.values
+    FeedbackEvent.model_validate_json(value)
+    return orjson.loads(value)
+
+
+ids = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
+seconds = st.floats(0, 86_400)
+client_events = st.fixed_dictionaries(
+    {"event_id": st.uuids(), "occurred_at": st.integers(NOW - HOUR_MS, NOW), "song_id": ids, "anime_id": ids},
+    optional={
+        "kind": st.sampled_from(("shown", "started", "ended", "liked", "unliked", "vetoed", "unvetoed")),
+        "play_id": st.none() | st.uuids(),
+        "played_seconds": st.none() | seconds,
+        "duration_seconds": st.none() | st.floats(0.001, 86_400),
+        "direction": st.sampled_from((None, "next", "prev")),
+        "link": st.none() | st.text(max_size=30),
+        "rate": st.none() | st.floats(1e-9, 16),
+        "muted": st.none() | st.booleans(),
+        "hidden": st.none() | st.booleans(),
+    },
+).map(lambda fields: ClientEvent.model_validate({"kind": "liked", **fields}))
+claims = st.builds(
+    SlotClaim,
+    playlist_id=st.uuids(),
+    revision=st.integers(0, 0xFFFF),
+    slot=st.integers(0, 0xFF),
+    arm=st.sampled_from(ARMS),
+    p_arm=st.floats(0, 1),
+    p_song=st.floats(0, 1, allow_subnormal=True),
+    model_version=st.none() | st.integers(0, 2**64 - 1).map(lambda n: f"{n:016x}"),
+    issued_at=st.integers(NOW - HOUR_MS, NOW),
+)
+vouchers = st.one_of(
+    st.just(Vouched("none")),
+    st.sampled_from(("stale", "forged", "no_song")).map(lambda why: Vouched("refused", why)),
+    st.sampled_from(ARMS).map(lambda arm: Vouched("claimed", arm=arm)),
+    claims.map(lambda claim: Vouched("slot", claim=claim)),
+)
+
+
+@given(event=client_events, voucher=vouchers)
+def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEvent, voucher: Vouched) -> None:
+    claim = vars(voucher.claim) if voucher.claim else {}
+    fields = {name: value for name, value in vars(event).items() if name in FeedbackEvent.model_fields}
+    record = FeedbackEvent(
+        **{
+            **fields,
+            **event.millis(),
+            "user_id": STAMP.user_id,
+            "received_at": STAMP.received_at,
+            "attribution": voucher.attribution,
+            "refusal": voucher.refusal,
+            "arm": voucher.arm,
+            **claim,
+        }
+    )
+    assert log_value(event, voucher, STAMP) == record.log_value()
+
+
+def test_progress_is_logged_in_whole_milliseconds() -> None:
+    watched = {**LIKED, "kind": "progress", "watch_seconds": 61.5, "played_seconds": 58, "duration_seconds": 60}
+    value = logged(STAMPER.post([watched], STAMP))
+    assert (value["watch_ms"], value["played_ms"], value["duration_ms"]) == (60_000, 58_000, 60_000)
+
+
+def test_a_client_says_nothing_about_itself() -> None:
+    forged = {"user_id": "u2", "received_at": 1, "attribution": "slot", "arm": "tfidf", "playlist_id": ID, "p_arm": 1}
+    value = logged(STAMPER.post([{**LIKED, **forged}], STAMP))
+    assert value == {
+        "schema": 1, "event_id": ID, "kind": "liked", "user_id": "u1", "occurred_at": NOW, "received_at": NOW,
+        "song_id": "song-a", "attribution": "none",
+    }  # fmt: skip
+
+
+def test_a_good_token_stamps_what_caused_the_event() -> None:
+    value = logged(STAMPER.post([{**LIKED, "slot_token": token()}], STAMP))
+    assert value["attribution"] == "slot"
+    stamped = {name: value[name] for name in ("arm", "revision", "slot", "p_arm", "p_song", "model_version")}
+    assert stamped == {
+        "arm": "tfidf", "revision": 1, "slot": 2, "p_arm": 0.25, "p_song": 0.5, "model_version": "00000000000000ff",
+    }  # fmt: skip
+    assert (value["playlist_id"], value["issued_at"]) == (str(UUID(int=7)), NOW - 1000)
+
+
+@pytest.mark.parametrize(
+    ("given_token", "refusal"),
+    [
+        pytest.param(token(user="u2"), "foreign", id="another user's"),
+        pytest.param(token(song="song-b"), "swapped", id="another slot's"),
+        pytest.param(token(issued_at=NOW - 49 * HOUR_MS), "stale", id="stale"),
+        pytest.param(Signer(b"x" * 32).slot("u1", "song-a", CLAIM), "forged", id="forged"),
+        pytest.param(token()[:-8], "forged", id="truncated"),
+        pytest.param("\u00e9", "malformed", id="no base64"),
+        pytest.param("", "forged", id="empty"),
+    ],
+)
+def test_a_bad_token_leaves_the_arm_null_and_says_why(given_token: str, refusal: str) -> None:
+    stamped = STAMPER.post([{**LIKED, "slot_token": given_token}], STAMP)
+    value = logged(stamped)
+    assert (value["attribution"], value["refusal"]) == ("refused", refusal)
+    assert not {"arm", "playlist_id", "slot", "revision", "p_arm", "p_song", "model_version"} & set(value)
+    assert stamped.attributions == [f"refused_{refusal}"]
+
+
+def test_a_token_on_an_event_without_a_song_vouches_for_nothing() -> None:
+    veto = {"event_id": ID, "kind": "vetoed", "occurred_at": NOW, "anime_id": "mal-1", "slot_token": token()}
+    assert logged(STAMPER.post([veto], STAMP))["refusal"] == "no_song"
+
+
+def test_a_claim_has_an_arm_and_no_slot() -> None:
+    value = logged(STAMPER.claimed([ClientEvent.model_validate(LIKED)], "node2vec", STAMP))
+    assert (value["attribution"], value["arm"]) == ("claimed", "node2vec")
+    assert "playlist_id" not in value
+
+
+@pytest.mark.parametrize(
+    ("event", "echoed", "code"),
+    [
+        pytest.param({**LIKED, "kind": "loved"}, ID, "unknown_kind", id="unknown kind"),
+        pytest.param({**LIKED, "schema": 9}, ID, "unknown_schema", id="unknown schema"),
+        pytest.param({**LIKED, "occurred_at": NOW + 300_001}, ID, "clock_ahead", id="five minutes ahead"),
+        pytest.param({**LIKED, "occurred_at": 10**18}, ID, "clock_ahead", id="nanoseconds"),
+        pytest.param({**LIKED, "occurred_at": NOW // 1000}, ID, "bad_time", id="seconds"),
+        pytest.param({**LIKED, "occurred_at": 1e300}, ID, "bad_time", id="an absurd time"),
+        pytest.param({**LIKED, "occurred_at": float("inf")}, ID, "bad_time", id="an infinite time"),
+        pytest.param(
+            {**LIKED, "slot_token": token(), "occurred_at": NOW - 1001}, ID, "before_token", id="before token"
+        ),
+        pytest.param({**LIKED, "played_seconds": float("inf")}, ID, "bad_value", id="infinite seconds"),
+        pytest.param({**LIKED, "played_seconds": -1}, ID, "bad_value", id="negative seconds"),
+        pytest.param({**LIKED, "kind": "skipped"}, ID, "incomplete", id="skipped to nowhere"),
+        pytest.param({"kind": "liked", "occurred_at": NOW}, None, "missing", id="no id"),
+        pytest.param({**LIKED, "event_id": "17"}, "17", "bad_event_id", id="a bad id is echoed"),
+        pytest.param({**LIKED, "event_id": "x" * 65}, None, "bad_event_id", id="a long id is not"),
+        pytest.param({**LIKED, "event_id": "\ud800"}, None, "bad_event_id", id="half a character is not"),
+        pytest.param({**LIKED, "link": "\ud800"}, ID, "bad_value", id="a link with half a character"),
+        pytest.param({**LIKED, "event_id": 5}, None, "bad_event_id", id="a number for an id"),
+        pytest.param(None, None, "incomplete", id="null"),
+        pytest.param([], None, "incomplete", id="a list"),
+        pytest.param("liked", None, "incomplete", id="a string"),
+    ],
+)
+def test_a_bad_event_is_rejected_with_a_reason_and_the_others_are_taken(
+    event: object, echoed: str | None, code: str
+) -> None:
+    good = [{**LIKED, "event_id": str(UUID(int=n))} for n in (1, 2)]
+    stamped = STAMPER.post([good[0], event, good[1]], STAMP)
+    assert [str(each.event_id) for each in stamped.events] == [each["event_id"] for each in good]
+    (rejection,) = stamped.rejected
+    assert (rejection.event_id, rejection.code) == (echoed, code)
+    assert rejection.reason.startswith(f"{code}: ")
+    assert len(rejection.reason) > len(code) + 10
+
+
+@pytest.mark.parametrize("kind", ["clock", "token"])
+def test_the_edges_of_the_clock_are_taken(kind: str) -> None:
+    event = {**LIKED, "occurred_at": NOW + 300_000} if kind == "clock" else {**LIKED, "occurred_at": NOW - 1000}
+    stamped = STAMPER.post([{**event, "slot_token": token()}], STAMP)
+    assert logged(stamped)["attribution"] == "slot"
+
+
+def test_a_refused_token_does_not_set_the_earliest_time() -> None:
+    stale = token(issued_at=NOW - 49 * HOUR_MS)
+    value = logged(STAMPER.post([{**LIKED, "occurred_at": NOW - 60 * HOUR_MS, "slot_token": stale}], STAMP))
+    assert value["refusal"] == "stale"
