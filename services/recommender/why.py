@@ -18,7 +18,11 @@ def because(catalogue: Catalogue, bound: BoundModel, song_id: str, favoured: Row
     summand. `favoured`: rows of the model.
     """
     picked, row = catalogue.find(song_id), bound.model.row_of.get(song_id)
-    if picked is None or row is None or not len(favoured):
+    if picked is None or row is None:
+        return []
+    # A kept slot may hold a song that was liked since: it is no reason for itself.
+    favoured = favoured[favoured != row]
+    if not len(favoured):
         return []
     heaviest = bound.catalogue_rows[bound.model.heaviest(row, favoured, REASONS)]
     return [_because(catalogue.entries[at], picked) for at in heaviest.tolist() if at >= 0]

@@ -45,3 +45,11 @@ def test_nothing_weighed_without_favourites_or_outside_the_model(world: World):
     bound = world.models["mpnet"]
     assert because(world.catalogue, bound, "s001", np.empty(0, dtype=np.int32)) == []
     assert because(world.catalogue, bound, "newer", np.arange(3, dtype=np.int32)) == []
+
+
+def test_a_kept_song_that_was_liked_since_is_no_reason_for_itself(world: World):
+    bound = world.models["mpnet"]
+    row = bound.model.row_of["s001"]
+    assert because(world.catalogue, bound, "s001", np.array([row], dtype=np.int32)) == []
+    named = [each.song_id for each in because(world.catalogue, bound, "s001", np.arange(8, dtype=np.int32))]
+    assert named and "s001" not in named
