@@ -5,16 +5,15 @@ group at the log's end, create topics, decode headers and values one by one, log
 handler's exception and go on. The handler that is given here must therefore raise nothing.
 """
 
-import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 from faststream.middlewares import AckPolicy
@@ -53,18 +52,18 @@ class _Ear:
             self._on_error(exc_info)
 
 
-class _Spread(RoundRobinPartitionAssignor):  # type: ignore[misc]
-    """Round robin whose members say how many partitions they saw.
+class _Seen(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """Round robin under a name that says how many partitions the member saw when it started.
 
-    To a static member that joins again with the same words the group gives the same partitions again, without asking
-    anybody: partitions that were added while all members were away would be nobody's. So the words must differ.
+    A static member that comes back gets its old partitions again, and nobody is asked anew, unless the protocol that
+    the members agree on has another name: partitions added while all were away would be nobody's. Members that saw
+    different numbers agree on plain round robin, the second that each of them offers.
     """
 
-    seen = b""
-
     @classmethod
-    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        return ConsumerProtocolMemberMetadata(cls.version, list(topics), cls.seen)
+    def of(cls, partitions: Mapping[str, int]) -> None:
+        words = ",".join(f"{topic}={count}" for topic, count in sorted(partitions.items()))
+        cls.name = f"roundrobin-{blake2b(words.encode(), digest_size=8).hexdigest()}"
 
 
 async def _raw(batch: tuple[Record, ...]) -> KafkaAckableMessage:
@@ -82,11 +81,11 @@ class Subscription:
 
     broker: KafkaBroker
     _subscriber: Any
-    _spread: type[_Spread]
+    _assignor: type[_Seen]
 
     async def start(self, partitions: Mapping[str, int]) -> None:
         """Return once partitions are assigned and the listener has been called; `partitions` a topic has now."""
-        self._spread.seen = json.dumps(partitions, sort_keys=True).encode()
+        self._assignor.of(partitions)
         await self.broker.start()
 
     @property
@@ -108,7 +107,7 @@ def batch_broker(
     wait_ms: int,
 ) -> Subscription:
     """A broker with its subscriber; not started yet."""
-    spread: type[_Spread] = type("Spread", (_Spread,), {})
+    assignor: type[_Seen] = type("Seen", (_Seen,), {})
     broker = KafkaBroker(
         settings.bootstrap_servers,
         client_id=f"animusic-{step}",
@@ -129,7 +128,7 @@ def batch_broker(
         group_instance_id=f"{group}@{settings.instance or socket.gethostname()}",
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
-        partition_assignment_strategy=[spread],
+        partition_assignment_strategy=[assignor, RoundRobinPartitionAssignor],
         max_partition_fetch_bytes=_FETCH_BYTES,
         listener=listener,
         no_reply=True,
@@ -137,4 +136,4 @@ def batch_broker(
         decoder=_records,
     )
     subscriber(handler)
-    return Subscription(broker, subscriber, spread)
+    return Subscription(broker, subscriber, assignor)
