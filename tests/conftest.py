@@ -10,7 +10,7 @@ import pytest
 
 # Who may start a store, and how a command line shows that one is started.
 STORE_MARKERS = ("connected", "system", "bench")
-STORE_COMMANDS = ("valkey-server", "kafka.Kafka", "services.cli.main")
+STORE_COMMANDS = ("valkey-server", "kafka.Kafka", "services.cli.main run", "services.cli.main serve")
 
 _guarded: list[str] = []
 

@@ -1,0 +1,103 @@
+"""What a start imports and builds depends on what the log holds and on what was noted of it."""
+
+import pytest
+
+from contracts.models import LiveModel
+from services.common.settings import Settings
+from services.local.contents import CatalogueState, Contents
+from services.local.filling import _must_import
+from services.local.layout import Layout
+from services.local.logs import rotate, tail
+
+STATE = CatalogueState("a" * 32, 304)
+
+
+def model(arm: str, version: str = "0" * 16) -> LiveModel:
+    return LiveModel(arm=arm, version=version, vectors="dense", dimension=2, songs=1, catalogue_digest="c", built_at=0)
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def built(tmp_path, settings) -> Contents:
+    """Both models, built from STATE and on the disk."""
+    for arm in ("tfidf", "node2vec"):
+        directory = settings.vectors_dir / model(arm).collection
+        directory.mkdir(parents=True)
+        (directory / "model.json").touch()
+    contents = Contents(Layout.of(tmp_path))
+    contents.note_models(STATE, {"tfidf": "0" * 16, "node2vec": "0" * 16})
+    return contents
+
+
+LIVE = {"tfidf": model("tfidf"), "node2vec": model("node2vec")}
+
+
+def test_nothing_is_built_again_while_all_stays(built, settings) -> None:
+    assert built.stale_arms(settings, STATE, LIVE) == []
+
+
+def test_a_longer_catalogue_makes_both_stale(built, settings) -> None:
+    assert built.stale_arms(settings, CatalogueState("a" * 32, 305), LIVE) == ["tfidf", "node2vec"]
+
+
+def test_another_log_makes_both_stale(built, settings) -> None:
+    assert built.stale_arms(settings, CatalogueState("b" * 32, 304), LIVE) == ["tfidf", "node2vec"]
+
+
+def test_a_model_that_is_not_live_or_not_the_noted_one_is_stale(built, settings) -> None:
+    assert built.stale_arms(settings, STATE, {"tfidf": model("tfidf")}) == ["node2vec"]
+    other = {**LIVE, "tfidf": model("tfidf", "1" * 16)}
+    assert built.stale_arms(settings, STATE, other) == ["tfidf"]
+
+
+def test_a_model_whose_files_are_gone_is_stale(built, settings) -> None:
+    (settings.vectors_dir / model("tfidf").collection / "model.json").unlink()
+    assert built.stale_arms(settings, STATE, LIVE) == ["tfidf"]
+
+
+def test_what_was_noted_is_read_again(built, tmp_path, settings) -> None:
+    built.note_catalogue("sample")
+    again = Contents(Layout.of(tmp_path))
+    assert again.catalogue == "sample"
+    assert again.stale_arms(settings, STATE, LIVE) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "loaded", "wanted"),
+    [
+        (None, "sample", False),
+        (None, "synthetic", False),
+        ("sample", "sample", False),
+        ("synthetic", "sample", True),
+        ("sample", None, True),
+        ("mine.csv", "mine.csv", True),
+    ],
+)
+def test_a_full_log_gets_another_catalogue_only_when_one_is_asked_for(asked, loaded, wanted) -> None:
+    local = {} if asked is None else {"local": {"catalogue": asked}}
+    assert _must_import(Settings(**local), loaded) is wanted
+
+
+def test_a_log_that_grew_is_moved_aside_and_goes_on(tmp_path) -> None:
+    log = tmp_path / "part.log"
+    assert not rotate(log)
+    with log.open("ab") as child:
+        child.write(b"x" * 100)
+        child.flush()
+        assert not rotate(log, most_bytes=100)
+        assert rotate(log, most_bytes=99)
+        child.write(b"next")
+        child.flush()
+    assert log.read_bytes() == b"next"
+    assert log.with_suffix(".log.1").read_bytes() == b"x" * 100
+
+
+def test_the_tail_begins_with_a_whole_line(tmp_path) -> None:
+    log = tmp_path / "part.log"
+    log.write_text("first line\nsecond line\nthird line\n")
+    assert tail(log, 25).endswith(":\nsecond line\nthird line")
+    assert tail(tmp_path / "none.log").endswith("(empty)")
