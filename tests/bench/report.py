@@ -1,7 +1,8 @@
-"""What benchmarks print and write: rows with a target and a reference that ran beside, and the hardware."""
+"""What benchmarks print and write: rows with a promise and what ran beside, the hardware, and how busy it was."""
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,15 +10,24 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+_SCREEN = Console(stderr=True)
+
 
 @dataclass(frozen=True)
 class Row:
-    """One measured figure. `target` is the promise (requirements by number), `reference` what it stands beside."""
+    """One measured figure. `promise` names the requirement, `kept` whether it holds (None: nothing was promised)."""
 
     what: str
     figure: str
-    target: str = ""
-    reference: str = ""
+    promise: str = ""
+    beside: str = ""
+    kept: bool | None = None
+
+    @property
+    def promised(self) -> str:
+        """The promise with its verdict."""
+        verdict = {None: "", True: " - kept", False: " - **missed**"}[self.kept]
+        return f"{self.promise}{verdict}"
 
 
 @dataclass
@@ -27,11 +37,18 @@ class Section:
     title: str
     note: str
     rows: list[Row] = field(default_factory=list)
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
-    def add(self, what: str, figure: str, target: str = "", reference: str = "") -> None:
+    def add(self, what: str, figure: str, promise: str = "", beside: str = "", *, kept: bool | None = None) -> None:
         """Append a row and print it at once: long work shows progress."""
-        self.rows.append(Row(what, figure, target, reference))
-        Console(stderr=True).print(f"  {what}: [bold]{figure}[/]  {target}  {reference}", highlight=False)
+        row = Row(what, figure, promise, beside, kept)
+        self.rows.append(row)
+        _SCREEN.print(f"  {what}: [bold]{figure}[/]  {row.promised}  [dim]{beside}[/]", highlight=False)
+
+
+def say(text: str) -> None:
+    """A line of progress, on standard error."""
+    _SCREEN.print(f"[dim]  … {text}[/]", highlight=False)
 
 
 def hardware() -> str:
@@ -42,33 +59,40 @@ def hardware() -> str:
             model = line.split(":", 1)[1].strip()
             break
     memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GB, {platform.system()}, Python {platform.python_version()}"
+    return (
+        f"{os.cpu_count()} cores of {model}, {memory:.0f} GB, {platform.system()}, Python {platform.python_version()}"
+    )
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def markdown(sections: list[Section], date: str) -> str:
+def markdown(sections: Sequence[Section], date: str, command: str) -> str:
     """The whole of docs/benchmarks.md."""
     parts = [
         "# Benchmarks\n",
-        f"Written by `make bench` on {date}: {hardware()}. Load generator, Kafka, stores and services share these cores; "
-        "the generator's share is stated where it matters. Machines are noisy: read ratios before absolute figures.\n",
+        f"Written by `{command}` on {date}: {hardware()}.\n",
+        "Load generator, Kafka, stores and services share these cores; what the generator took is stated apart. "
+        "Machines are noisy: read ratios before absolute figures. `R…` are the requirements' numbers. What is marked "
+        "*stated* was measured on another machine (2 cores): it gives the scale, it is no comparison under equal "
+        "conditions.\n",
     ]
     for section in sections:
-        parts.append(f"## {section.title}\n\n{section.note}\n")
+        parts.append(
+            f"## {section.title}\n\n{section.note}\n\nLoad average when it began: {section.load_before:.1f}.\n"
+        )
         parts.append("| what | measured | promised | beside it |\n| --- | --- | --- | --- |")
-        parts.extend(f"| {r.what} | {r.figure} | {r.target} | {r.reference} |" for r in section.rows)
+        parts.extend(f"| {r.what} | {r.figure} | {r.promised} | {r.beside} |" for r in section.rows)
         parts.append("")
     return "\n".join(parts)
 
 
 def show(section: Section) -> None:
     """Print a finished section as a table."""
-    table = Table(title=section.title, title_justify="left")
+    table = Table(title=f"{section.title} (load average {section.load_before:.1f})", title_justify="left")
     for column in ("what", "measured", "promised", "beside it"):
         table.add_column(column)
     for row in section.rows:
-        table.add_row(row.what, row.figure, row.target, row.reference)
+        table.add_row(row.what, row.figure, row.promised.replace("**", ""), row.beside)
     Console().print(table)

@@ -1,0 +1,128 @@
+"""R9: playlists of six arms, by songs heard and clients, with events flowing meanwhile."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import orjson
+
+from tests.bench import stated
+from tests.bench.flow import Flowed, flowing
+from tests.bench.http_load import Outcome, fire
+from tests.bench.listeners import Listener, playlist_request
+from tests.bench.machine import CpuMeter, percent, share_of
+from tests.bench.report import Section, say
+from tests.bench.stage import Stage
+from tests.bench.system import Measured
+
+RATE = 200
+HEARD = (0, 30, 300, 2_000)
+CLIENTS = (1, 8, 32)
+REQUESTS, QUICK_REQUESTS = 2_000, 200
+ARMS = 6
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What R9 promises for one cell: playlists a second, or quantiles in ms."""
+
+    text: str
+    per_second: float = 0.0
+    p50_ms: float = float("inf")
+    p99_ms: float = float("inf")
+
+    def kept(self, seen: Outcome) -> bool:
+        """Whether a run keeps it, without an error."""
+        fast = seen.quantile(0.5) <= self.p50_ms and seen.quantile(0.99) <= self.p99_ms
+        return fast and seen.per_second >= self.per_second and not seen.errors
+
+
+PROMISES = {
+    (2_000, 1): Promise("R9: p50 ≤ 15 ms, p99 ≤ 50 ms", p50_ms=15, p99_ms=50),
+    (30, 8): Promise("R9: ≥ 200/s", per_second=200),
+    (2_000, 32): Promise("R9: ≥ 110/s", per_second=110),
+}
+BESIDE = {
+    (0, 1): stated.AM_PLAYLISTS,
+    (30, 8): stated.GORSE_30,
+    (300, 8): stated.GORSE_300,
+    (2_000, 32): stated.GORSE_2000,
+}
+
+
+async def measure(stage: Stage) -> Section:
+    """The section. Restarts the system with two recommender processes for the promised cells, and back with one."""
+    requests = QUICK_REQUESTS if stage.quick else REQUESTS
+    section = Section(
+        "Playlists of six arms (R9)",
+        f"`POST /v1/playlists` through the gateway, 14,885 songs, {requests:,} requests a cell, {RATE} events/s "
+        "flowing from a process of its own: progress of songs that these same listeners have heard, so that their profiles "
+        "keep changing. tf-idf and node2vec are built; MiniLM and MPNet are random clustered vectors of their dimensions. "
+        "*Short* counts playlists of fewer than six songs.",
+    )
+    system = await stage.system()
+    for heard in HEARD:
+        await stage.listeners(heard)
+    for heard in HEARD:
+        for clients in CLIENTS:
+            await _add_cell(section, stage, system, heard, clients)
+    say("restarting with two recommender processes")
+    await system.again(recommenders=2)
+    for heard, clients in PROMISES:
+        await _add_cell(section, stage, system, heard, clients, suffix=", two recommenders")
+    await system.again()
+    return section
+
+
+async def _add_cell(
+    section: Section, stage: Stage, system: Measured, heard: int, clients: int, *, suffix: str = ""
+) -> None:
+    requests = QUICK_REQUESTS if stage.quick else REQUESTS
+    listeners = await stage.listeners(heard)
+    # Listeners without a history cannot be listening to something that they have heard: others make the noise.
+    noise = listeners if heard else await stage.listeners(30)
+    seen, short, flowed, cpu = await cell(system, listeners, noise, clients, requests)
+    promise = PROMISES.get((heard, clients))
+    section.add(
+        f"{heard:,} heard, {clients} client{'s' if clients > 1 else ''}{suffix}",
+        figures(seen, short),
+        promise.text if promise else "",
+        "; ".join(filter(None, [_cost(seen, flowed, cpu), "" if suffix else BESIDE.get((heard, clients), "")])),
+        kept=promise.kept(seen) if promise else None,
+    )
+
+
+async def cell(
+    system: Measured, listeners: list[Listener], noise: list[Listener], clients: int, requests: int
+) -> tuple[Outcome, int, Flowed, str]:
+    """One cell: (what was seen, playlists of fewer than six songs, what flowed, CPU in words)."""
+    short = 0
+
+    def count_short(status: int, body: bytes) -> None:
+        nonlocal short
+        short += status == 201 and len(orjson.loads(body)["slots"]) < ARMS
+
+    async with flowing(system.port, RATE, noise) as flowed:
+        await fire(system.port, islice(_asked(listeners), len(listeners)), clients)  # each profile once: not timed
+        meter = CpuMeter(system.pids())
+        seen = await fire(system.port, islice(_asked(listeners), requests), clients, count_short)
+        cpu = percent(meter.shares(), 0.02)
+    return seen, short, flowed, cpu
+
+
+def _asked(listeners: list[Listener]) -> Iterator[bytes]:
+    raw = [playlist_request(listener) for listener in listeners]
+    while True:
+        yield from raw
+
+
+def figures(seen: Outcome, short: int) -> str:
+    """`p50 8.1 ms, p99 19.0 ms, 120/s`, and errors and short playlists where there were any."""
+    text = f"p50 {seen.quantile(0.5):.1f} ms, p99 {seen.quantile(0.99):.1f} ms, {seen.per_second:,.0f}/s"
+    text += f", {seen.errors} errors {seen.statuses}" if seen.errors else ", no error"
+    return f"{text}, {short} short" if short else text
+
+
+def _cost(seen: Outcome, flowed: Flowed, cpu: str) -> str:
+    flow = f"flow {share_of(flowed.share)} for {flowed.per_second:.0f} events/s"
+    return f"CPU of one core: {cpu}; generator {share_of(seen.generator_share)}, {flow}"
