@@ -97,7 +97,7 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic, p) for p in sorted(await _partitions(consumer, topic))]
+        partitions = [TopicPartition(topic, p) for p in sorted(await partition_ids(consumer, topic))]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends: dict[Any, int] = await consumer.end_offsets(partitions)
@@ -111,7 +111,8 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list
         await consumer.stop()
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+async def partition_ids(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    """The partitions of a topic as Kafka knows them now. Raises LookupError when there is no such topic."""
     await consumer._client.force_metadata_update()
     found: set[int] | None = consumer.partitions_for_topic(topic)
     if not found:

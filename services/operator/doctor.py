@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from contracts.topics import CATALOGUE, DEAD_LETTERS, FEEDBACK, MODELS, TOPICS
-from services.common.kafka import read_to_end, wait_for_broker
+from services.common.kafka import partition_ids, read_to_end, wait_for_broker
 from services.common.settings import ENDPOINTS_FILE, Settings
 from services.operator.findings import Check, Finding, State, run_checks
 
@@ -128,7 +128,7 @@ class Doctor:
 
 async def _count(consumer: AIOKafkaConsumer, topic: str) -> int:
     """Records that a topic holds at most: the distance between its ends (compaction leaves holes)."""
-    partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+    partitions = [TopicPartition(topic, p) for p in await partition_ids(consumer, topic)]
     begin = await consumer.beginning_offsets(partitions)
     end = await consumer.end_offsets(partitions)
     return sum(end[tp] - begin[tp] for tp in partitions)

@@ -22,7 +22,7 @@ from contracts.placement import partition_of
 from contracts.playlists import ServedPlaylist
 from contracts.registers import SERVED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS
-from services.common.kafka import read_to_end
+from services.common.kafka import partition_ids, read_to_end
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import Settings
 from services.profiles.reader import ProfileReader
@@ -150,12 +150,8 @@ async def _next_playlist(settings: Settings, logged: LoggedEvent) -> ServedPlayl
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers, enable_auto_commit=False)
     await consumer.start()
     try:
-        # The metadata of a topic that was not asked for yet comes with the list of all.
-        await consumer.topics()
         user = logged.event.user_id
-        at = TopicPartition(
-            PLAYLISTS.name, partition_of(user, len(consumer.partitions_for_topic(PLAYLISTS.name) or ()))
-        )
+        at = TopicPartition(PLAYLISTS.name, partition_of(user, len(await partition_ids(consumer, PLAYLISTS.name))))
         consumer.assign([at])
         start = (await consumer.offsets_for_times({at: logged.event.received_at}))[at]
         if start is None:
