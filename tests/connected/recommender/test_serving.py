@@ -1,0 +1,198 @@
+"""Playlists through HTTP, from a real log, a real store of profiles and real shards."""
+
+import asyncio
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from collectors.synthetic import synthetic_songs
+from contracts.arms import ARMS
+from contracts.http import AnimeHits, PlaylistAnswer, ProfileAnswer, SongAnswer
+from services.common.settings import KafkaSettings
+from services.local.engines.valkey import ValkeyNode
+from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
+from tests.support.following import at_end, following
+from tests.support.waiting import apoll
+from tests.unit.recommender.worlds import publish, publish_all, song, words
+
+pytestmark = pytest.mark.connected
+
+SONGS = synthetic_songs(120)
+IDS = [song.song_id for song in SONGS]
+
+
+@pytest.fixture
+async def house(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
+    settings = settings_for(log, valkey.url, tmp_path)
+    await publish_songs(log, SONGS)
+    await switch_to(log, *publish_all(settings.vectors_dir, IDS))
+    async with open_house(settings) as opened:
+        yield opened
+
+
+async def test_a_playlist_has_every_arm_and_is_logged_as_answered(house: House):
+    answer = PlaylistAnswer.model_validate(await house.ask())
+    assert {slot.arm for slot in answer.slots} == set(ARMS)
+    assert (answer.cold, answer.fresh, answer.left_out, answer.revision) == ("mean", True, {}, 0)
+    (logged,) = await house.logged()
+    assert logged.playlist_id == answer.playlist_id
+    assert [(s.slot, s.song_id, s.arm) for s in logged.slots] == [(s.slot, s.song_id, s.arm) for s in answer.slots]
+    for slot, kept in zip(answer.slots, logged.slots, strict=True):
+        claim = house.claim(slot.model_dump())
+        assert (claim.arm, claim.slot, claim.p_arm, claim.p_song) == (kept.arm, kept.slot, kept.p_arm, kept.p_song)
+        assert (claim.model_version, claim.issued_at) == (kept.model_version, logged.served_at)
+        assert slot.probability == pytest.approx(kept.p_arm * kept.p_song)
+
+
+async def test_a_like_with_its_receipt_is_in_the_next_playlist(house: House, redis: Redis):
+    async with following(house.settings, redis):
+        liked = IDS[7]
+        mark = await house.feedback("u", "liked", liked)
+        answer = await house.ask(not_before=mark)
+        assert answer["fresh"] is True
+        assert answer["cold"] is None
+        assert liked not in {slot["song_id"] for slot in answer["slots"]}
+        because = [why["song_id"] for slot in answer["slots"] for why in slot["why"]]
+        assert set(because) == {liked}
+        assert answer["reflects"][f"{mark['topic_id']}/{mark['partition']}"] > mark["offset"]
+        profile = ProfileAnswer.model_validate((await house.client.get("/internal/profiles/u")).json())
+        assert (profile.liked, profile.favoured) == ([liked], [liked])
+        assert profile.heard[0].title == SONGS[7].title
+
+
+async def test_a_receipt_from_the_future_is_answered_and_not_fresh(house: House, redis: Redis):
+    async with following(house.settings, redis):
+        mark = await house.feedback("u", "liked", IDS[0])
+        late = await house.ask(not_before={**mark, "offset": mark["offset"] + 1_000_000})
+        assert (late["fresh"], len(late["slots"])) == (False, 6)
+        foreign = await house.ask(not_before={**mark, "topic_id": "0" * 32})
+        assert foreign["fresh"] is False
+        body = {"user_id": "u", "mark": mark, "timeout_ms": 2_000}
+        assert (await house.client.post("/internal/await", json=body)).json()["reached"] is True
+
+
+async def test_the_rest_is_another_revision_and_others_cannot_ask_for_it(house: House):
+    first = await house.ask()
+    again = (await house.rest(first["playlist_id"], 3)).json()
+    assert again["revision"] == 1
+    assert [s["song_id"] for s in again["slots"][:3]] == [s["song_id"] for s in first["slots"][:3]]
+    assert [s["arm"] for s in again["slots"]] == [s["arm"] for s in first["slots"]]
+    assert house.claim(again["slots"][4]).revision == 1
+    assert (await house.rest(first["playlist_id"], 3, user_id="thief")).status_code == 404
+    assert (await house.rest(str(uuid4()), 0)).status_code == 404
+    assert (await house.rest(first["playlist_id"], 6)).json()["error"] == "nothing_to_pick"
+    revisions = await asyncio.gather(*[house.rest(first["playlist_id"], 1) for _ in range(5)])
+    assert sorted(each.json()["revision"] for each in revisions) == [2, 3, 4, 5, 6]
+    assert sorted(each.revision for each in await house.logged()) == list(range(7))
+
+
+async def test_a_playlist_is_resumed_by_a_process_that_did_not_serve_it(house: House, redis: Redis):
+    async with following(house.settings, redis):
+        first = await house.ask()
+        served = (await house.rest(first["playlist_id"], 2)).json()
+        await at_end(house.settings.kafka, redis)
+    path = f"/internal/playlists/{first['playlist_id']}"
+    async with open_house(house.settings, seed=99) as other:
+        resumed = (await other.client.get(path, params={"user_id": "u"})).json()
+        assert resumed["revision"] == served["revision"] == 1
+        assert [s["slot_token"] for s in resumed["slots"]] == [s["slot_token"] for s in served["slots"]]
+        assert (await other.client.get(path, params={"user_id": "thief"})).status_code == 404
+        assert (await other.client.get(path)).json()["error"] == "malformed"
+        assert (await other.rest(first["playlist_id"], 1)).json()["revision"] == 2
+
+
+async def test_a_model_is_switched_while_playlists_are_served(house: House):
+    versions: dict[str, set[str]] = {"tfidf": set(), "node2vec": set()}
+    stop = asyncio.Event()
+
+    async def listen() -> int:
+        count = 0
+        while not stop.is_set():
+            answer = await house.ask(f"u{count % 5}")
+            assert len(answer["slots"]) == 6, answer["left_out"]
+            for slot in answer["slots"]:
+                if slot["arm"] in versions:
+                    versions[slot["arm"]].add(house.claim(slot, f"u{count % 5}").model_version)
+            count += 1
+        return count
+
+    listeners = [asyncio.create_task(listen()) for _ in range(3)]
+    for seed in (1, 2):
+        records = publish_all(house.settings.vectors_dir, IDS, seed)
+        await switch_to(house.settings.kafka, *records)
+        await house.serving(**{record.arm: record.version for record in records})
+    stop.set()
+    assert min(await asyncio.gather(*listeners)) > 0
+    assert {len(seen) for seen in versions.values()} <= {2, 3}
+    for playlist in await house.logged():
+        assert len({slot.arm for slot in playlist.slots}) == len(playlist.slots) == 6
+
+
+async def test_a_missing_collection_leaves_its_arm_out_until_it_is_there(house: House):
+    record = publish(house.settings.vectors_dir, "tfidf", IDS, words(len(IDS), 60))
+    directory = house.settings.vectors_dir / record.collection
+    hidden = directory.rename(directory.with_name(".hidden"))
+    await switch_to(house.settings.kafka, record)
+
+    async def left_out() -> bool:
+        answer = await house.ask()
+        return "tfidf" in answer["left_out"] and len(answer["slots"]) == 5
+
+    await apoll(left_out, what="tfidf is left out")
+    answer = await house.ask()
+    assert record.collection in answer["left_out"]["tfidf"]
+    assert "animusic models build tfidf" in answer["left_out"]["tfidf"]
+    assert "tfidf" in (await house.client.get("/readyz")).json()["left_out"]
+    hidden.rename(directory)
+    await house.serving(tfidf=record.version)
+
+
+async def test_new_songs_appear_and_withdrawn_ones_go_without_a_restart(house: House):
+    new = song(1, [1], views=10**12, title="Brand new")
+    await publish_songs(house.settings.kafka, [new])
+
+    async def popular() -> bool:
+        answer = await house.ask(str(uuid4()))
+        return "Brand new" in {slot["title"] for slot in answer["slots"]}
+
+    await apoll(popular, what="the new song is served")
+    found = SongAnswer.model_validate((await house.client.get("/internal/songs/yt-1")).json())
+    assert found.song.title == "Brand new"
+    withdrawn = b'{"schema": 1, "song_id": "s001", "withdrawn": true}'
+    await publish_songs(house.settings.kafka, [_Raw("s001", withdrawn), _Raw("broken", b"no song")])
+
+    async def gone() -> bool:
+        return (await house.client.get("/internal/songs/s001")).status_code == 404
+
+    await apoll(gone, what="the withdrawn song is gone")
+    assert len((await house.ask())["slots"]) == 6
+
+
+class _Raw:
+    """A record of the catalogue that is no song."""
+
+    def __init__(self, song_id: str, value: bytes) -> None:
+        self.song_id = song_id
+        self._value = value
+
+    def log_value(self) -> bytes:
+        return self._value
+
+
+async def test_anime_are_found_and_what_is_malformed_is_named(house: House):
+    name = SONGS[0].anime.title.split()[0]
+    hits = AnimeHits.model_validate((await house.client.get("/internal/anime", params={"query": name})).json())
+    assert hits.hits[0].title == SONGS[0].anime.title
+    assert (await house.client.get("/internal/anime", params={"limit": "x"})).json()["error"] == "malformed"
+    assert (await house.client.post("/internal/playlists", json={})).json()["message"].startswith("user_id")
+    assert (await house.client.get("/internal/playlists/not-a-uuid?user_id=u")).status_code == 404
+    metrics = (await house.client.get("/metrics")).text
+    assert "animusic_recommender_arm_seconds_bucket" in metrics
+
+
+async def test_what_is_shown_three_times_and_never_started_rests(house: House):
+    shown = [{s["song_id"] for s in (await house.ask())["slots"] if s["arm"] == "popular"} for _ in range(4)]
+    songs = [song_id for songs in shown[:3] for song_id in songs]
+    assert {each for each in songs if songs.count(each) == 3}.isdisjoint(shown[3])
