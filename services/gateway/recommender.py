@@ -143,6 +143,8 @@ def _usable(answer: aiohttp.ClientResponse, raw: bytes) -> Answer:
     if answer.status < 500:
         if answer.content_type == "application/json":
             return Answer(answer.status, raw)
+        if answer.status == 404:
+            raise Refused(404, "not_found", "the recommender has nothing of that name")
         raise recommender_unavailable(f"answered {answer.status} without JSON")
     refused = recommender_unavailable(f"answered {answer.status}")
     if answer.status == 503:

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from contracts.http import MAX_BODY_BYTES, Problem
 from contracts.tokens import Receipt, Signer
@@ -107,10 +106,12 @@ async def test_a_session_is_for_a_guest(client: httpx.AsyncClient, body: object)
     refused(await client.post("/v1/sessions", json=body), 400, "malformed")
 
 
-async def test_the_fourth_post_of_a_burst_of_three_is_429(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
-    for _ in range(3):
-        refused(await client.post("/v1/events", json={}, headers=bearer), 400, "malformed")
-    answer = await client.post("/v1/events", json={}, headers=bearer)
+async def test_the_fourth_post_of_a_burst_of_three_is_429(settings: Settings, bearer: dict[str, str]) -> None:
+    app = build_app(settings.model_copy(update={"gateway": GatewaySettings(posts_per_second=1, posts_burst=3)}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        for _ in range(3):
+            refused(await client.post("/v1/events", json={}, headers=bearer), 400, "malformed")
+        answer = await client.post("/v1/events", json={}, headers=bearer)
     refused(answer, 429, "too_many")
     assert answer.headers["retry-after"] == "1"
 
@@ -182,12 +183,15 @@ async def test_what_is_not_there_says_where_to_look(client: httpx.AsyncClient) -
     assert wrong.headers["allow"] == "POST"
 
 
-async def test_a_mistake_of_ours_is_a_problem_too(app: FastAPI, client: httpx.AsyncClient) -> None:
+async def test_a_mistake_of_ours_is_a_problem_too(settings: Settings) -> None:
+    app = build_app(settings)
+
     @app.get("/broken")
     async def broken() -> None:
         raise ZeroDivisionError("secret detail")
 
-    message = refused(await client.get("/broken"), 500, "failed")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        message = refused(await client.get("/broken"), 500, "failed")
     assert "secret" not in message
 
 
