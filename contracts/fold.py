@@ -63,6 +63,12 @@ def exposure_value(event: FeedbackEvent) -> bytes | None:
 
 def writes(event: FeedbackEvent) -> Iterator[Write]:
     """The register writes of one event. An event of a song may write several registers, a veto writes one."""
+    yield from served_writes(event)
+    yield from analysts_writes(event)
+
+
+def served_writes(event: FeedbackEvent) -> Iterator[Write]:
+    """The writes that serving reads: of the SERVED registers and of vetoes."""
     when = (event.occurred_at, event.event_id.bytes)
     if event.kind in ("vetoed", "unvetoed"):
         yield Write(VETO, event.anime_id or "", "", VETO.encode(*when, event.kind == "vetoed"))
@@ -76,6 +82,13 @@ def writes(event: FeedbackEvent) -> Iterator[Write]:
         yield Write(STARTED, song, "", STARTED.encode(*when))
     if event.kind in _SETTLING:
         yield Write(SETTLED, song, "", SETTLED.encode(*when))
+
+
+def analysts_writes(event: FeedbackEvent) -> Iterator[Write]:
+    """The writes that only analysts read: seconds played, first exposure. An event of an anime has none."""
+    if event.kind in ("vetoed", "unvetoed"):
+        return
+    song = event.song_id or ""
     if event.played_ms is not None and event.play_id is not None:
         yield Write(PLAYED, song, str(event.play_id), PLAYED.encode(event.played_ms))
     exposure = exposure_value(event)
