@@ -12,15 +12,12 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from contracts.events import FeedbackEvent, first_error
-from contracts.fold import LIST_FIELD, Folded, Write, stored_fields, writes
+from contracts.fold import LIST_FIELD, Folded, Write, served_writes, stored_fields
 from contracts.placement import shard_of
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import PROFILE_RECORD, AnimeList
-from contracts.registers import SERVED, VETO
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.model import Poison, Record
-
-_STORED = frozenset({register.name for register in SERVED} | {VETO.name})
 
 
 class Feedback(NamedTuple):
@@ -67,7 +64,7 @@ def effect_of(record: Record) -> Effect | Poison:
 
 def feedback_of(event: FeedbackEvent) -> Feedback:
     """The stored writes of an event."""
-    return Feedback(event.user_id, tuple(write for write in writes(event) if write.register.name in _STORED))
+    return Feedback(event.user_id, tuple(served_writes(event)))
 
 
 def served_of(playlist: ServedPlaylist) -> Served:

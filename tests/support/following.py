@@ -105,7 +105,7 @@ async def ends(log: KafkaSettings) -> dict[MarkName, tuple[int, int]]:
     return {MarkName(ids[tp.topic], tp.partition): (end, counts[tp.topic]) for tp, end in offsets.items()}
 
 
-async def at_end(log: KafkaSettings, redis: Redis, *, timeout: float = 20.0) -> None:
+async def at_end(log: KafkaSettings, redis: Redis, *, timeout: float = 60.0) -> None:
     """Wait until all shards' marks are at the end of the log as of now."""
     wanted = await ends(log)
 

@@ -60,7 +60,7 @@ class Run:
             return sorted(await self.sink.values()) == sorted(values)
 
         try:
-            await apoll(there, timeout=15)
+            await apoll(there, timeout=40)
         except AssertionError:
             assert sorted(await self.sink.values()) == sorted(values)
 
@@ -103,7 +103,7 @@ async def test_the_unknown_stops_the_process_and_skips_nothing(log: KafkaSetting
     await send(log, [b"a", b"bug", b"b"])
     group = f"test.{uuid4().hex}"
     run = Run(log, redis, group)
-    await asyncio.wait_for(run.until_end(), 15)
+    await asyncio.wait_for(run.until_end(), 60)
     assert run.exit_code == EX_TEMPFAIL
     assert await run.sink.values() == []
     assert await dead_letters(log) == []

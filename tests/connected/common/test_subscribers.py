@@ -60,7 +60,7 @@ async def test_warehouse_states_everything(log: KafkaSettings, tmp_path: Path):
         return warehouse._consumer is not None and warehouse._consumer.not_ready() is None
 
     try:
-        await apoll(ready, timeout=20, what="the warehouse follows the log")
+        await apoll(ready, timeout=60, what="the warehouse follows the log")
         assert warehouse._consumer is not None
         assert faults(warehouse._consumer.subscription.broker) == []
     finally:

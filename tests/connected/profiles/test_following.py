@@ -223,7 +223,7 @@ async def test_killed_in_the_middle_and_started_again_it_equals_the_fold(
     service = start_service(log, valkey.url, tmp_path, group)
     try:
         await apoll(
-            lambda: _some_but_not_all(redis, len(events)), timeout=20, interval=0.001, what="half a log is read"
+            lambda: _some_but_not_all(redis, len(events)), timeout=60, interval=0.001, what="half a log is read"
         )
     finally:
         service.kill()
