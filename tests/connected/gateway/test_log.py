@@ -57,7 +57,7 @@ async def test_a_post_without_a_good_event_writes_nothing_and_has_no_receipt(
 
 async def test_many_posts_at_once_share_batches_and_keep_their_own_places(gateway: Running, log: KafkaSettings) -> None:
     guests = [await gateway.guest() for _ in range(12)]
-    posts = [[liked() for _ in range(1 + n % 7)] for n in range(240)]
+    posts = [[liked() for _ in range(1 + n % 7)] for n in range(96)]
     answers = await asyncio.gather(*(gateway.post(guests[n % 12][1], *post) for n, post in enumerate(posts)))
     records = await records_of(log, FEEDBACK.name)
     assert len(records) == sum(map(len, posts))
