@@ -143,6 +143,9 @@ class System:
     def command(self, *arguments: str, timeout: float = 60, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run an `animusic` verb against this data directory, to its end."""
         environment = self.environment(**variables)
+        if arguments[0] != "run":
+            # Port 0 asks the supervisor for any free one; every other verb finds what it chose.
+            environment.pop("ANIMUSIC_PORT")
         return subprocess.run(animusic(*arguments), env=environment, capture_output=True, text=True, timeout=timeout)
 
 

@@ -54,7 +54,7 @@ def test_a_like_changes_the_next_list_the_profile_and_the_warehouse(system, list
 
 
 def _warehouse_has(system: System, listener: Listener, liked: dict[str, object], slot: dict[str, object]) -> None:
-    sql = f"SELECT user_id, arm, attribution FROM events WHERE event_id = '{liked['event_id']}' FORMAT TSV"
+    sql = f"SELECT user_id, arm, attribution FROM feedback_clean WHERE event_id = '{liked['event_id']}' FORMAT TSV"
 
     def row() -> str:
         answer = httpx.post(system.settings().clickhouse.dsn, content=sql, timeout=30)

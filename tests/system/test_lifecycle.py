@@ -1,0 +1,139 @@
+"""The supervisor's promises: one at a time, honest about the port, no orphan, every child comes back, nothing lost."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.common.settings import ENDPOINTS_FILE
+from tests.support.system import PARTS, Listener, System, of_slot, running_system
+from tests.support.waiting import poll
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system that these tests may break; each leaves it running."""
+    with running_system(Path(tmp_path_factory.mktemp("l")) / "data") as running:
+        yield running
+
+
+def test_it_prints_what_runs_and_where(own) -> None:
+    printed = own.printed()
+    assert all(part in printed for part in (*PARTS, "supervisor"))
+    assert f"The page: {own.url}/" in printed
+    assert printed.count("curl -s") == 3
+    assert sum(process.memory_info().rss for process in own.processes()) < 3 << 30
+
+
+def test_a_second_run_on_the_same_data_says_where_the_first_is(own) -> None:
+    second = own.command("run")
+    assert second.returncode == 1
+    assert f"already running on {own.data_dir} at {own.url} (process {own.pid})" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert own.ready()
+
+
+def test_a_taken_port_is_named_with_its_setting(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = System(tmp_path / "data").command("run", ANIMUSIC_PORT=port)
+    assert done.returncode == 1
+    assert f"Port {port} " in done.stderr
+    assert "ANIMUSIC_PORT" in done.stderr
+
+
+def test_a_wrong_setting_is_named(tmp_path) -> None:
+    done = System(tmp_path / "data").command("run", ANIMUSIC_RECOMMENDER__ORDER="alphabetical")
+    assert done.returncode == 78
+    assert "ANIMUSIC_RECOMMENDER__ORDER is not good" in done.stderr
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_killed_part_is_red_until_it_is_back(own, name) -> None:
+    before = own.part(name)["restarts"]
+    pid = own.kill_part(name)
+    # Valkey is back before anybody could ask.
+    if name != "valkey":
+        poll(lambda: not own.ready(name), what=f"{name} is red", interval=0.001)
+    poll(lambda: own.part(name)["pid"] not in (pid, None) and own.ready(name), timeout=60, what=f"{name} is back")
+    poll(own.ready, timeout=30, what="the gateway is green")
+    assert own.part(name)["restarts"] == before + 1
+    assert f"{name} was killed by SIGKILL; starting it again" in own.printed()
+
+
+@pytest.mark.parametrize("name", ["kafka", "recommender"])
+def test_the_gateway_is_red_while_what_it_needs_is_away(own, name) -> None:
+    poll(own.ready, timeout=30, what="the gateway is green")
+    process = psutil.Process(int(own.part(name)["pid"]))
+    process.suspend()
+    try:
+        poll(lambda: not own.ready(), timeout=20, what="the gateway is red")
+    finally:
+        process.resume()
+    poll(own.ready, timeout=30, what="the gateway is green again")
+
+
+def test_a_second_start_goes_on_from_the_same_data(own) -> None:
+    listener = Listener(own.url)
+    slot = listener.playlist()["slots"][0]
+    listener.playlist(listener.send(of_slot("liked", slot)))
+    url, before = own.url, listener.profile()
+    assert own.stop() == 0
+    began = time.monotonic()
+    own.start()
+    took = time.monotonic() - began
+    assert "importing" not in own.printed()
+    assert "building" not in own.printed()
+    assert own.url == url
+    after = listener.profile()
+    assert (after["digest"], after["liked"]) == (before["digest"], [slot["song_id"]])
+    print(f"the second start took {took:.1f} s")
+
+
+def test_a_clean_stop_leaves_nothing_and_commands_say_so(own) -> None:
+    assert own.stop() == 0
+    assert own.processes() == []
+    assert not (own.data_dir / ENDPOINTS_FILE).exists()
+    assert own.status() == {}
+    asked = own.command("sql", "SELECT 1")
+    assert asked.returncode == 69
+    assert f"No system runs on the data directory {own.data_dir}" in asked.stderr
+    own.start()
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_goes_on(own) -> None:
+    listener = Listener(own.url)
+    receipt = listener.send(of_slot("liked", listener.playlist()["slots"][0]))
+    pids = [int(part["pid"]) for part in own.status()["parts"].values()]
+    own.kill()
+    poll(lambda: not own.processes(), what="every child is gone", timeout=10)
+    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    own.start()
+    assert listener.playlist(receipt)["fresh"]
+
+
+def test_what_a_killed_supervisor_left_running_is_stopped_by_the_next(own) -> None:
+    """Where the kernel does not end children with their parent (macOS), the next start does."""
+    own.stop()
+    with psutil.Popen(["sleep", "60"]) as leftover:
+        note = {"pid": leftover.pid, "started": leftover.create_time()}
+        (own.data_dir / "run" / "pids" / "gateway.pid").write_text(json.dumps(note))
+        own.start()
+        assert leftover.wait(5) == -signal.SIGKILL
+    assert "stopped gateway, which an earlier run had left behind" in own.printed()
+
+
+def test_interrupted_while_it_starts_it_leaves_nothing(own) -> None:
+    own.stop()
+    own.spawn()
+    poll((own.data_dir / ENDPOINTS_FILE).exists, timeout=30, what="the start is under way")
+    assert own.stop() == 0
+    assert own.processes() == []
+    own.start()
