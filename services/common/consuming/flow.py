@@ -153,7 +153,7 @@ class Flow(Generic[T]):
             return []
         verdict = position.judge(records[0].offset)
         if verdict == "take":
-            if position.jumped:
+            if records[0].offset > position.next:
                 await self._look_at_hole(tp, position, records[0].offset)
             return records
         if verdict == "ask again":
@@ -272,4 +272,4 @@ class Flow(Generic[T]):
             if offsets:
                 await self._consumer().commit(offsets)
         except (KafkaError, IllegalStateError) as error:
-            self._log.info("offsets not committed (%s); the store's marks count", error)
+            self._log.info("offsets not committed (%s); the store's marks count", type(error).__name__)

@@ -1,0 +1,44 @@
+"""From stored fields to a profile; digests that follow changes."""
+
+import pytest
+from hypothesis import given
+
+from contracts.fold import LIST_FIELD, Folded, fold, stored_fields, user_digest
+from services.profiles.decoding import HistoryEntry, ProfileState, decode_history, decode_state
+from tests.support.histories import history_strategy
+
+
+def state_of(fields: dict[bytes, bytes], before: ProfileState | None = None) -> ProfileState:
+    """The state that HGETALL's flat answer gives."""
+    flat = [part for pair in fields.items() for part in pair]
+    return decode_state("u1", "g1", b"12345678", [*flat, b"#", b"12345678"], before)
+
+
+@given(history_strategy(), history_strategy())
+def test_a_digest_that_follows_changes_equals_one_from_scratch(one, other):
+    before, after = (stored_fields(fold(events).get("u1", Folded())) for events in (one, other))
+    after[LIST_FIELD] = bytes(8) + b'[{"mal_id":1}]'
+    old = state_of(before)
+    assert old.digest == user_digest("u1", before)
+    assert state_of(after, old).digest == user_digest("u1", after)
+    assert state_of(before, state_of(after, old)).digest == user_digest("u1", before)
+
+
+def test_an_unchanged_list_is_not_decoded_again():
+    fields = {LIST_FIELD: bytes(8) + b'[{"mal_id":5114,"score":9.0}]'}
+    old = state_of(fields)
+    assert [(entry.mal_id, entry.score) for entry in old.anime_list] == [(5114, 9.0)]
+    assert state_of({**fields, b"sx": b"y" * 85}, old).anime_list is old.anime_list
+
+
+def test_a_field_of_the_future_is_an_error_and_not_silently_nothing():
+    with pytest.raises(ValueError, match="newer version"):
+        state_of({b"zz": b""})
+
+
+def test_history_is_by_time_newest_last():
+    def value(at: int, revision: int, songs: bytes) -> bytes:
+        return at.to_bytes(8, "big") + revision.to_bytes(2, "big") + songs
+
+    flat = [b"p2", value(9, 1, b'["b","c"]'), b"#", b"12345678", b"p1", value(3, 0, b'["a"]')]
+    assert decode_history(flat) == (HistoryEntry("p1", 3, 0, ("a",)), HistoryEntry("p2", 9, 1, ("b", "c")))

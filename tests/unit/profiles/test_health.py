@@ -1,0 +1,81 @@
+"""Readiness, metrics, and waiting out an outage."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from services.common.consuming.metrics import ConsumerMetrics
+from services.common.consuming.patience import OutageTooLong, Patience, Stopping
+from services.common.health import HealthServer
+
+
+async def test_readiness_says_why_not_and_metrics_are_shown():
+    reasons = ["no partition is assigned yet", None]
+    registry = CollectorRegistry()
+    Counter("things", "counted", registry=registry).inc()
+    server = HealthServer(lambda: reasons.pop(0), registry)
+    port = await server.start(0)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        not_yet = await client.get("/readyz")
+        assert (not_yet.status_code, not_yet.json()["reason"]) == (503, "no partition is assigned yet")
+        assert (await client.get("/readyz?verbose")).status_code == 200
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert "things_total 1.0" in (await client.get("/metrics")).text
+        assert (await client.get("/")).status_code == 404
+    await server.close()
+
+
+async def test_a_taken_port_is_named():
+    first = HealthServer(lambda: None, CollectorRegistry())
+    port = await first.start(0)
+    with pytest.raises(OSError, match=str(port)):
+        await HealthServer(lambda: None, CollectorRegistry()).start(port)
+    await first.close()
+
+
+async def test_nonsense_is_no_harm():
+    server = HealthServer(lambda: None, CollectorRegistry())
+    port = await server.start(0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\r\n\r\n")
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert json.loads(answer.split(b"\r\n\r\n")[1])["error"] == "not_found"
+    writer.close()
+    await server.close()
+
+
+def patience(seconds: float) -> tuple[Patience, asyncio.Event]:
+    """A patience of so many seconds, and what stops it."""
+    stopping = asyncio.Event()
+    return Patience("test", seconds, stopping, ConsumerMetrics(CollectorRegistry(), "test")), stopping
+
+
+async def test_a_call_is_tried_until_it_passes():
+    left = [ConnectionError("away"), TimeoutError("away")]
+
+    async def call() -> str:
+        if left:
+            raise left.pop()
+        return "here"
+
+    waiting, _ = patience(10)
+    assert await waiting.until_it_passes("the store", call, (ConnectionError, TimeoutError)) == "here"
+
+
+async def test_patience_ends_and_unknown_errors_are_not_waited_out():
+    async def away() -> None:
+        raise ConnectionError("away")
+
+    waiting, stopping = patience(0.1)
+    with pytest.raises(OutageTooLong, match="animusic doctor"):
+        await waiting.until_it_passes("the store", away, (ConnectionError,))
+    with pytest.raises(ConnectionError):
+        await waiting.until_it_passes("the store", away, (TimeoutError,))
+    waiting, stopping = patience(60)
+    asyncio.get_running_loop().call_later(0.05, stopping.set)
+    with pytest.raises(Stopping):
+        await waiting.until_it_passes("the store", away, (ConnectionError,))
