@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import uvicorn
@@ -27,6 +28,7 @@ async def serve(settings: Settings) -> None:
 
     Raises SystemExit(75) when the store or the log stays away too long or anything unknown happens: start it again.
     """
+    sys.meta_path.insert(0, _WithoutPandas())
     warehouse = Warehouse(settings)
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, warehouse.stop)
@@ -37,6 +39,15 @@ async def serve(settings: Settings) -> None:
         raise SystemExit(EX_TEMPFAIL) from error
     finally:
         await warehouse.close()
+
+
+class _WithoutPandas:
+    """pyarrow imports pandas, if it can, to ask whether a list is a Series: 1.5 s of CPU and 50 MB at start."""
+
+    def find_spec(self, name: str, _path: object, _target: object = None) -> None:
+        """Tell the import system that there is no pandas; say nothing of any other module."""
+        if name == "pandas":
+            raise ModuleNotFoundError("the warehouse does without pandas", name=name)
 
 
 class Warehouse:

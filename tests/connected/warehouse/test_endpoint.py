@@ -10,8 +10,12 @@ import clickhouse_connect
 import httpx
 import pytest
 import pytest_asyncio
+import typer
+from click.testing import Result
 from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
 
+from services.cli.sql import command
 from services.common.clickhouse import ChdbConnection, ChdbEngine
 from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
@@ -181,3 +185,18 @@ async def test_an_insert_does_not_wait_for_a_long_query(http: httpx.AsyncClient,
     assert not slow.done()
     assert seconds < 1.0
     assert "TIMEOUT_EXCEEDED" in (await slow).text
+
+
+async def test_the_command_asks_it(port: int) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    environment = {"ANIMUSIC_CLICKHOUSE__DSN": f"http://127.0.0.1:{port}/animusic"}
+
+    async def sql(*arguments: str, text: str | None = None) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=text, env=environment)
+
+    found = await sql("SELECT 1 AS one, 'x' AS two", "--format", "CSVWithNames")
+    assert (found.exit_code, found.stdout) == (0, '"one","two"\n1,"x"\n')
+    refused = await sql("DROP TABLE feedback")
+    assert (refused.exit_code, "only SELECT" in refused.stderr, refused.stdout) == (1, True, "")
+    assert "exposure_curve" in (await sql("-", text="SHOW TABLES")).stdout
