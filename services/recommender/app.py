@@ -40,10 +40,14 @@ _PING_SECONDS: Final = 1.0
 
 
 class Parts:
-    """Everything that a running recommender holds. Made by `running`, which also starts and stops it."""
+    """Everything that a running recommender holds. Made by `running`, which also starts and stops it.
+
+    `tasks` follow the log; they end only by a fault.
+    """
 
     def __init__(self, settings: Settings, redis: Redis, rng: np.random.Generator) -> None:
         own = settings.recommender
+        self.tasks: list[asyncio.Task[None]] = []
         self.redis = redis
         self.library = Library(settings.vectors_dir)
         self.follower = Follower(settings.kafka, (CATALOGUE.name, MODELS.name), self.library.take)
@@ -97,7 +101,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     """
     redis = connect(settings.redis)
     parts = Parts(settings, redis, rng or np.random.default_rng())
-    tasks = [
+    parts.tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
         asyncio.create_task(parts.library.run(parts.follower.caught_up), name="keep the world up to date"),
     ]
@@ -106,16 +110,16 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
         with threadpool_limits(1, user_api="blas"):
             yield build_app(parts.recommender, parts.not_ready), parts
     finally:
-        for task in tasks:
+        for task in parts.tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*parts.tasks, return_exceptions=True)
         await parts.log.close()
         await redis.aclose()
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT: requests under way are finished, then everything is closed."""
-    async with running(settings) as (app, _):
+    async with running(settings) as (app, parts):
         config = uvicorn.Config(
             app,
             host=settings.recommender.host,
@@ -127,7 +131,16 @@ async def serve(settings: Settings) -> None:
             lifespan="off",
             timeout_graceful_shutdown=5,
         )
-        await _Server(config).serve()
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve())
+        # Without the log's news this would serve an old world for ever: then it stops, and whoever supervises it
+        # starts it again.
+        await asyncio.wait({serving, *parts.tasks}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+        for task in parts.tasks:
+            if task.done():
+                task.result()
 
 
 class _Server(uvicorn.Server):

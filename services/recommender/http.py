@@ -2,7 +2,8 @@
 
 - 400 malformed, nothing_to_pick: the body or a parameter; the message names it
 - 404 no_such_playlist, no_such_song
-- 503 log_unavailable, profiles_unavailable: with Retry-After
+- 500 internal: a fault of ours; the log has it
+- 503 log_unavailable, profiles_unavailable, not_ready: with Retry-After
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,9 +23,10 @@ from contracts.events import first_error
 from contracts.http import AnimeHit, AnimeHits, AskMark, AskPlaylist, AskRest, Problem, SongAnswer
 from services.common.clock import now_ms
 from services.recommender.believed import believed
+from services.recommender.catalogue import Catalogue
 from services.recommender.metrics import PLAYLIST_SECONDS
 from services.recommender.playlist_log import LogUnavailable
-from services.recommender.serving import NoSuchPlaylist, NothingToPick, ProfilesUnavailable, Recommender
+from services.recommender.serving import NoSuchPlaylist, NothingToPick, NotReady, ProfilesUnavailable, Recommender
 
 RETRY_AFTER_SECONDS: Final = 2
 MOST_HITS: Final = 100
@@ -47,6 +49,7 @@ _PROBLEMS: Final[dict[type[Exception], tuple[int, str]]] = {
     NothingToPick: (400, "nothing_to_pick"),
     NoSuchPlaylist: (404, "no_such_playlist"),
     NoSuchSong: (404, "no_such_song"),
+    NotReady: (503, "not_ready"),
     LogUnavailable: (503, "log_unavailable"),
     ProfilesUnavailable: (503, "profiles_unavailable"),
 }
@@ -60,15 +63,15 @@ def build_app(recommender: Recommender, not_ready: Readiness) -> Starlette:
             Route("/internal/playlists", surface.new_playlist, methods=["POST"]),
             Route("/internal/playlists/{playlist_id}/rest", surface.rest, methods=["POST"]),
             Route("/internal/playlists/{playlist_id}", surface.resume, methods=["GET"]),
-            Route("/internal/profiles/{user_id}", surface.profile, methods=["GET"]),
-            Route("/internal/songs/{reference}", surface.song, methods=["GET"]),
+            Route("/internal/profiles/{user_id:path}", surface.profile, methods=["GET"]),
+            Route("/internal/songs/{reference:path}", surface.song, methods=["GET"]),
             Route("/internal/anime", surface.anime, methods=["GET"]),
             Route("/internal/await", surface.await_mark, methods=["POST"]),
             Route("/healthz", _healthz, methods=["GET"]),
             Route("/readyz", surface.readyz, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
         ],
-        exception_handlers=dict.fromkeys(_PROBLEMS, _problem),
+        exception_handlers=dict.fromkeys([*_PROBLEMS, Exception], _problem),
     )
 
 
@@ -86,6 +89,8 @@ class _Surface:
 
     async def rest(self, request: Request) -> Response:
         ask = await _body(request, AskRest)
+        if ask.from_slot < 0:
+            raise Malformed("from_slot: slots are counted from 0")
         with PLAYLIST_SECONDS.labels("rest").time():
             return _json(await self._recommender.rest(_playlist_id(request), ask), 201)
 
@@ -102,7 +107,7 @@ class _Surface:
 
     async def song(self, request: Request) -> Response:
         reference = request.path_params["reference"]
-        entry = self._recommender.library.world.catalogue.find(reference)
+        entry = self._recommender.world().catalogue.find(reference)
         if entry is None:
             raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
         return _json(SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url))
@@ -110,8 +115,8 @@ class _Surface:
     async def anime(self, request: Request) -> Response:
         query = request.query_params.get("query", "")
         limit = _limit(request.query_params.get("limit", "20"))
-        catalogue = self._recommender.library.world.catalogue
-        hits = [_hit(self._recommender, row) for row in catalogue.search.find(query, limit)]
+        catalogue = self._recommender.world().catalogue
+        hits = [_hit(catalogue, row) for row in catalogue.search.find(query, limit)]
         return _json(AnimeHits(query=query, hits=hits))
 
     async def await_mark(self, request: Request) -> Response:
@@ -138,8 +143,7 @@ async def _metrics(request: Request) -> Response:
     return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-def _hit(recommender: Recommender, row: int) -> AnimeHit:
-    catalogue = recommender.library.world.catalogue
+def _hit(catalogue: Catalogue, row: int) -> AnimeHit:
     anime = catalogue.anime[row]
     return AnimeHit(
         anime_id=anime.anime_id,
@@ -178,7 +182,8 @@ def _json(answer: BaseModel, status: int = 200) -> Response:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    status, code = _PROBLEMS[type(error)]
+    status, code = _PROBLEMS.get(type(error), (500, "internal"))
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-    problem = Problem(error=code, message=str(error))
+    message = str(error) if status != 500 else "the recommender failed; its log says how"
+    problem = Problem(error=code, message=message)
     return Response(problem.model_dump_json().encode(), status, headers, media_type="application/json")

@@ -30,6 +30,10 @@ BURST_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 5.0
 
 
+class UnreadableModel(ValueError):
+    """A record of a model that contradicts its key."""
+
+
 @dataclass(frozen=True)
 class World:
     """Catalogue and models of one moment. `left_out`: content arm -> why it has no model here."""
@@ -59,10 +63,11 @@ class Library:
     def take(self, records: list[Any]) -> None:
         """Note the records of either topic; of one key the last counts."""
         for record in records:
-            if record.topic == CATALOGUE.name and record.key is not None:
-                self._songs[record.key.decode()] = record.value
-            elif record.topic == MODELS.name and record.key is not None:
-                self._take_model(record.key.decode(), record.value)
+            key = (record.key or b"").decode(errors="replace")
+            if record.topic == CATALOGUE.name:
+                self._songs[key] = record.value
+            elif record.topic == MODELS.name:
+                self._take_model(key, record.value)
         self._changed.set()
 
     def _take_model(self, arm: str, value: bytes | None) -> None:
@@ -70,8 +75,11 @@ class Library:
             self._wanted.pop(arm, None)
             return
         try:
-            self._wanted[arm] = LiveModel.model_validate_json(value)
-        except ValidationError as problem:
+            record = LiveModel.model_validate_json(value)
+            if record.arm != arm:
+                raise UnreadableModel(f"it is of the arm {record.arm}")
+            self._wanted[arm] = record
+        except (ValidationError, UnreadableModel) as problem:
             UNREADABLE.labels(MODELS.name).inc()
             _log.error("a record of %s for %s cannot be read, the arm stays as it is: %s", MODELS.name, arm, problem)
 

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from contracts.arms import ARMS
+
 _MILLISECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 # A playlist from question to answer: `new`, `rest` or `resume`. Waiting for a receipt's mark is not in it.
@@ -27,8 +29,14 @@ MODEL_FAILURES = Counter("animusic_recommender_model_failures_total", "Collectio
 UNREADABLE = Counter("animusic_recommender_unreadable_records_total", "Records that could not be read", ["topic"])
 
 
+PROFILE_STEP, DERIVE_STEP, COMPOSE_STEP, LOG_STEP, WHY_STEP = (
+    STEP_SECONDS.labels(step) for step in ("profile", "derive", "compose", "log", "why")
+)
+_ARM_SECONDS = {arm: ARM_SECONDS.labels(arm) for arm in ARMS}
+
+
 def observe_arm(arm: str, seconds: float, left_out: str | None) -> None:
     """Count one arm's turn."""
-    ARM_SECONDS.labels(arm).observe(seconds)
+    _ARM_SECONDS[arm].observe(seconds)
     if left_out is not None:
         LEFT_OUT.labels(arm, left_out).inc()

@@ -27,6 +27,8 @@ _SKETCH: Final = 32
 _SKETCH_SAMPLE: Final = 4_000
 _SHORTLIST: Final = 48
 _WIDE: Final = 0.1
+_COMMON: Final = 0.1
+_COMMON_AT_LEAST: Final = 50
 
 
 class Model:
@@ -100,13 +102,17 @@ class Model:
         return np.asarray(self.raw[among] @ self.raw[row], dtype=np.float64)
 
     def _sparse_products(self, row: int) -> Vector:
-        """Products of one sparse row with all rows, word by word: a song has few words."""
+        """Products of one sparse row with all rows, word by word: a song has few words.
+
+        A word that more than one song in ten has is passed over: it tells nothing, and its list is long.
+        """
         of_song = slice(self.raw.indptr[row], self.raw.indptr[row + 1])
-        starts, ends = self._columns.indptr[:-1], self._columns.indptr[1:]
+        starts = self._columns.indptr
         total = np.zeros(len(self.song_ids))
-        for word, weight in zip(self.raw.indices[of_song], self.raw.data[of_song], strict=True):
-            songs = slice(starts[word], ends[word])
-            total[self._columns.indices[songs]] += weight * self._columns.data[songs]
+        for word, weight in zip(self.raw.indices[of_song].tolist(), self.raw.data[of_song].tolist(), strict=True):
+            if self._postings[word] <= max(_COMMON_AT_LEAST, _COMMON * len(total)):
+                songs = slice(starts[word], starts[word + 1])
+                total[self._columns.indices[songs]] += weight * self._columns.data[songs]
         return total
 
     @cached_property

@@ -21,7 +21,18 @@ from services.recommender.answering import Answering
 from services.recommender.composing import Composed, Composer, Moment
 from services.recommender.library import Library, World
 from services.recommender.listeners import Listener, Listeners
-from services.recommender.metrics import LIFTED, PLAYLISTS, PROFILE_FAILURES, QUERIES, STEP_SECONDS, WAITS
+from services.recommender.metrics import (
+    COMPOSE_STEP,
+    DERIVE_STEP,
+    LIFTED,
+    LOG_STEP,
+    PLAYLISTS,
+    PROFILE_FAILURES,
+    PROFILE_STEP,
+    QUERIES,
+    WAITS,
+    WHY_STEP,
+)
 from services.recommender.playlist_log import LogUnavailable, PlaylistLog
 from services.recommender.profile import Nobody, Profile
 from services.recommender.recent import Recent
@@ -41,6 +52,10 @@ class NoSuchPlaylist(LookupError):
 
 class NothingToPick(ValueError):
     """`from_slot` lies behind the playlist's last slot, or the playlist had too many revisions."""
+
+
+class NotReady(Exception):
+    """The catalogue has not been read yet, or holds no song."""
 
 
 class ProfilesUnavailable(Exception):
@@ -73,18 +88,26 @@ class Recommender:
         self._wait_ms = wait_ms
         self._clock = clock
         self._recent = Recent()
-        self._marks = Watermarks()
+        self._marks = Watermarks(clock)
         self._picking_again: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+
+    def world(self) -> World:
+        """Catalogue and models of this moment. Raises NotReady."""
+        if not self.library.ready.is_set():
+            raise NotReady("the catalogue is being read; try again shortly")
+        if not len(self.library.world.catalogue):
+            raise NotReady("the catalogue is empty; `animusic catalogue import sample` fills it")
+        return self.library.world
 
     # ---- playlists ----------------------------------------------------------------------------------------------
 
     async def playlist(self, ask: AskPlaylist) -> PlaylistAnswer:
         """A new playlist. Raises LogUnavailable: nothing was served."""
         profile, fresh = await self._profile(ask.user_id, ask.not_before)
-        world = self.library.world
+        world = self.world()
         listener = self._derived(profile, world)
         moment = Moment(uuid4(), 0, self._clock(), fresh, self._resting(profile, None))
-        with STEP_SECONDS.labels("compose").time():
+        with COMPOSE_STEP.time():
             composed = self._composer.new(world, listener, moment)
         return await self._serve(composed, world, listener)
 
@@ -96,11 +119,11 @@ class Recommender:
             before = await self._known(ask.user_id, playlist_id, _revision_in(profile, playlist_id))
             if all(slot.slot < ask.from_slot for slot in before.slots) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
-            world = self.library.world
+            world = self.world()
             listener = self._derived(profile, world)
             asleep = self._resting(profile, playlist_id)
             moment = Moment(playlist_id, before.revision + 1, self._clock(), fresh, asleep)
-            with STEP_SECONDS.labels("compose").time():
+            with COMPOSE_STEP.time():
                 composed = self._composer.rest(world, listener, moment, before, ask.from_slot)
             return await self._serve(composed, world, listener)
 
@@ -108,12 +131,12 @@ class Recommender:
         """A playlist as it was last served, with tokens of that time. Raises NoSuchPlaylist."""
         profile, _ = await self._profile(user_id, None)
         playlist = await self._known(user_id, playlist_id, _revision_in(profile, playlist_id))
-        world = self.library.world
+        world = self.world()
         return self._answering.answer(playlist, world, self._derived(profile, world))
 
     async def _serve(self, composed: Composed, world: World, listener: Listener) -> PlaylistAnswer:
         try:
-            with STEP_SECONDS.labels("log").time():
+            with LOG_STEP.time():
                 await self._log.append(composed.playlist)
         except LogUnavailable:
             PLAYLISTS.labels("log_unavailable").inc()
@@ -123,7 +146,7 @@ class Recommender:
         LIFTED.labels(composed.lifted).inc()
         for arm, queries in composed.queries.items():
             QUERIES.labels(arm).inc(queries)
-        with STEP_SECONDS.labels("why").time():
+        with WHY_STEP.time():
             return self._answering.answer(composed.playlist, world, listener)
 
     async def _known(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
@@ -153,7 +176,7 @@ class Recommender:
                 profile = await self._reader.read(user_id)
         except (RedisError, OSError, TimeoutError) as fault:
             raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
-        world = self.library.world
+        world = self.world()
         return profile, self._listeners.of(profile, world.catalogue), world
 
     async def reached(self, ask: AskMark) -> MarkAnswer:
@@ -171,7 +194,7 @@ class Recommender:
         try:
             reached = not_before is None or await self._waited(user_id, not_before)
             async with asyncio.timeout(PROFILE_SECONDS):
-                with STEP_SECONDS.labels("profile").time():
+                with PROFILE_STEP.time():
                     profile = await self._reader.read(user_id)
         except (RedisError, OSError, TimeoutError) as fault:
             PROFILE_FAILURES.inc()
@@ -187,7 +210,7 @@ class Recommender:
         return reached
 
     def _derived(self, profile: Profile, world: World) -> Listener:
-        with STEP_SECONDS.labels("derive").time():
+        with DERIVE_STEP.time():
             return self._listeners.of(profile, world.catalogue)
 
     def _resting(self, profile: Profile, but: UUID | None) -> frozenset[str]:

@@ -5,7 +5,7 @@ from uuid import UUID
 from contracts.playlists import ServedPlaylist, ServedSlot
 from services.recommender.profile import ServedEntry
 from services.recommender.recent import Recent
-from services.recommender.watermarks import Watermarks
+from services.recommender.watermarks import PATIENCE_MS, Watermarks
 from tests.unit.recommender.worlds import WHEN, profile
 
 
@@ -61,10 +61,21 @@ def test_the_oldest_are_forgotten():
 
 
 def test_a_store_that_went_back_is_not_fresh_until_it_has_caught_up():
-    marks = Watermarks()
+    now = WHEN
+    marks = Watermarks(lambda: now)
     assert marks.advance("u", profile(marks={"log/0": 10}))
     assert marks.advance("u", profile(marks={"log/0": 12}))
     assert not marks.advance("u", profile(marks={"log/0": 3}))
     assert not marks.advance("u", profile(marks={}))
     assert marks.advance("u", profile(marks={"log/0": 12, "other/0": 1}))
     assert marks.advance("u", profile(generation="g2", marks={}))
+
+
+def test_a_store_that_stays_behind_is_taken_as_it_is():
+    now = WHEN
+    marks = Watermarks(lambda: now)
+    assert marks.advance("u", profile(marks={"gone/0": 10}))
+    assert not marks.advance("u", profile(marks={"new/0": 1}))
+    now += PATIENCE_MS + 1
+    assert not marks.advance("u", profile(marks={"new/0": 1}))
+    assert marks.advance("u", profile(marks={"new/0": 1}))
