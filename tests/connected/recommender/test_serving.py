@@ -1,6 +1,7 @@
 """Playlists through HTTP, from a real log, a real store of profiles and real shards."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from collectors.synthetic import synthetic_songs
 from contracts.arms import ARMS
 from contracts.http import AnimeHits, PlaylistAnswer, ProfileAnswer, SongAnswer
+from contracts.models import LiveModel
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
@@ -23,11 +25,21 @@ SONGS = synthetic_songs(120)
 IDS = [song.song_id for song in SONGS]
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[LiveModel]]:
+    """All four models, built once; a directory is never changed after it was published."""
+    directory = tmp_path_factory.mktemp("published")
+    return directory, publish_all(directory, IDS)
+
+
 @pytest.fixture
-async def house(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
+async def house(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path, models: tuple[Path, list[LiveModel]]
+):
     settings = settings_for(log, valkey.url, tmp_path)
+    shutil.copytree(models[0], settings.vectors_dir)
     await publish_songs(log, SONGS)
-    await switch_to(log, *publish_all(settings.vectors_dir, IDS))
+    await switch_to(log, *models[1])
     async with open_house(settings) as opened:
         yield opened
 
