@@ -74,11 +74,14 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
         await parts.recommender.close()
 
     doorman = Doorman(settings.host, settings.gateway.allowed_hosts, settings.gateway.allowed_origins)
-    express = {("POST", "/v1/events"): partial(events.post, parts)}
+    express = {
+        ("POST", "/v1/events"): partial(events.post, parts),
+        ("POST", "/v1/playlists"): partial(playlists.post, parts),
+    }
 
     class App(FastAPI):
         def build_middleware_stack(self) -> ASGIApp:
-            # The edge goes around all else, and the hot route through nothing else.
+            # The edge goes around all else, and the hot routes through nothing else.
             return Edge(super().build_middleware_stack(), doorman=doorman, metrics=parts.metrics, express=express)
 
     app = App(title="AniMusic", version="1", description=_ABOUT, lifespan=lifespan, redoc_url=None)

@@ -45,11 +45,7 @@ def _add_writes(routes: APIRouter, parts: Parts) -> None:
         **documented(201, PlaylistAnswer, body=json_body(NewPlaylist, {"not_before": _RECEIPT}), fails=_FAILS),
     )
     async def new_playlist(request: Request) -> Response:
-        user_id = parts.writer(request)
-        body = await read_model(request, NewPlaylist)
-        receipt = parts.receipt_of(body.not_before, user_id)
-        ask = AskPlaylist(user_id=user_id, not_before=mark_of(receipt) if receipt else None)
-        return _shown(parts, user_id, await parts.recommender.post(user_id, "/internal/playlists", body=ask))
+        return await post(parts, request)
 
     @routes.post(
         "/v1/playlists/{playlist_id}/rest",
@@ -68,6 +64,15 @@ def _add_writes(routes: APIRouter, parts: Parts) -> None:
         ask = AskRest(user_id=user_id, from_slot=body.from_slot, not_before=mark_of(receipt) if receipt else None)
         path = "/internal/playlists/{}/rest"
         return _shown(parts, user_id, await parts.recommender.post(user_id, path, str(playlist_id), body=ask))
+
+
+async def post(parts: Parts, request: Request) -> Response:
+    """One new playlist. Raises Refused."""
+    user_id = parts.writer(request)
+    body = await read_model(request, NewPlaylist)
+    receipt = parts.receipt_of(body.not_before, user_id)
+    ask = AskPlaylist(user_id=user_id, not_before=mark_of(receipt) if receipt else None)
+    return _shown(parts, user_id, await parts.recommender.post(user_id, "/internal/playlists", body=ask))
 
 
 def _shown(parts: Parts, user_id: str, answer: Answer) -> Response:
