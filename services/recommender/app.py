@@ -75,9 +75,10 @@ class Parts:
             missing["catalogue"] = self.follower.trouble or "the catalogue is being read"
         elif not len(self.library.world.catalogue):
             missing["catalogue"] = "the catalogue is empty; `animusic catalogue import sample` fills it"
-        if not await self._redis_answers():
+        redis, log = await asyncio.gather(self._redis_answers(), self.log.answers(_PING_SECONDS))
+        if not redis:
             missing["redis"] = "the store of profiles does not answer; its address is ANIMUSIC_REDIS__URL"
-        if not await self._log_answers():
+        if not log:
             missing["log"] = "the log does not answer; its address is ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
         return missing
 
@@ -87,9 +88,6 @@ class Parts:
                 return bool(await self.redis.ping())
         except (RedisError, OSError, TimeoutError):
             return False
-
-    async def _log_answers(self) -> bool:
-        return await self.log.answers(_PING_SECONDS)
 
 
 @asynccontextmanager

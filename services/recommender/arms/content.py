@@ -10,7 +10,7 @@ from services.recommender.arms.base import Ask, LeftOut, Narrowing, Pick
 from services.recommender.models import BoundModel, Vector
 
 # How many songs the first query brings, whoever may hear them: more cost hardly more, and spare the second.
-NEAREST: Final = 128
+NEAREST: Final = 64
 # How many of the eligible songs: enough for five earlier picks with popular anime to close some of them.
 NARROWED: Final = 8
 
