@@ -111,10 +111,10 @@ def test_a_clean_stop_leaves_nothing_and_commands_say_so(own) -> None:
 def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_goes_on(own) -> None:
     listener = Listener(own.url)
     receipt = listener.send(of_slot("liked", listener.playlist()["slots"][0]))
-    pids = [int(part["pid"]) for part in own.status()["parts"].values()]
+    children = [psutil.Process(int(part["pid"])) for part in own.status()["parts"].values()]
     own.kill()
-    poll(lambda: not own.processes(), what="every child is gone", timeout=10)
-    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert len(psutil.wait_procs(children, timeout=15)[0]) == len(PARTS)
+    poll(lambda: not own.processes(), what="every child is gone", timeout=15)
     own.start()
     assert listener.playlist(receipt)["fresh"]
 
