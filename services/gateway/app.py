@@ -33,7 +33,7 @@ from services.gateway.stamp import Stamper
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS: Final = 10
+STOP_SECONDS: Final = 8
 KEEP_ALIVE_SECONDS: Final = 30
 BACKLOG: Final = 2048
 _ABOUT: Final = "Feedback in, playlists out. Times are milliseconds since the epoch; every error is a Problem."

@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -53,6 +54,7 @@ def host_name(host: str) -> str | None:
     return name.lower().rstrip(".")
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(name: str) -> bool:
     """Whether a host name or address can only mean this machine."""
     if name == "localhost" or name.endswith(".localhost"):

@@ -6,6 +6,7 @@ loses the others. Nothing here reads a clock or a store.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -24,6 +25,7 @@ _CODES: Final = {
     "": "incomplete",
 }
 _LONGEST_ECHO: Final = 64
+_CLAIMS_REMEMBERED: Final = 20_000
 # In the order of FeedbackEvent's fields.
 _AS_GIVEN: Final = (
     "song_id", "anime_id", "play_id", "watch_ms", "played_ms", "duration_ms", "direction", "link", "rate", "muted",
@@ -81,21 +83,19 @@ class Stamper:
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
+        # A slot's token comes back with every event of its song, many times; refusals are not remembered.
+        self._claim = lru_cache(maxsize=_CLAIMS_REMEMBERED)(self._read)
 
     def post(self, raw_events: Sequence[Any], stamp: Stamp) -> Stamped:
         """Every event of one post, each checked by itself."""
         result = Stamped()
-        vouched: dict[tuple[str, str | None], Vouched] = {}
         for raw in raw_events:
             try:
                 event = _EVENT.validate_python(raw)
             except ValidationError as error:
                 result.rejected.append(Rejection(_echo(raw), _reason(error)))
                 continue
-            voucher = NOBODY
-            if event.slot_token is not None:
-                key = (event.slot_token, event.song_id)
-                voucher = vouched.get(key) or vouched.setdefault(key, self._vouch(event, stamp))
+            voucher = NOBODY if event.slot_token is None else self._vouch(event.slot_token, event.song_id, stamp)
             self._take(event, voucher, stamp, result)
         return result
 
@@ -116,20 +116,20 @@ class Stamper:
         result.events.append(event)
         result.attributions.append(f"refused_{voucher.refusal}" if voucher.refusal else voucher.attribution)
 
-    def _vouch(self, event: ClientEvent, stamp: Stamp) -> Vouched:
-        if event.song_id is None:
+    def _vouch(self, token: str, song_id: str | None, stamp: Stamp) -> Vouched:
+        if song_id is None:
             return Vouched("refused", "no_song")
         try:
-            claim = self._signer.read_slot(
-                event.slot_token or "",
-                user_id=stamp.user_id,
-                song_id=event.song_id,
-                now=stamp.received_at,
-                max_age_ms=stamp.token_age_ms,
-            )
+            claim = self._claim(token, stamp.user_id, song_id)
         except TokenRefused as refused:
             return Vouched("refused", str(refused))
+        if stamp.received_at - claim.issued_at > stamp.token_age_ms:
+            return Vouched("refused", "stale")
         return Vouched("slot", claim=claim)
+
+    def _read(self, token: str, user_id: str, song_id: str) -> SlotClaim:
+        """What a token vouches for, of whatever age: its age is asked at every event."""
+        return self._signer.read_slot(token, user_id=user_id, song_id=song_id, now=0, max_age_ms=0)
 
 
 def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp) -> bytes:

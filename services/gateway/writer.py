@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 RECONNECT_SECONDS: Final = 0.5
-DISPOSE_SECONDS: Final = 5.0
+DISPOSE_SECONDS: Final = 3.0
 # A batch that waits longer than this turns readiness red; the posts in it still have until their own deadline.
 SLOW_SECONDS: Final = 2.0
 FAILURE_SECONDS: Final = 5.0

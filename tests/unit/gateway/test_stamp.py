@@ -133,6 +133,16 @@ def test_a_bad_token_leaves_the_arm_null_and_says_why(given_token: str, refusal:
     assert stamped.attributions == [f"refused_{refusal}"]
 
 
+def test_a_token_that_was_good_grows_stale_and_stays_its_users() -> None:
+    echo = {**LIKED, "slot_token": token()}
+    later = NOW + 48 * HOUR_MS
+    attributions = [
+        STAMPER.post([{**echo, "occurred_at": stamp.received_at}], stamp).attributions[0]
+        for stamp in (STAMP, Stamp("u1", later, 48 * HOUR_MS), Stamp("u2", NOW, 48 * HOUR_MS), STAMP)
+    ]
+    assert attributions == ["slot", "refused_stale", "refused_foreign", "slot"]
+
+
 def test_a_token_on_an_event_without_a_song_vouches_for_nothing() -> None:
     veto = {"event_id": ID, "kind": "vetoed", "occurred_at": NOW, "anime_id": "mal-1", "slot_token": token()}
     assert logged(STAMPER.post([veto], STAMP))["refusal"] == "no_song"
