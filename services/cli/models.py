@@ -10,6 +10,7 @@ from rich.table import Table
 
 from contracts.models import LiveModel
 from model_jobs.build import Built, build, model_named, stale_arms
+from model_jobs.checks import CheckFailedError
 from model_jobs.live import live_models
 from model_jobs.model import Model
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
@@ -100,7 +101,10 @@ def _build(settings: Settings, model: Model) -> None:
             # A step that does not say how far it is gets a bar that only shows that it lives.
             progress.update(task, description=f"{model.arm}: {what}", completed=done, total=steps if done else None)
 
-        built = asyncio.run(build(settings, model, report))
+        try:
+            built = asyncio.run(build(settings, model, report))
+        except CheckFailedError as error:
+            raise RuntimeError(f"{model.arm} was not published: {error}. What was live before stays live.") from error
     say(_sentence(built))
 
 
