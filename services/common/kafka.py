@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -10,6 +10,8 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 
 from contracts.topics import TOPICS, Topic, partitions_for
 from services.common.settings import KafkaSettings
+
+_UNKNOWN_TOPIC_SECONDS: Final = 3.0
 
 
 def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
@@ -112,9 +114,16 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list
 
 
 async def partition_ids(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    """The partitions of a topic as Kafka knows them now. Raises LookupError when there is no such topic."""
-    await consumer._client.force_metadata_update()
-    found: set[int] | None = consumer.partitions_for_topic(topic)
-    if not found:
-        raise LookupError(f"the log has no topic {topic}; `animusic topics` creates what is missing")
-    return found
+    """The partitions of a topic as Kafka knows them now. Raises LookupError when there is no such topic.
+
+    A broker may hear of a topic a moment after it was created, and a busy one may answer late: it is asked for a while.
+    """
+    deadline = asyncio.get_running_loop().time() + _UNKNOWN_TOPIC_SECONDS
+    while True:
+        await consumer._client.force_metadata_update()
+        found: set[int] | None = consumer.partitions_for_topic(topic)
+        if found:
+            return found
+        if asyncio.get_running_loop().time() > deadline:
+            raise LookupError(f"the log has no topic {topic}; `animusic topics` creates what is missing")
+        await asyncio.sleep(0.1)
