@@ -13,7 +13,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,8 +25,9 @@ from contracts.registers import SERVED, SERVED_SLICES
 from contracts.topics import FEEDBACK
 from services.common.kafka import read_to_end
 from tests.support.following import at_end, dead_letters, folded, profiles_in
-from tests.support.system import PARTS, Listener, System, event, running_system
+from tests.support.system import PARTS, Listener, System, event
 from tests.support.waiting import poll
+from tests.system.conftest import Another
 
 pytestmark = pytest.mark.system
 
@@ -104,9 +104,9 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, list[Client]]]:
+def survived(another: Another) -> Iterator[tuple[System, list[Client]]]:
     """The system after all rounds, and the clients with their ledgers."""
-    with running_system(Path(tmp_path_factory.mktemp("c")) / "data") as system:
+    with another() as system:
         clients = [Client(system.url, seed) for seed in range(CLIENTS)]
         for name in ROUNDS:
             _round(system, clients, name)

@@ -5,23 +5,30 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from services.common.settings import ENDPOINTS_FILE
-from tests.support.system import PARTS, Listener, System, of_slot, running_system
+from tests.support.system import PARTS, Listener, System, of_slot
 from tests.support.waiting import poll
+from tests.system.conftest import Another
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def own(another: Another) -> Iterator[System]:
     """A system that these tests may break; each leaves it running."""
-    with running_system(Path(tmp_path_factory.mktemp("l")) / "data") as running:
+    with another() as running:
         yield running
+
+
+def test_a_first_start_imports_and_builds_and_says_so(first_start) -> None:
+    _, printed = first_start
+    done = ("topics: 6 created", "catalogue: sample", "model tfidf: built and live", "model node2vec: built and live")
+    for line in done:
+        assert f"✓ {line}" in printed
 
 
 def test_it_prints_what_runs_and_where(own) -> None:
@@ -80,32 +87,30 @@ def test_the_gateway_is_red_while_what_it_needs_is_away(own, name) -> None:
     poll(own.ready, timeout=30, what="the gateway is green again")
 
 
-def test_a_second_start_goes_on_from_the_same_data(own) -> None:
+def test_a_clean_stop_leaves_nothing_and_the_next_start_goes_on(own) -> None:
     listener = Listener(own.url)
     slot = listener.playlist()["slots"][0]
     listener.playlist(listener.send(of_slot("liked", slot)))
     url, before = own.url, listener.profile()
     assert own.stop() == 0
+    assert own.processes() == []
+    assert own.status() == {}
+    assert not (own.data_dir / ENDPOINTS_FILE).exists()
+    _commands_say_that_nothing_runs(own)
     began = time.monotonic()
     own.start()
-    took = time.monotonic() - began
+    print(f"the second start took {time.monotonic() - began:.1f} s")
     assert "importing" not in own.printed()
     assert "building" not in own.printed()
     assert own.url == url
     after = listener.profile()
     assert (after["digest"], after["liked"]) == (before["digest"], [slot["song_id"]])
-    print(f"the second start took {took:.1f} s")
 
 
-def test_a_clean_stop_leaves_nothing_and_commands_say_so(own) -> None:
-    assert own.stop() == 0
-    assert own.processes() == []
-    assert not (own.data_dir / ENDPOINTS_FILE).exists()
-    assert own.status() == {}
+def _commands_say_that_nothing_runs(own: System) -> None:
     asked = own.command("sql", "SELECT 1")
     assert asked.returncode == 69
     assert f"No system runs on the data directory {own.data_dir}" in asked.stderr
-    own.start()
 
 
 def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_goes_on(own) -> None:
@@ -115,25 +120,25 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_start_goes_on(own) ->
     own.kill()
     assert len(psutil.wait_procs(children, timeout=15)[0]) == len(PARTS)
     poll(lambda: not own.processes(), what="every child is gone", timeout=15)
-    own.start()
+    _interrupted_while_it_starts_it_leaves_nothing(own)
+    _start_over_a_leftover(own)
     assert listener.playlist(receipt)["fresh"]
 
 
-def test_what_a_killed_supervisor_left_running_is_stopped_by_the_next(own) -> None:
+def _interrupted_while_it_starts_it_leaves_nothing(own: System) -> None:
+    # The killed run's addresses are there until the next one has taken the directory.
+    (own.data_dir / ENDPOINTS_FILE).unlink()
+    own.spawn()
+    poll((own.data_dir / ENDPOINTS_FILE).exists, timeout=30, what="the start is under way")
+    assert own.stop() == 0
+    assert own.processes() == []
+
+
+def _start_over_a_leftover(own: System) -> None:
     """Where the kernel does not end children with their parent (macOS), the next start does."""
-    own.stop()
     with psutil.Popen(["sleep", "60"]) as leftover:
         note = {"pid": leftover.pid, "started": leftover.create_time()}
         (own.data_dir / "run" / "pids" / "gateway.pid").write_text(json.dumps(note))
         own.start()
         assert leftover.wait(5) == -signal.SIGKILL
     assert "stopped gateway, which an earlier run had left behind" in own.printed()
-
-
-def test_interrupted_while_it_starts_it_leaves_nothing(own) -> None:
-    own.stop()
-    own.spawn()
-    poll((own.data_dir / ENDPOINTS_FILE).exists, timeout=30, what="the start is under way")
-    assert own.stop() == 0
-    assert own.processes() == []
-    own.start()
