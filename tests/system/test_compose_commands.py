@@ -1,0 +1,144 @@
+"""Every command of docker-compose.yml, run natively with the environment that Compose gives it.
+
+What stands in for what: the containers' names become the addresses of a Kafka and a Valkey that the test starts,
+/data a directory, each port a free one. What cannot run here: a ClickHouse server (there is no package of it), so the
+warehouse is booted on chDB with all else as it is, and that the settings with `external` parse is checked apart; and the
+Qdrant container, which nothing talks to before the server adapter of VectorIndex.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.common.settings import Settings
+from services.local.engines.kafka import KafkaNode
+from services.local.engines.ports import free_port
+from services.local.engines.valkey import ValkeyNode
+from services.local.parts import animusic
+from tests.support.stores import kafka_node, valkey_node
+from tests.support.system import ROOT
+from tests.support.waiting import poll
+from tests.unit.deploy.test_compose import JOBS, SECRETS, compose
+
+pytestmark = pytest.mark.system
+
+SERVICES = ("profiles", "warehouse", "recommender", "gateway")
+PORTS = {"8080": "gateway", "8081": "recommender", "8082": "profiles", "8123": "warehouse"}
+
+
+class Native:
+    """The services of the Compose file as processes of this machine."""
+
+    def __init__(self, directory: Path, kafka: KafkaNode, valkey: ValkeyNode) -> None:
+        done = compose("config", "--format", "json", **SECRETS)
+        assert done.returncode == 0, done.stderr
+        self.services: dict[str, Any] = json.loads(done.stdout)["services"]
+        self.directory = directory
+        self._ports = {port: str(free_port()) for port in PORTS}
+        self._stand_ins = {
+            "kafka:9092": kafka.bootstrap_servers,
+            "redis://valkey:6379/0": valkey.url,
+            "http://recommender:8081": f"http://127.0.0.1:{self._ports['8081']}",
+            "/data": str(directory / "data"),
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def given(self, name: str) -> dict[str, str]:
+        """The environment that Compose gives a service."""
+        return {variable: str(value) for variable, value in self.services[name]["environment"].items()}
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The same for this machine."""
+        own = {variable: self._here(value) for variable, value in self.given(name).items()}
+        own["ANIMUSIC_CLICKHOUSE__EXTERNAL"] = "false"
+        own["ANIMUSIC_CLICKHOUSE__DSN"] = f"http://127.0.0.1:{self._ports['8123']}/animusic"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ANIMUSIC_")}
+        return {**clean, "PYTHONPATH": str(ROOT), **own}
+
+    def _here(self, value: str) -> str:
+        for there, here in self._stand_ins.items():
+            value = value.replace(there, here)
+        return self._ports.get(value, value)
+
+    def command(self, name: str) -> list[str]:
+        """The command of a service: the image's entrypoint is `animusic`."""
+        return animusic(*self.services[name]["command"])
+
+    def start(self, name: str) -> None:
+        """Run a service in the background."""
+        with (self.directory / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                self.command(name), env=self.environment(name), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def healthy(self, name: str) -> bool:
+        """What the service's own health check would find."""
+        assert self.processes[name].poll() is None, (self.directory / f"{name}.log").read_text()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)", " ".join(self.services[name]["healthcheck"]["test"]))
+        assert found
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._ports[found[1]]}{found[2]}", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """The gateway's."""
+        return f"http://127.0.0.1:{self._ports['8080']}"
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Native]:
+    """The commands with their stores."""
+    directory = Path(tmp_path_factory.mktemp("compose"))
+    with kafka_node(directory / "kafka") as kafka, valkey_node(directory / "valkey") as valkey:
+        running = Native(directory, kafka, valkey)
+        yield running
+        for process in running.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("name", [*sorted(JOBS), *SERVICES])
+def test_the_settings_take_every_environment_as_it_is(native, name, monkeypatch) -> None:
+    for variable in [variable for variable in os.environ if variable.startswith("ANIMUSIC_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in native.given(name).items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert settings.clickhouse.external
+    assert (
+        settings.clickhouse.dsn == f"http://animusic:{SECRETS['ANIMUSIC_CLICKHOUSE_PASSWORD']}@clickhouse:8123/animusic"
+    )
+    assert settings.kafka.bootstrap_servers == "kafka:9092"
+    assert settings.signing_key() == SECRETS["ANIMUSIC_SECRET"].encode()
+
+
+@pytest.mark.parametrize("name", ["topics", "catalogue", "models"])
+def test_a_job_does_its_work_and_ends(native, name) -> None:
+    done = subprocess.run(
+        native.command(name), env=native.environment(name), capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_service_gets_healthy_and_the_system_plays(native) -> None:
+    for name in SERVICES:
+        native.start(name)
+    for name in SERVICES:
+        poll(lambda name=name: native.healthy(name), timeout=90, interval=0.2, what=f"{name} is healthy")
+    answer = httpx.get(f"{native.url}/playlist", params={"anilist_username": "new"}, timeout=20)
+    assert len(answer.json()["videos"]) == 4, answer.text
+
+
+def test_every_service_stops_cleanly(native) -> None:
+    for name in reversed(SERVICES):
+        native.processes[name].terminate()
+        assert native.processes[name].wait(20) == 0, (native.directory / f"{name}.log").read_text()
