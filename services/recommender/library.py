@@ -165,11 +165,11 @@ class Library:
     def _open(self, arm: str, record: LiveModel) -> Model | None:
         try:
             model = open_model(record, self._vectors_dir)
-        except Exception as fault:  # noqa: BLE001 - whatever is wrong with a collection costs its arm, not the service
+        except Exception:  # noqa: BLE001 - whatever is wrong with a collection costs its arm, not the service
             MODEL_FAILURES.labels(arm).inc()
             if arm not in self._failures:
                 _log.exception("%s cannot be opened; the arm is left out and tried again", record.collection)
-            self._failures[arm] = f"{record.collection} cannot be opened: {fault}; animusic models build {arm}"
+            self._failures[arm] = f"{record.collection} cannot be opened: animusic models build {arm} makes another"
             return None
         self._failures.pop(arm, None)
         SWITCHES.labels(arm).inc()

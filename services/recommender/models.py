@@ -92,9 +92,10 @@ class Model:
         """
         sketch = self._sketch
         if sketch is not None and len(among) > _SHORTLIST:
-            among = _largest(among, sketch[among] @ sketch[row], _SHORTLIST)
+            among = among[largest(sketch[among] @ sketch[row], _SHORTLIST)]
         weights = self._products(row, among)
-        return _largest(among[weights > 0], weights[weights > 0], count)
+        among, weights = among[weights > 0], weights[weights > 0]
+        return among[largest(weights, count)]
 
     def _products(self, row: int, among: Rows) -> Vector:
         if self.sparse:
@@ -192,8 +193,9 @@ def open_model(record: LiveModel, vectors_dir: Path) -> Model:
     return Model(published.record, published.song_ids, published.raw, EdgeIndex.open(published.shard)).warm()
 
 
-def _largest(rows: Rows, weights: NDArray[Any], count: int) -> Rows:
-    if len(rows) > count:
-        top = np.argpartition(-weights, count - 1)[:count]
-        rows, weights = rows[top], weights[top]
-    return rows[np.argsort(-weights, kind="stable")]
+def largest(weights: NDArray[Any], count: int) -> NDArray[np.intp]:
+    """Where the `count` largest weights are, the largest first."""
+    if len(weights) <= count:
+        return np.argsort(-weights, kind="stable")
+    top = np.argpartition(-weights, count - 1)[:count]
+    return top[np.argsort(-weights[top], kind="stable")]

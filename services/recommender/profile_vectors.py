@@ -11,12 +11,33 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from services.common.vectors.index import PointIds
 from services.recommender.catalogue import Rows
 from services.recommender.cold_start import ColdStart
 from services.recommender.models import Model, Vector
 
+Nearest = tuple[PointIds, NDArray[np.float32]]
+
 KEPT_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass
+class ProfileVector:
+    """A listener in one model's space. The same object for as long as favourites, cold start and model stay.
+
+    Attributes:
+        rows: rows of the model of the favoured songs that went in.
+        source: `favoured`, `list` (the cold start's songs took part) or `mean` (nothing of the listener).
+        nearest: (points, cosines descending) of the songs nearest to it, whoever may hear them; kept here by who asked
+            for them first, because a skip or another playlist changes nothing about them.
+    """
+
+    vector: Vector
+    rows: Rows
+    source: Literal["favoured", "list", "mean"]
+    nearest: Nearest | None = None
 
 
 @dataclass
@@ -26,24 +47,13 @@ class _Sum:
     favoured: Set[str]
     rows: Rows
     total: Vector
+    cold: ColdStart | None = None
+    mixed: ProfileVector | None = None
 
     @property
     def nbytes(self) -> int:
-        return self.rows.nbytes + self.total.nbytes
-
-
-@dataclass(frozen=True)
-class ProfileVector:
-    """A listener in one model's space.
-
-    Attributes:
-        rows: rows of the model of the favoured songs that went in.
-        source: `favoured`, `list` (the cold start's songs took part) or `mean` (nothing of the listener).
-    """
-
-    vector: Vector
-    rows: Rows
-    source: Literal["favoured", "list", "mean"]
+        """With the vector that is mixed from it."""
+        return self.rows.nbytes + 2 * self.total.nbytes
 
 
 class ProfileVectors:
@@ -53,6 +63,7 @@ class ProfileVectors:
         self._kept_bytes = kept_bytes
         self._bytes = 0
         self._sums: OrderedDict[tuple[str, str, str], _Sum] = OrderedDict()
+        self._means: dict[str, ProfileVector] = {}
 
     def vector(self, user_id: str, model: Model, favoured: Set[str], cold: ColdStart) -> ProfileVector:
         """Where this listener is in this model: favourites, faded in over the cold start's songs.
@@ -60,9 +71,14 @@ class ProfileVectors:
         A model that knows none of the favourites takes the cold start's songs alone, and without those its own mean.
         """
         kept = self._sum(user_id, model, favoured)
+        if kept.mixed is None or kept.cold != cold:
+            kept.cold, kept.mixed = cold, self._mixed(kept, model, cold)
+        return kept.mixed
+
+    def _mixed(self, kept: _Sum, model: Model, cold: ColdStart) -> ProfileVector:
         stand_ins = model.rows_of(cold.songs) if cold.weight > 0 or not len(kept.rows) else kept.rows[:0]
         if not len(kept.rows) and not len(stand_ins):
-            return ProfileVector(model.mean, kept.rows, "mean")
+            return self._mean(model)
         if not len(stand_ins):
             return ProfileVector(kept.total / len(kept.rows), kept.rows, "favoured")
         listed = model.total(stand_ins) / len(stand_ins)
@@ -70,6 +86,14 @@ class ProfileVectors:
             return ProfileVector(listed, kept.rows, "list")
         mixed = (1 - cold.weight) * (kept.total / len(kept.rows)) + cold.weight * listed
         return ProfileVector(mixed, kept.rows, "list")
+
+    def _mean(self, model: Model) -> ProfileVector:
+        """The model's mean, one object for everybody."""
+        known = self._means.get(model.record.arm)
+        if known is None or known.vector is not model.mean:
+            known = ProfileVector(model.mean, model.rows_of(()), "mean")
+            self._means[model.record.arm] = known
+        return known
 
     def favoured_rows(self, user_id: str, model: Model, favoured: Set[str]) -> Rows:
         """The rows of the model of a listener's favoured songs, ascending."""

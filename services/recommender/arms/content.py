@@ -5,9 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from services.common.vectors.index import Query
+from services.common.vectors.index import PointIds, Query
 from services.recommender.arms.base import Ask, LeftOut, Narrowing, Pick
-from services.recommender.models import BoundModel, Vector
+from services.recommender.models import BoundModel, Vector, largest
+from services.recommender.profile_vectors import Nearest, ProfileVector
 
 # How many songs the first query brings, whoever may hear them: more cost hardly more, and spare the second.
 NEAREST: Final = 64
@@ -28,35 +29,44 @@ class ContentArm:
             raise LeftOut("not_built", ask.left_out.get(self.name, not_built(self.name)))
         if not (ask.open & model.known).any():
             return None
-        vector = ask.vector_of(model).vector
-        row, score = next(self._candidates(ask, model, vector))
+        row, score = next(self._candidates(ask, model, ask.vector_of(model)))
         return Pick(row, score, 1.0, model.version)
 
-    def _candidates(self, ask: Ask, model: BoundModel, vector: Vector) -> Iterator[tuple[int, float]]:
+    def _candidates(self, ask: Ask, model: BoundModel, listener: ProfileVector) -> Iterator[tuple[int, float]]:
         """Open songs by falling cosine, at least one. A step is taken only when those before brought nothing.
 
         First the nearest songs of all, which cost the least: mostly one of them is open. Then the nearest of the
         eligible set, which all arms share; then of what the earlier picks left of it; then a full computation, because
         an index may miss songs (a graph search is approximate, a sparse one passes over songs without a common word).
         """
-        query = model.model.query(vector)
-        if query is None:
-            vector, query = model.model.mean, model.model.query(model.model.mean)
+        query = None
+        if listener.nearest is None:
+            query = model.model.query(listener.vector)
+            listener.nearest = self._nearest(ask, model, listener.vector, query)
+        yield from _open(ask, listener.nearest)
+        query = model.model.query(listener.vector) if query is None else query
         if query is not None and not model.model.wide(query):
-            yield from self._search(ask, model, query, NEAREST)
-            yield from self._search(ask, model, query, NARROWED, ask.narrowing)
-            yield from self._search(ask, model, query, NARROWED, Narrowing(ask.catalogue, ask.open))
-        yield from _computed(ask, model, vector)
+            for narrowing in (ask.narrowing, Narrowing(ask.catalogue, ask.open)):
+                yield from _open(ask, self._search(ask, model, query, NARROWED, **narrowing.filter(model)))
+        yield from _computed(ask, model, listener.vector)
 
-    def _search(
-        self, ask: Ask, model: BoundModel, query: Query, k: int, narrowing: Narrowing | None = None
-    ) -> Iterator[tuple[int, float]]:
+    def _nearest(self, ask: Ask, model: BoundModel, vector: Vector, query: Query | None) -> Nearest:
+        if query is not None and not model.model.wide(query):
+            return self._search(ask, model, query, NEAREST)
+        scores = model.model.scores(vector)
+        best = largest(scores, NEAREST)
+        return model.model.points[best], scores[best]
+
+    def _search(self, ask: Ask, model: BoundModel, query: Query, k: int, **within: PointIds) -> Nearest:
         ask.queries[self.name] = ask.queries.get(self.name, 0) + 1
-        within = narrowing.filter(model) if narrowing else {}
-        points, scores = model.model.index.search(query, k=k, **within)
-        rows = ask.catalogue.rows_of_points(points)
-        is_open = ask.open[rows] & (rows >= 0)
-        return zip(rows[is_open].tolist(), scores[is_open].tolist(), strict=True)
+        return model.model.index.search(query, k=k, **within)
+
+
+def _open(ask: Ask, found: Nearest) -> Iterator[tuple[int, float]]:
+    points, scores = found
+    rows = ask.catalogue.rows_of_points(points)
+    is_open = ask.open[rows] & (rows >= 0)
+    return zip(rows[is_open].tolist(), scores[is_open].tolist(), strict=True)
 
 
 def _computed(ask: Ask, model: BoundModel, vector: Vector) -> Iterator[tuple[int, float]]:

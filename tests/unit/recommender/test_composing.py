@@ -6,6 +6,7 @@ import pytest
 from contracts.arms import ARMS, PAPER_ORDER
 from contracts.profiles import AnimeEntry
 from services.recommender.library import World
+from services.recommender.listeners import Listeners
 from tests.unit.recommender.worlds import (
     LOVED,
     SKIPPED,
@@ -14,6 +15,7 @@ from tests.unit.recommender.worlds import (
     listener,
     moment,
     packed,
+    profile,
 )
 
 
@@ -146,3 +148,16 @@ def test_no_heard_song_returns_in_a_long_session(world: World):
         assert not {slot.song_id for slot in playlist.slots} & set(heard)
         heard[playlist.slots[0].song_id] = LOVED
     assert len(heard) == len(world.catalogue)
+
+
+def test_the_nearest_songs_are_asked_for_once_while_favourites_stay(world: World):
+    maker, listeners, loved = composer(seed=5), Listeners(kept=10, cold_songs=20), {"s001": LOVED}
+
+    def after(number: int, songs: dict[str, bytes]):
+        return maker.new(world, listeners.of(profile(songs=songs), world.catalogue), moment(number))
+
+    assert after(1, loved).queries["mpnet"] == 1
+    skipped = after(2, {**loved, "s002": SKIPPED, "s003": SKIPPED})
+    assert "mpnet" not in skipped.queries
+    assert not {"s001", "s002", "s003"} & {slot.song_id for slot in skipped.playlist.slots}
+    assert after(3, {**loved, "s020": LOVED}).queries["mpnet"] == 1
