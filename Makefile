@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 CATALOGUE ?=
 TESTS ?= tests/unit tests/connected tests/system
 PYTEST_ARGS ?=
+BENCH ?=
 
 # uv where it is, else venv and pip. Both check the hash of every package.
 UV := $(shell command -v uv 2>/dev/null)
@@ -42,8 +43,8 @@ types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(VENV)/.dev  ## measure and write docs/benchmarks.md
-	$(BIN)/python -m pytest tests/bench -m bench -q -s $(PYTEST_ARGS)
+bench: $(VENV)/.dev  ## measure and write docs/benchmarks.md (BENCH=playlists for one section, BENCH=--quick for a look)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 .PHONY: schemas
 schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
@@ -54,7 +55,7 @@ lock:  ## pin requirements/*.txt anew from pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: pip install uv"; exit 1; }
 	$(UV) pip compile $(LOCK) pyproject.toml requirements/build.in -o requirements/run.txt
 	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev \
-		pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
+		pyproject.toml requirements/build.in -o requirements/dev.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'

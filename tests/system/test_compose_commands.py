@@ -2,7 +2,7 @@
 
 What stands in for what: the containers' names become the addresses of a Kafka and a Valkey that the test starts,
 /data a directory, each port a free one. What cannot run here: a ClickHouse server (there is no package of it), so the
-warehouse is booted on chDB with all else as it is, and that the settings with `external` parse is checked apart; and the
+warehouse is booted on chDB with all else as it is (that the settings with `external` parse is checked apart); and the
 Qdrant container, which nothing talks to before the server adapter of VectorIndex.
 """
 

@@ -1,0 +1,71 @@
+"""What the code imports is what pyproject.toml names, and what it names is pinned."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+OURS = {"contracts", "services", "collectors", "model_jobs", "tests"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def normal(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def named(requirements: list[str]) -> set[str]:
+    """The distributions of requirement lines."""
+    return {normal(re.match(r"[\w.-]+", line)[0]) for line in requirements}
+
+
+def imported(*folders: str) -> Iterator[tuple[str, Path]]:
+    """(top-level module, file) of every absolute import outside the standard library and our own packages."""
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module]
+            for name in names:
+                top = name.split(".")[0]
+                if top not in OURS and top not in sys.stdlib_module_names:
+                    yield top, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("folders", "extra"),
+    [
+        (("contracts", "services", "collectors", "model_jobs"), []),
+        (("tests",), PROJECT["optional-dependencies"]["dev"]),
+    ],
+)
+def test_every_import_is_a_named_dependency(folders, extra) -> None:
+    wanted, distributions = named([*PROJECT["dependencies"], *extra]), packages_distributions()
+    missing = {
+        f"{module} ({path})"
+        for module, path in imported(*folders)
+        if not wanted & {normal(name) for name in distributions.get(module, [])}
+    }
+    assert not missing, "pyproject.toml does not name what these files import"
+
+
+@pytest.mark.parametrize("name", ["run", "dev"])
+def test_every_dependency_is_pinned_with_its_hashes(name) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    pinned = {normal(found) for found in re.findall(r"^([\w.-]+)==", text, re.M)}
+    extra = PROJECT["optional-dependencies"]["dev"] if name == "dev" else []
+    assert named([*PROJECT["dependencies"], *extra]) <= pinned, "`make lock` pins them anew"
+    assert len(re.findall(r"^[\w.-]+==.*\\$", text, re.M)) == len(re.findall(r"^[\w.-]+==", text, re.M))
+
+
+@pytest.mark.parametrize("name", ["run", "dev"])
+def test_pins_name_no_index(name) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"^--?(index|extra-index|find-links|i|f)\b", text, re.M)
