@@ -31,11 +31,11 @@ SECTIONS: dict[str, Callable[[Stage], Awaitable[Section]]] = {
 def main() -> None:
     """The command. Sections that fail are named at the end, and the exit status is 1."""
     asked = _arguments()
-    directory = Path(tempfile.mkdtemp(prefix="animusic-bench-", dir=asked.directory))
+    directory = asked.data or Path(tempfile.mkdtemp(prefix="animusic-bench-"))
     try:
         sections, failed = uvloop.run(_run(asked, directory))
     finally:
-        if not asked.keep:
+        if asked.data is None:
             shutil.rmtree(directory, ignore_errors=True)
     for section in sections:
         show(section)
@@ -74,8 +74,9 @@ def _arguments() -> argparse.Namespace:
         type=lambda text: [int(part) for part in text.split(",") if part != "0"],
         help="sizes of the catalogue to compare, as multiples of 14,885 songs (0: skip; building at 10 takes minutes)",
     )
-    parser.add_argument("--directory", type=Path, help="where the temporary data directory is made")
-    parser.add_argument("--keep", action="store_true", help="leave the data directory there afterwards")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIRECTORY", help="keep the data here, and go on from what is here; else temporary"
+    )
     return parser.parse_args()
 
 

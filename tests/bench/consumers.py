@@ -52,8 +52,8 @@ async def measure(stage: Stage) -> Section:
     section = Section(
         "Consumers",
         f"`animusic serve profiles` and `animusic serve warehouse` on a topic of {count:,} feedback events of "
-        f"{USERS:,} listeners in 8 partitions that was there before they started; beside it an aiokafka consumer that only counts "
-        "the same records. The time from the process's start to its first record is stated apart.",
+        f"{USERS:,} listeners in 8 partitions that was there before they started; beside it an aiokafka consumer that "
+        "only counts the same records. The time from the process's start to its first record is stated apart.",
     )
     with kafka_node(directory / "kafka") as node, valkey_node(directory / "valkey") as valkey:
         settings = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
@@ -180,7 +180,7 @@ async def drain(child: Child, port: int, count: int, pids: dict[str, int]) -> Dr
             rate = (seen - seen_first) / (now - first) if seen > seen_first else seen / (now - began)
             return Drained(first - began, rate, percent(meter.shares()))
         if child.poll() is not None:
-            raise RuntimeError(f"the consumer ended with status {child.returncode}; --keep leaves its log")
+            raise RuntimeError(f"the consumer ended with status {child.returncode}; with --data its log stays")
         if now - began > DRAIN_S:
             raise RuntimeError(f"only {seen:,.0f} of {count:,} records were taken within {DRAIN_S:.0f} s")
         await asyncio.sleep(0.02)

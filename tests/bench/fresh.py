@@ -49,7 +49,7 @@ async def measure(stage: Stage) -> Section:
     section = Section(
         "Fresh: from a like to its effects (R8)",
         f"{count} likes, one at a time, while {RATE} events/s of other listeners flow in. Counted from the moment "
-        "before the post is sent: until the profile's mark has passed the like (seen by polling the profile store through "
+        "before the post is sent: until the profile's mark has passed the like (seen by polling the store through "
         f"`services.profiles.reader` every {LOOK_EVERY_S * 1000:g} ms), and until a SELECT on the warehouse's endpoint "
         "returns it.",
     )
@@ -64,7 +64,7 @@ async def measure(stage: Stage) -> Section:
         say("likes, seen in the warehouse")
         waited = await _to_warehouse(system.port, settings, crowd[:half], songs, count)
         say("likes, and the next playlist")
-        honoured, unheard, asked = await _receipts(system.port, crowd[:half], songs, count)
+        honoured, unheard, asked = await _receipts(system.port, await feedback_id(settings), crowd[:half], songs, count)
     _add_waits(section, seen, waited, flowed)
     section.add(
         "playlists with the like's receipt: fresh, and its mark reflected",
@@ -169,7 +169,9 @@ async def _look(sql: Sql, waiting: dict[str, float], found: list[float], count: 
         await asyncio.sleep(0.05)
 
 
-async def _receipts(port: int, listeners: list[Listener], songs: list[str], count: int) -> tuple[int, int, list[float]]:
+async def _receipts(
+    port: int, topic_id: str, listeners: list[Listener], songs: list[str], count: int
+) -> tuple[int, int, list[float]]:
     """(playlists that reflect the like, playlists without the liked song, ms from the like to the playlist)."""
     rng, connection = random.Random(3), Connection(port)
     honoured = unheard = 0
@@ -182,9 +184,8 @@ async def _receipts(port: int, listeners: list[Listener], songs: list[str], coun
                 raise RuntimeError(f"no playlist: {status} {body[:300]!r}")
             asked.append((time.perf_counter() - like.sent) * 1e3)
             answer = orjson.loads(body)
-            marks = {name.partition("/")[2]: mark for name, mark in answer["reflects"].items()}
-            reflected = any(mark > like.offset for part, mark in marks.items() if part == str(like.partition))
-            honoured += bool(answer["fresh"] and reflected)
+            mark = answer["reflects"].get(MarkName(topic_id, like.partition).field(), 0)
+            honoured += bool(answer["fresh"] and mark > like.offset)
             unheard += like.song_id not in {slot["song_id"] for slot in answer["slots"]}
     finally:
         connection.close()

@@ -41,8 +41,8 @@ async def measure(stage: Stage) -> Section:
         f"Posts of {USERS} listeners over HTTP, each answered after the broker's acknowledgement (acks=all, "
         "idempotent). Every event carries the slot token of a playlist that was served to its listener. *Log alone*: "
         "both consumers are stopped (SIGSTOP) for as long as it takes, as a bare producer has none; *whole system*: "
-        "they follow the log on the same cores meanwhile. The bare producer is aiokafka with the same settings for safety, "
-        "512 KB batches, and the very records that the gateway wrote, keys and partitions included.",
+        "they follow the log on the same cores meanwhile. The bare producer is aiokafka with the same settings for "
+        "safety, 512 KB batches, and the very records that the gateway wrote, keys and partitions included.",
     )
     system = await stage.system()
     batches, singles = (QUICK_BATCHES, QUICK_SINGLES) if stage.quick else (BATCHES, SINGLES)

@@ -56,9 +56,9 @@ async def measure(stage: Stage) -> Section:
     section = Section(
         "Playlists of six arms (R9)",
         f"`POST /v1/playlists` through the gateway, 14,885 songs, {requests:,} requests a cell, {RATE} events/s "
-        "flowing from a process of its own: progress of songs that these same listeners have heard, so that their profiles "
-        "keep changing. tf-idf and node2vec are built; MiniLM and MPNet are random clustered vectors of their dimensions. "
-        "*Short* counts playlists of fewer than six songs.",
+        "flowing from a process of its own: progress of songs that these same listeners have heard, so that their "
+        "profiles keep changing. tf-idf and node2vec are built; MiniLM and MPNet are random clustered vectors of their "
+        "dimensions. *Short* counts playlists of fewer than six songs.",
     )
     system = await stage.system()
     for heard in HEARD:
