@@ -1,4 +1,5 @@
--- What analysts ask. Every view deduplicates at read (a merge may be hours away) and leaves forgotten users out.
+-- What analysts ask. Every view deduplicates at read (a merge may be hours away) and leaves forgotten users out. FINAL
+-- merges registers while reading: ten times cheaper than GROUP BY with max over tuples.
 
 -- One row an event: of the copies of an event, the one that was received first.
 CREATE OR REPLACE VIEW animusic.feedback_clean AS
@@ -75,30 +76,18 @@ CREATE OR REPLACE VIEW animusic.listener_songs AS
 SELECT
     user_id,
     song_id,
-    merged_watched.ppm / 1000000 AS progress,
-    merged_watched.watch_ms AS watch_ms,
-    merged_watched.duration_ms AS duration_ms,
-    merged_liked.value AS liked,
-    merged_started.occurred_at > 0 AS started,
-    merged_settled.occurred_at > 0 AS settled,
-    exposed.arm != 255 AS was_exposed,
-    transform(exposed.arm, [1, 2, 3, 4, 5, 6], ['mpnet', 'minilm', 'node2vec', 'tfidf', 'popular', 'random'], '') AS arm,
-    transform(exposed.attribution, [1, 2], ['slot', 'claimed'], 'none') AS attribution,
-    if(was_exposed, fromUnixTimestamp64Milli(toInt64(exposed.occurred_at), 'UTC'), NULL) AS exposed_at
-FROM
-(
-    SELECT
-        user_id,
-        song_id,
-        max(watched) AS merged_watched,
-        max(liked) AS merged_liked,
-        max(started) AS merged_started,
-        max(settled) AS merged_settled,
-        min(first_exposure) AS exposed
-    FROM animusic.registers
-    WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
-    GROUP BY user_id, song_id
-);
+    watched.ppm / 1000000 AS progress,
+    watched.watch_ms AS watch_ms,
+    watched.duration_ms AS duration_ms,
+    liked.value AS liked,
+    r.started.occurred_at > 0 AS started,
+    r.settled.occurred_at > 0 AS settled,
+    first_exposure.arm != 255 AS was_exposed,
+    transform(first_exposure.arm, [1, 2, 3, 4, 5, 6], ['mpnet', 'minilm', 'node2vec', 'tfidf', 'popular', 'random'], '') AS arm,
+    transform(first_exposure.attribution, [1, 2], ['slot', 'claimed'], 'none') AS attribution,
+    if(was_exposed, fromUnixTimestamp64Milli(toInt64(first_exposure.occurred_at), 'UTC'), NULL) AS exposed_at
+FROM animusic.registers AS r FINAL
+WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten);
 
 -- The paper's curves. Exposure n of an arm for a listener is the nth song that the listener watched that the arm had
 -- brought, in the order of first exposure. `listeners` got that far; `like_rate` and `watch_ratio` are their means.
@@ -123,22 +112,15 @@ FROM
     (
         SELECT
             user_id,
-            exposed.arm AS arm_code,
-            exposed.attribution AS attribution_code,
-            arraySort(groupArray(((exposed, song_id), seen.ppm, likes.value))) AS songs
-        FROM
-        (
-            SELECT
-                user_id,
-                song_id,
-                min(first_exposure) AS exposed,
-                max(watched_attributed) AS seen,
-                max(liked_attributed) AS likes
-            FROM animusic.registers
-            WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
-            GROUP BY user_id, song_id
-            HAVING exposed.arm != 255 AND seen.watch_ms > 0
-        )
+            first_exposure.arm AS arm_code,
+            first_exposure.attribution AS attribution_code,
+            arraySort(groupArray((
+                (first_exposure.occurred_at, first_exposure.event_id, song_id), watched_attributed.ppm, liked_attributed.value
+            ))) AS songs
+        FROM animusic.registers FINAL
+        WHERE first_exposure.arm != 255
+            AND watched_attributed.watch_ms > 0
+            AND user_id NOT IN (SELECT user_id FROM animusic.forgotten)
         GROUP BY user_id, arm_code, attribution_code
     )
     ARRAY JOIN songs AS song, arrayEnumerate(songs) AS exposure
@@ -170,30 +152,16 @@ FROM
         toString(arm) AS arm,
         0 AS n_served,
         0 AS n_withdrawn,
-        sum(was_shown) AS n_shown,
-        sum(was_started OR was_ended OR was_skipped OR seen.watch_ms > 0 OR likes.occurred_at > 0) AS n_reached,
-        sum(was_started) AS n_started,
-        sum(seen.watch_ms > 0) AS n_watched,
-        sum(likes.value) AS n_liked,
-        sum(seen.watch_ms > 0 AND likes.value) AS n_watched_liked,
-        sum(if(seen.watch_ms > 0, seen.ppm, 0)) AS ppm,
+        sum(shown) AS n_shown,
+        sum(started OR ended OR skipped OR watched.watch_ms > 0 OR liked.occurred_at > 0) AS n_reached,
+        sum(started) AS n_started,
+        sum(watched.watch_ms > 0) AS n_watched,
+        sum(liked.value) AS n_liked,
+        sum(watched.watch_ms > 0 AND liked.value) AS n_watched_liked,
+        sum(if(watched.watch_ms > 0, watched.ppm, 0)) AS ppm,
         uniqExact(user_id) AS n_listeners
-    FROM
-    (
-        SELECT
-            user_id,
-            attribution,
-            arm,
-            max(shown) AS was_shown,
-            max(started) AS was_started,
-            max(ended) AS was_ended,
-            max(skipped) AS was_skipped,
-            max(watched) AS seen,
-            max(liked) AS likes
-        FROM animusic.slot_outcomes
-        WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
-        GROUP BY user_id, playlist_id, slot, song_id, attribution, arm
-    )
+    FROM animusic.slot_outcomes FINAL
+    WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
     GROUP BY attribution, arm
     UNION ALL
     SELECT

@@ -1,6 +1,7 @@
 """From records of the log to columns of the warehouse. Pure; the columns are those of deploy/clickhouse."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -33,45 +34,58 @@ Column = tuple[str, pa.DataType, Callable[[Any], Any]]
 
 def _table(columns: Sequence[Column], values: Sequence[Any], places: Sequence[Place]) -> pa.Table:
     """One row a value. Raises pa.ArrowInvalid or OverflowError when a value does not fit its column."""
-    arrays = {name: pa.array([get(value) for value in values], type_) for name, type_, get in columns}
+    arrays = {name: _array(list(map(get, values)), type_) for name, type_, get in columns}
     arrays["topic_id"] = pa.array([place.topic_id for place in places], pa.string())
     arrays["partition"] = pa.array([place.partition for place in places], pa.uint32())
     arrays["offset"] = pa.array([place.offset for place in places], pa.uint64())
     return pa.table(arrays)
 
 
-def _bytes(value: UUID | None) -> bytes | None:
-    return None if value is None else value.bytes
+def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
+    """A column; absent text is '', anything else absent is NULL."""
+    array = pa.array(values, type_)
+    return array.fill_null("") if type_ == pa.string() and array.null_count else array
+
+
+def _bytes_of(name: str) -> Callable[[Any], bytes | None]:
+    """Gets a UUID's bytes."""
+    get = attrgetter(name)
+
+    def read(value: Any) -> bytes | None:
+        found: UUID | None = get(value)
+        return None if found is None else found.bytes
+
+    return read
 
 
 _FEEDBACK: Final[tuple[Column, ...]] = (
-    ("user_id", pa.string(), lambda e: e.user_id),
-    ("event_id", UUID_TYPE, lambda e: e.event_id.bytes),
-    ("kind", pa.string(), lambda e: e.kind),
-    ("occurred_ms", pa.uint64(), lambda e: e.occurred_at),
-    ("received_ms", pa.uint64(), lambda e: e.received_at),
-    ("song_id", pa.string(), lambda e: e.song_id or ""),
-    ("anime_id", pa.string(), lambda e: e.anime_id or ""),
-    ("play_id", UUID_TYPE, lambda e: _bytes(e.play_id)),
-    ("watch_ms", pa.uint32(), lambda e: e.watch_ms),
-    ("played_ms", pa.uint32(), lambda e: e.played_ms),
-    ("duration_ms", pa.uint32(), lambda e: e.duration_ms),
-    ("direction", pa.string(), lambda e: e.direction or ""),
-    ("link", pa.string(), lambda e: e.link or ""),
-    ("rate", pa.float64(), lambda e: e.rate),
-    ("muted", pa.bool_(), lambda e: e.muted),
-    ("hidden", pa.bool_(), lambda e: e.hidden),
-    ("attribution", pa.string(), lambda e: e.attribution),
-    ("refusal", pa.string(), lambda e: e.refusal or ""),
-    ("arm", pa.string(), lambda e: e.arm or ""),
-    ("playlist_id", UUID_TYPE, lambda e: _bytes(e.playlist_id)),
-    ("revision", pa.uint16(), lambda e: e.revision),
-    ("slot", pa.uint8(), lambda e: e.slot),
-    ("p_arm", pa.float64(), lambda e: e.p_arm),
-    ("p_song", pa.float64(), lambda e: e.p_song),
-    ("model_version", pa.string(), lambda e: e.model_version or ""),
-    ("issued_ms", pa.int64(), lambda e: e.issued_at),
-    ("schema", pa.uint16(), lambda e: e.schema_),
+    ("user_id", pa.string(), attrgetter("user_id")),
+    ("event_id", UUID_TYPE, _bytes_of("event_id")),
+    ("kind", pa.string(), attrgetter("kind")),
+    ("occurred_ms", pa.uint64(), attrgetter("occurred_at")),
+    ("received_ms", pa.uint64(), attrgetter("received_at")),
+    ("song_id", pa.string(), attrgetter("song_id")),
+    ("anime_id", pa.string(), attrgetter("anime_id")),
+    ("play_id", UUID_TYPE, _bytes_of("play_id")),
+    ("watch_ms", pa.uint32(), attrgetter("watch_ms")),
+    ("played_ms", pa.uint32(), attrgetter("played_ms")),
+    ("duration_ms", pa.uint32(), attrgetter("duration_ms")),
+    ("direction", pa.string(), attrgetter("direction")),
+    ("link", pa.string(), attrgetter("link")),
+    ("rate", pa.float64(), attrgetter("rate")),
+    ("muted", pa.bool_(), attrgetter("muted")),
+    ("hidden", pa.bool_(), attrgetter("hidden")),
+    ("attribution", pa.string(), attrgetter("attribution")),
+    ("refusal", pa.string(), attrgetter("refusal")),
+    ("arm", pa.string(), attrgetter("arm")),
+    ("playlist_id", UUID_TYPE, _bytes_of("playlist_id")),
+    ("revision", pa.uint16(), attrgetter("revision")),
+    ("slot", pa.uint8(), attrgetter("slot")),
+    ("p_arm", pa.float64(), attrgetter("p_arm")),
+    ("p_song", pa.float64(), attrgetter("p_song")),
+    ("model_version", pa.string(), attrgetter("model_version")),
+    ("issued_ms", pa.int64(), attrgetter("issued_at")),
+    ("schema", pa.uint16(), attrgetter("schema_")),
 )
 
 
@@ -81,24 +95,24 @@ def feedback(rows: Sequence[Placed[FeedbackEvent]]) -> pa.Table:
 
 
 _PLAYLISTS: Final[tuple[Column, ...]] = (
-    ("user_id", pa.string(), lambda p: p.user_id),
-    ("playlist_id", UUID_TYPE, lambda p: p.playlist_id.bytes),
-    ("revision", pa.uint16(), lambda p: p.revision),
-    ("served_ms", pa.uint64(), lambda p: p.served_at),
+    ("user_id", pa.string(), attrgetter("user_id")),
+    ("playlist_id", UUID_TYPE, _bytes_of("playlist_id")),
+    ("revision", pa.uint16(), attrgetter("revision")),
+    ("served_ms", pa.uint64(), attrgetter("served_at")),
     ("slots", pa.uint16(), lambda p: len(p.slots)),
     ("picks", _STRINGS, lambda p: list(p.picks)),
-    ("slot_order", pa.string(), lambda p: p.order),
+    ("slot_order", pa.string(), attrgetter("order")),
     ("withdrawn", _STRINGS, lambda p: list(p.withdrawn)),
     ("reflects", pa.map_(pa.string(), pa.uint64()), lambda p: list(p.reflects.items())),
-    ("profile_digest", pa.string(), lambda p: p.profile_digest),
-    ("fresh", pa.bool_(), lambda p: p.fresh),
-    ("cold", pa.string(), lambda p: p.cold or ""),
-    ("cold_weight", pa.float64(), lambda p: p.cold_weight),
+    ("profile_digest", pa.string(), attrgetter("profile_digest")),
+    ("fresh", pa.bool_(), attrgetter("fresh")),
+    ("cold", pa.string(), attrgetter("cold")),
+    ("cold_weight", pa.float64(), attrgetter("cold_weight")),
     ("cold_songs", _STRINGS, lambda p: list(p.cold_songs)),
     ("left_out", pa.map_(pa.string(), pa.string()), lambda p: list(p.left_out.items())),
-    ("from_slot", pa.uint16(), lambda p: p.from_slot),
-    ("generation", pa.string(), lambda p: p.generation),
-    ("schema", pa.uint16(), lambda p: p.schema_),
+    ("from_slot", pa.uint16(), attrgetter("from_slot")),
+    ("generation", pa.string(), attrgetter("generation")),
+    ("schema", pa.uint16(), attrgetter("schema_")),
 )
 
 
@@ -113,22 +127,22 @@ class _Slot(NamedTuple):
 
 
 _SLOTS: Final[tuple[Column, ...]] = (
-    ("user_id", pa.string(), lambda s: s.playlist.user_id),
-    ("playlist_id", UUID_TYPE, lambda s: s.playlist.playlist_id.bytes),
-    ("revision", pa.uint16(), lambda s: s.playlist.revision),
-    ("slot", pa.uint8(), lambda s: s.slot.slot),
-    ("served_ms", pa.uint64(), lambda s: s.playlist.served_at),
-    ("song_id", pa.string(), lambda s: s.slot.song_id),
-    ("anime_id", pa.string(), lambda s: s.slot.anime_id),
-    ("arm", pa.string(), lambda s: s.slot.arm),
-    ("p_arm", pa.float64(), lambda s: s.slot.p_arm),
-    ("p_song", pa.float64(), lambda s: s.slot.p_song),
-    ("score", pa.float64(), lambda s: s.slot.score),
-    ("model_version", pa.string(), lambda s: s.slot.model_version or ""),
-    ("kept", pa.bool_(), lambda s: s.slot.kept),
-    ("slot_order", pa.string(), lambda s: s.playlist.order),
-    ("cold", pa.string(), lambda s: s.playlist.cold or ""),
-    ("cold_weight", pa.float64(), lambda s: s.playlist.cold_weight),
+    ("user_id", pa.string(), attrgetter("playlist.user_id")),
+    ("playlist_id", UUID_TYPE, _bytes_of("playlist.playlist_id")),
+    ("revision", pa.uint16(), attrgetter("playlist.revision")),
+    ("slot", pa.uint8(), attrgetter("slot.slot")),
+    ("served_ms", pa.uint64(), attrgetter("playlist.served_at")),
+    ("song_id", pa.string(), attrgetter("slot.song_id")),
+    ("anime_id", pa.string(), attrgetter("slot.anime_id")),
+    ("arm", pa.string(), attrgetter("slot.arm")),
+    ("p_arm", pa.float64(), attrgetter("slot.p_arm")),
+    ("p_song", pa.float64(), attrgetter("slot.p_song")),
+    ("score", pa.float64(), attrgetter("slot.score")),
+    ("model_version", pa.string(), attrgetter("slot.model_version")),
+    ("kept", pa.bool_(), attrgetter("slot.kept")),
+    ("slot_order", pa.string(), attrgetter("playlist.order")),
+    ("cold", pa.string(), attrgetter("playlist.cold")),
+    ("cold_weight", pa.float64(), attrgetter("playlist.cold_weight")),
 )
 
 
