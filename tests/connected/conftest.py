@@ -1,4 +1,4 @@
-"""Real stores for connected tests: one Kafka and one Valkey a test session (a worker), clean topics and keys on demand."""
+"""Real stores for connected tests: one Kafka and one Valkey a session (a worker), clean topics and keys on demand."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
