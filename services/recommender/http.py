@@ -178,7 +178,7 @@ def _playlist_id(request: Request) -> UUID:
 
 
 def _json(answer: BaseModel, status: int = 200) -> Response:
-    return Response(answer.model_dump_json().encode(), status, media_type="application/json")
+    return Response(answer.model_dump_json(by_alias=True).encode(), status, media_type="application/json")
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -131,3 +131,10 @@ def test_sql_trace_and_doctor_find_the_running_system(system, listener) -> None:
     assert slot["song_id"] in traced.stdout
     looked = system.command("doctor")
     assert looked.returncode == 0, looked.stdout
+
+
+def test_a_song_is_answered_as_the_log_spells_it(listener) -> None:
+    slot = listener.playlist()["slots"][0]
+    answer = listener.http.get(f"/v1/songs/{slot['song_id']}").json()
+    assert answer["song"]["schema"] == 1 and answer["song"]["title"] == slot["title"]
+    assert answer["url"] == slot["url"]
