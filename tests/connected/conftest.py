@@ -46,7 +46,7 @@ async def log(kafka: KafkaNode) -> KafkaSettings:
         async def gone() -> bool:
             return not ours & set(await admin.list_topics())
 
-        await apoll(gone, what="old topics are gone")
+        await apoll(gone, timeout=30, what="old topics are gone")
     finally:
         await admin.close()
     await ensure_topics(settings)
