@@ -31,8 +31,8 @@ class ClickhouseError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_NESTED.sub("", message.strip()))
         found = _CODE.search(message)
+        super().__init__(_NESTED.sub("", message[found.start() if found else 0 :].strip()))
         self.code = int(found.group(1)) if found else 0
 
     @property
@@ -132,10 +132,14 @@ class ChdbConnection:
         with pa.ipc.new_stream(stream, rows.schema) as writer:
             writer.write_table(rows.combine_chunks())
         columns = ", ".join(f"`{name}`" for name in rows.column_names)
+        self.insert_bytes(f"INSERT INTO {table} ({columns})", stream.getvalue(), "ArrowStream")
+
+    def insert_bytes(self, statement: str, rows: bytes, encoding: str) -> None:
+        """Insert rows that are encoded in an input format; `INSERT INTO table (columns)` without a FORMAT."""
         with self._lock:
             try:
-                with self._connection.send_insert(f"INSERT INTO {table} ({columns})", "ArrowStream") as inserter:
-                    inserter.append(stream.getvalue())
+                with self._connection.send_insert(statement, encoding) as inserter:
+                    inserter.append(rows)
                     inserter.finish()
             except RuntimeError as error:
                 raise ClickhouseError(str(error)) from error

@@ -29,6 +29,8 @@ _READERS: Final[dict[str, TypeAdapter[Any]]] = {
     CATALOGUE.name: TypeAdapter(WithdrawnSong | Song),
     MODELS.name: TypeAdapter(LiveModel),
 }
+# Topics whose offsets have no holes of their own.
+_KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name})
 # Which table takes which records, in the order of insertion.
 _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
     ("feedback", (FeedbackEvent,), rows.feedback),
@@ -48,11 +50,14 @@ class WarehouseSink:
 
     def __init__(self, clickhouse: Clickhouse) -> None:
         self._clickhouse = clickhouse
+        # (topic, partition) -> the first offset that was read since the last flush, dead letters included.
+        self._first_read: dict[tuple[str, int], int] = {}
 
     def decode(self, record: Record) -> Value | Poison:
         """The typed record. A tombstone of a compacted topic is None: it has no row, and is no mistake."""
+        self._first_read.setdefault((record.topic, record.partition), record.offset)
         if record.value is None:
-            return Poison("it has no value") if record.topic in (FEEDBACK.name, PLAYLISTS.name) else None
+            return Poison("it has no value") if record.topic in _KEPT else None
         try:
             value: Value = _READERS[record.topic].validate_json(record.value)
         except ValidationError as error:
@@ -80,9 +85,21 @@ class WarehouseSink:
             wanted = [row for row in placed if isinstance(row[1], kinds)]
             if wanted:
                 self._insert(table, build, wanted)
+        self._record_gaps(taken)
         if taken:
             self._clickhouse.insert(f"{DATABASE}.marks", _mark_rows(taken))
         return FlushResult(refused)
+
+    def _record_gaps(self, taken: Sequence[Slice[Value]]) -> None:
+        """Where a log that keeps everything goes on later than our mark, what lies between is lost: say so in SQL."""
+        gaps = []
+        for name, topic, after in ((part.claim.name, part.claim.topic, part.after) for part in taken):
+            first = self._first_read.pop((topic, name.partition), after)
+            if topic in _KEPT and 0 < after < first:
+                gaps.append({"topic_id": name.topic_id, "topic": topic, "partition": name.partition,
+                             "from_offset": after, "to_offset": first})  # fmt: skip
+        if gaps:
+            self._clickhouse.insert(f"{DATABASE}.gaps", pa.Table.from_pylist(gaps))
 
     def _insert(
         self, table: str, build: Callable[[Sequence[Placed[Any]]], pa.Table], wanted: Sequence[Placed[Any]]

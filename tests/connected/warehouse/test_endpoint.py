@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from services.cli.sql import command
-from services.common.clickhouse import ChdbConnection, ChdbEngine
+from services.common.clickhouse import ChdbConnection, ChdbEngine, ClickhouseError
 from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
 from services.warehouse.app import HttpServer
@@ -178,6 +178,20 @@ async def test_an_insert_does_not_wait_for_a_long_query(http: httpx.AsyncClient,
     await asyncio.to_thread(clickhouse.insert, "animusic.feedback", rows)
     assert not slow.done()
     assert "TIMEOUT_EXCEEDED" in (await slow).text
+
+
+async def test_closing_ends_running_queries(engine: ChdbEngine, clickhouse: ChdbConnection) -> None:
+    analysts = Analysts(engine, WarehouseSettings(query_seconds=60))
+    slow = asyncio.create_task(analysts.ask("SELECT max(sipHash64(number)) FROM numbers(1000000000000)", {}, "CSV"))
+
+    async def begun() -> bool:
+        found = await asyncio.to_thread(clickhouse.query, "SELECT count() AS n FROM system.processes")
+        return found["n"].to_pylist() == [2]
+
+    await apoll(begun, what="the long query runs")
+    await asyncio.wait_for(asyncio.to_thread(analysts.close), 20)
+    with pytest.raises(ClickhouseError, match="QUERY_WAS_CANCELLED"):
+        await slow
 
 
 async def test_the_command_asks_it(port: int) -> None:

@@ -119,6 +119,20 @@ async def test_a_store_that_is_behind_refuses() -> None:
     assert store.inserted == []
 
 
+async def test_what_the_log_lost_is_recorded_and_dead_letters_are_no_loss() -> None:
+    store = Recorder()
+    sink = WarehouseSink(store)
+    await sink.flush([Slice(Claim(NAME, "animusic.feedback.v1", 8), 0, 5, [])])
+    sink.decode(record("animusic.feedback.v1", b"poison", 5))
+    lost_nothing = slice_of(sink, "animusic.feedback.v1", event(), after=5)
+    await sink.flush([lost_nothing])
+    assert [table for table, _ in store.inserted if table == "gaps"] == []
+    taken = Taken(record("animusic.feedback.v1", event(), 90), sink.decode(record("animusic.feedback.v1", event(), 90)))
+    await sink.flush([Slice(lost_nothing.claim, 8, 91, [taken])])
+    (gap,) = [rows.to_pylist()[0] for table, rows in store.inserted if table == "gaps"]
+    assert (gap["partition"], gap["from_offset"], gap["to_offset"]) == (3, 8, 90)
+
+
 def test_rows_keep_every_field_of_an_event() -> None:
     from services.warehouse.rows import Place, feedback
 
