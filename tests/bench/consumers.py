@@ -32,6 +32,8 @@ RECORDS, QUICK_RECORDS = 300_000, 60_000
 USERS = 2_000
 SONGS = 14_885
 DRAIN_S = 300.0
+# Each look makes the consumer write out its metrics.
+LOOK_S = 0.1
 Record = tuple[str, bytes]
 Child = subprocess.Popen[bytes]
 
@@ -42,6 +44,7 @@ class Drained:
 
     start_seconds: float
     per_second: float
+    per_cpu_second: float
     cpu: str
 
 
@@ -66,7 +69,7 @@ async def measure(stage: Stage) -> Section:
         engines = {"kafka": node.pid or 0, "valkey": valkey.pid or 0}
         for name, port_setting in (("profiles", "PROFILES__METRICS_PORT"), ("warehouse", "WAREHOUSE__PORT")):
             async with serving(name, port_setting, addresses, directory / name) as (child, port):
-                drained = await drain(child, port, count, {name: child.pid, **engines})
+                drained = await drain(name, child, port, count, {name: child.pid, **engines})
             _add(section, name, drained, bare)
     return section
 
@@ -77,7 +80,7 @@ def _add(section: Section, name: str, drained: Drained, bare: float) -> None:
         f"{drained.per_second:,.0f} events/s",
         "",
         f"{share_of(drained.per_second / bare)} of bare; first record {drained.start_seconds:.1f} s after its start; "
-        f"CPU of one core: {drained.cpu}",
+        f"{drained.per_cpu_second:,.0f} events per CPU second of its own; CPU of one core: {drained.cpu}",
     )
 
 
@@ -168,7 +171,7 @@ async def serving(
         await asyncio.to_thread(child.wait, 60)
 
 
-async def drain(child: Child, port: int, count: int, pids: dict[str, int]) -> Drained:
+async def drain(name: str, child: Child, port: int, count: int, pids: dict[str, int]) -> Drained:
     """Wait until a consumer has flushed `count` records. Raises RuntimeError when it ends before, or after minutes."""
     began, first, seen_first = time.perf_counter(), None, 0.0
     meter = CpuMeter(pids)
@@ -178,12 +181,13 @@ async def drain(child: Child, port: int, count: int, pids: dict[str, int]) -> Dr
             first, seen_first, meter = now, seen, CpuMeter(pids)
         if first is not None and seen >= count:
             rate = (seen - seen_first) / (now - first) if seen > seen_first else seen / (now - began)
-            return Drained(first - began, rate, percent(meter.shares()))
+            per_cpu_second = (seen - seen_first) / max(meter.seconds()[name], 0.001)
+            return Drained(first - began, rate, per_cpu_second, percent(meter.shares()))
         if child.poll() is not None:
             raise RuntimeError(f"the consumer ended with status {child.returncode}; with --data its log stays")
         if now - began > DRAIN_S:
             raise RuntimeError(f"only {seen:,.0f} of {count:,} records were taken within {DRAIN_S:.0f} s")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(LOOK_S)
 
 
 _RECORDS = re.compile(rb"^animusic_consumer_records_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)

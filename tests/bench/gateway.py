@@ -113,7 +113,8 @@ def _posts(crowd: list[tuple[Listener, dict[str, str] | None]], count: int, size
 async def _post(system: Measured, posts: list[bytes], clients: int) -> tuple[Outcome, str]:
     meter = CpuMeter(system.pids())
     seen = await post_all(system.port, posts, clients)
-    return seen, percent(meter.shares(), 0.02)
+    rate = len(posts) / max(meter.seconds()["gateway"], 0.001)
+    return seen, f"{percent(meter.shares(), 0.02)} (that is {rate:,.0f} posts per CPU second of the gateway)"
 
 
 @contextmanager

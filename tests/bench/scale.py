@@ -41,7 +41,7 @@ async def _add(section: Section, stage: Stage, times: int) -> None:
         seen, short, _, cpu = await cell(own, listeners, listeners, 1, requests)
     finally:
         await own.end()
-    beside = f"CPU of one core: {cpu}; all models built in {built:.0f} s"
+    beside = f"CPU a playlist: {cpu}; all models built in {built:.0f} s"
     section.add(f"{times}× = {times * SONGS:,} songs", figures(seen, short), "", beside)
 
 
