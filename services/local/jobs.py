@@ -20,9 +20,14 @@ async def run_job(name: str, arguments: tuple[str, ...], layout: Layout) -> floa
 
     Raises PartFailed with the end of that log when it fails. Cancelled, it ends the child before it returns.
     """
+    return await run_to_end(name, animusic(*arguments), f"animusic {' '.join(arguments)}", layout)
+
+
+async def run_to_end(name: str, command: list[str], shown: str, layout: Layout) -> float:
+    """`run_job` for any command; errors call it `shown`."""
     log, pidfile, began = layout.log(name), layout.pidfile(name), time.monotonic()
     rotate(log)
-    child = spawn(animusic(*arguments), child_environment(layout), log, pidfile=pidfile)
+    child = spawn(command, child_environment(layout), log, pidfile=pidfile)
     try:
         while (status := child.poll()) is None:  # noqa: ASYNC110 - a process tells nobody that it ended
             await asyncio.sleep(POLL_S)
@@ -36,6 +41,5 @@ async def run_job(name: str, arguments: tuple[str, ...], layout: Layout) -> floa
     finally:
         pidfile.unlink(missing_ok=True)
     if status:
-        said = f"`animusic {' '.join(arguments)}` {how_it_ended(status)}"
-        raise PartFailed(f"{said}. {tail(log)}")
+        raise PartFailed(f"`{shown}` {how_it_ended(status)}. {tail(log)}")
     return time.monotonic() - began

@@ -1,7 +1,9 @@
 """The whole system on one machine: started, filled, watched, stopped."""
 
 import asyncio
+import contextlib
 import os
+import sys
 from collections.abc import Coroutine
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +16,10 @@ from services.common.kafka import ensure_topics
 from services.common.settings import Settings
 from services.local.engines.children import reap_stale
 from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
+from services.local.errors import PartFailed
 from services.local.files import write_json
 from services.local.filling import fill
+from services.local.jobs import run_to_end
 from services.local.keeper import Keeper
 from services.local.layout import Layout
 from services.local.logs import rotate
@@ -47,7 +51,7 @@ class Supervisor:
         """
         try:
             if await self._unless(stop, self._start()):
-                await self._unless(stop, self._watch_logs())
+                await self._unless(stop, self._go_on())
         finally:
             await self._stop()
 
@@ -76,21 +80,25 @@ class Supervisor:
             self._say(f"stopped {name}, which an earlier run had left behind")
         self._plan = plan = Plan.of(self._settings, self._layout)
         with Steps(self._console) as steps:
-            await self._start_engines(plan, steps)
+            engines = await self._begin(await self._engines(plan, steps))
+            await self._wait_for([engine for engine in engines if engine.name != "kafka"], steps)
+            # The services wait for a log that is on its way, but not for topics that nobody has made yet.
+            services = await self._begin(plan.services()) if self._layout.contents.exists() else []
+            await self._wait_for([engine for engine in engines if engine.name == "kafka"], steps)
             with steps.step("topics", "making what is missing") as step:
                 created = await ensure_topics(self._told().kafka)
                 step.done(f"{len(created)} created" if created else "all there")
-            services = await self._begin(plan.services())
+            services = services or await self._begin(plan.services())
             await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
         self._show(plan)
 
-    async def _start_engines(self, plan: Plan, steps: Steps) -> None:
+    async def _engines(self, plan: Plan, steps: Steps) -> list[Part]:
         kafka = plan.kafka(await self._jars(steps)) if plan.own_kafka else None
         valkey = plan.valkey() if plan.own_valkey else None
         if kafka is not None:
             await asyncio.to_thread(kafka.prepare)
         write_json(self._layout.endpoints, plan.endpoints(kafka, valkey))
-        await self._wait_for(await self._begin(engine_parts(kafka, valkey)), steps)
+        return engine_parts(kafka, valkey)
 
     async def _jars(self, steps: Steps) -> KafkaJars:
         ready: Path | None = self._settings.local.kafka_jars_dir
@@ -134,6 +142,17 @@ class Supervisor:
         self._console.print("Stop with Ctrl-C; the next start goes on from the same data.")
 
     # ---- running ----------------------------------------------------------------------------------------------------
+
+    async def _go_on(self) -> None:
+        await together(self._train_kafka(), self._watch_logs())
+
+    async def _train_kafka(self) -> None:
+        """Once, after the first start, so that the next one is quicker; whether it works out matters to nobody."""
+        if self._plan is not None and self._plan.own_kafka:
+            jars_dir = self._settings.local.kafka_jars_dir
+            module = [sys.executable, "-P", "-m", "services.local.train_kafka", *([str(jars_dir)] if jars_dir else [])]
+            with contextlib.suppress(PartFailed):
+                await run_to_end("train-kafka", module, "train_kafka", self._layout)
 
     async def _watch_logs(self) -> None:
         while True:
