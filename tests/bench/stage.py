@@ -13,6 +13,8 @@ from tests.bench.report import say
 from tests.bench.system import Measured
 
 ENCODER_ARMS = ("minilm", "mpnet")
+# As many as the most clients; fewer would each get more of the flowing events, and change more often.
+LISTENERS = 32
 
 
 @dataclass
@@ -44,10 +46,9 @@ class Stage:
     async def listeners(self, heard: int) -> list[Listener]:
         """Listeners who have heard `heard` songs each: enough of them that no two clients ask for the same one."""
         if heard not in self._listeners:
-            count = 8 if self.quick else 32
-            say(f"{count} listeners hear {heard:,} songs each")
+            say(f"{LISTENERS} listeners hear {heard:,} songs each")
             system = await self.system()
-            made = await listeners_who_heard(system.port, await self.songs(), heard, count, seed=heard)
+            made = await listeners_who_heard(system.port, await self.songs(), heard, LISTENERS, seed=heard)
             await wait_until_caught_up(system.settings())
             self._listeners[heard] = made
         return self._listeners[heard]
