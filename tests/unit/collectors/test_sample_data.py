@@ -166,7 +166,5 @@ def test_some_songs_belong_to_several_anime(rows: list[Row]) -> None:
         ("MAL_Title_JP", "シュタインズ・ゲート", "9253"),
     ],
 )
-def test_anime_is_known_in_romaji_english_and_japanese(
-    rows: list[Row], column: str, title: str, mal_id: str
-) -> None:
+def test_anime_is_known_in_romaji_english_and_japanese(rows: list[Row], column: str, title: str, mal_id: str) -> None:
     assert {row["MAL_ID"] for row in rows if row[column] == title} == {mal_id}

@@ -22,9 +22,7 @@ def recorded() -> tuple[int, int, float]:
 
 def listed_as_missing() -> set[tuple[int, str]]:
     """(MAL id, title) of each row of the table of SOURCES.md that has a reason."""
-    return {
-        (int(mal_id), title) for mal_id, title in re.findall(r"^\| (\d+) \| (.+?) \| \S.* \|$", SOURCES, re.M)
-    }
+    return {(int(mal_id), title) for mal_id, title in re.findall(r"^\| (\d+) \| (.+?) \| \S.* \|$", SOURCES, re.M)}
 
 
 def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
@@ -54,9 +52,7 @@ def test_titles_meet_whatever_their_case_and_punctuation(tmp_path: Path) -> None
     assert result.share == pytest.approx(1 / 3)
 
 
-def test_command_tells_enough_from_too_few_from_unreadable(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_tells_enough_from_too_few_from_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(SAMPLE)]) == 0
     assert "not found 0" in capsys.readouterr().out
     assert main([str(write_csv(tmp_path / "few.csv", [("again", "5114")]))]) == 1
