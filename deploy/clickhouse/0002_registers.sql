@@ -1,6 +1,7 @@
 -- The fold (contracts/fold.py) in ClickHouse: every register is a tuple whose minimum or maximum is the merge, so that rows
 -- merge in any order and what is inserted twice counts once. An absent register is the identity: all zeros for max, all
--- ones for min. UUIDs are FixedString(16), since ClickHouse does not order the type UUID by its bytes.
+-- ones for min. UUIDs are FixedString(16), since ClickHouse does not order the type UUID by its bytes. Ask the views; who reads
+-- these tables merges first, with GROUP BY and max or min, or with FINAL in a subquery of its own (see 0003).
 
 -- Per (user, song). `*_attributed` are the same registers, written only by events whose arm somebody vouches for: curves
 -- read these, so that a play without a token never moves them.

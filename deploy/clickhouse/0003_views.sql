@@ -1,5 +1,6 @@
 -- What analysts ask. Every view deduplicates at read (a merge may be hours away) and leaves forgotten users out. FINAL
--- merges registers while reading: ten times cheaper than GROUP BY with max over tuples.
+-- merges registers while reading: ten times cheaper than GROUP BY with max over tuples. Whole registers must be read under
+-- FINAL and taken apart outside: `liked.value` right beside FINAL reads that one field, and merges it by itself, wrongly.
 
 -- One row an event: of the copies of an event, the one that was received first.
 CREATE OR REPLACE VIEW animusic.feedback_clean AS
@@ -76,18 +77,29 @@ CREATE OR REPLACE VIEW animusic.listener_songs AS
 SELECT
     user_id,
     song_id,
-    watched.ppm / 1000000 AS progress,
-    watched.watch_ms AS watch_ms,
-    watched.duration_ms AS duration_ms,
-    liked.value AS liked,
-    r.started.occurred_at > 0 AS started,
-    r.settled.occurred_at > 0 AS settled,
+    merged_watched.ppm / 1000000 AS progress,
+    merged_watched.watch_ms AS watch_ms,
+    merged_watched.duration_ms AS duration_ms,
+    merged_liked.value AS liked,
+    merged_started.occurred_at > 0 AS started,
+    merged_settled.occurred_at > 0 AS settled,
     first_exposure.arm != 255 AS was_exposed,
     transform(first_exposure.arm, [1, 2, 3, 4, 5, 6], ['mpnet', 'minilm', 'node2vec', 'tfidf', 'popular', 'random'], '') AS arm,
     transform(first_exposure.attribution, [1, 2], ['slot', 'claimed'], 'none') AS attribution,
     if(was_exposed, fromUnixTimestamp64Milli(toInt64(first_exposure.occurred_at), 'UTC'), NULL) AS exposed_at
-FROM animusic.registers AS r FINAL
-WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten);
+FROM
+(
+    SELECT
+        user_id,
+        song_id,
+        watched AS merged_watched,
+        liked AS merged_liked,
+        started AS merged_started,
+        settled AS merged_settled,
+        first_exposure
+    FROM animusic.registers FINAL
+    WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
+);
 
 -- The paper's curves. Exposure n of an arm for a listener is the nth song that the listener watched that the arm had
 -- brought, in the order of first exposure. `listeners` got that far; `like_rate` and `watch_ratio` are their means.
@@ -117,10 +129,13 @@ FROM
             arraySort(groupArray((
                 (first_exposure.occurred_at, first_exposure.event_id, song_id), watched_attributed.ppm, liked_attributed.value
             ))) AS songs
-        FROM animusic.registers FINAL
-        WHERE first_exposure.arm != 255
-            AND watched_attributed.watch_ms > 0
-            AND user_id NOT IN (SELECT user_id FROM animusic.forgotten)
+        FROM
+        (
+            SELECT user_id, song_id, first_exposure, watched_attributed, liked_attributed
+            FROM animusic.registers FINAL
+            WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
+        )
+        WHERE first_exposure.arm != 255 AND watched_attributed.watch_ms > 0
         GROUP BY user_id, arm_code, attribution_code
     )
     ARRAY JOIN songs AS song, arrayEnumerate(songs) AS exposure
@@ -160,8 +175,12 @@ FROM
         sum(watched.watch_ms > 0 AND liked.value) AS n_watched_liked,
         sum(if(watched.watch_ms > 0, watched.ppm, 0)) AS ppm,
         uniqExact(user_id) AS n_listeners
-    FROM animusic.slot_outcomes FINAL
-    WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
+    FROM
+    (
+        SELECT user_id, attribution, arm, shown, started, ended, skipped, watched, liked
+        FROM animusic.slot_outcomes FINAL
+        WHERE user_id NOT IN (SELECT user_id FROM animusic.forgotten)
+    )
     GROUP BY attribution, arm
     UNION ALL
     SELECT

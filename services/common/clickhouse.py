@@ -17,6 +17,7 @@ from services.common.settings import Settings
 
 DATABASE: Final = "animusic"
 _CODE = re.compile(r"Code: (\d+)")
+_WRAPPED = re.compile(r"^Streaming insert \w+ failed: ")
 _NESTED = re.compile(r"^Code: \d+\. DB::Exception: (?=Code: \d+\.)")
 # What is wrong with the rows and not with the store: trying again changes nothing.
 # CANNOT_PARSE_*, ILLEGAL_TYPE_OF_ARGUMENT, TYPE_MISMATCH, CANNOT_CONVERT_TYPE, VALUE_IS_OUT_OF_RANGE, INCORRECT_DATA …
@@ -32,7 +33,7 @@ class ClickhouseError(Exception):
 
     def __init__(self, message: str) -> None:
         found = _CODE.search(message)
-        super().__init__(_NESTED.sub("", message[found.start() if found else 0 :].strip()))
+        super().__init__(_NESTED.sub("", _WRAPPED.sub("", message.strip())))
         self.code = int(found.group(1)) if found else 0
 
     @property
@@ -86,6 +87,7 @@ class ChdbEngine:
 
     def __init__(self, directory: Path, memory_mb: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
         self._url = f"{directory.resolve()}?max_server_memory_usage={memory_mb * 1_000_000}"
 
     def connect(self, **settings: str | int) -> "ChdbConnection":
@@ -95,7 +97,9 @@ class ChdbEngine:
         try:
             connection = ChdbConnection(chdb.connect(self._url))
         except RuntimeError as error:
-            raise ClickhouseError(f"{error}; another process may have the directory open") from error
+            raise ClickhouseError(
+                f"cannot open the database in {self._directory}; is another warehouse running on it? ({error})"
+            ) from error
         locked = settings.pop("readonly", 0)
         changes = [f"{name} = {quoted(str(value))}" for name, value in settings.items()]
         if changes:

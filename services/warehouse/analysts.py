@@ -56,10 +56,11 @@ class Analysts:
 
     def close(self) -> None:
         """End the running queries and let go of the engine."""
-        killer = self._engine.connect()
-        killer.command("KILL QUERY WHERE query_id != queryID() ASYNC")
+        if self._connections:
+            self._connections.append(killer := self._engine.connect())
+            killer.command("KILL QUERY WHERE query_id != queryID() ASYNC")
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for connection in (*self._connections, killer):
+        for connection in self._connections:
             connection.close()
 
     def _answer(self, statement: str, parameters: dict[str, str], default_format: str) -> Answer:

@@ -63,6 +63,11 @@ class Process:
         self._child = None
         return status
 
+    def wait(self) -> int:
+        """The exit status, once it ends by itself."""
+        assert self._child is not None
+        return self._child.wait(timeout=60)
+
     async def get(self, path: str) -> str:
         """A page of it; "" while it does not answer."""
         async with httpx.AsyncClient() as client:
@@ -105,14 +110,14 @@ def warehouse(log: KafkaSettings, tmp_path: Path) -> Iterator[Process]:
 
 
 async def test_killed_in_the_middle_it_ends_with_each_event_once(log: KafkaSettings, warehouse: Process) -> None:
-    events = [event for history in histories(11, 500) for event in history.events]
+    events = [event for history in histories(11, 400) for event in history.events]
     events += events[::20]
     warehouse.start()
     async with producing(log) as producer:
-        await put_events(producer, events[:2_000])
+        await put_events(producer, events[:1_500])
         await warehouse.ready()
         # Killed with some of it in the store and some not, twice, with more coming in meanwhile.
-        for part in (events[2_000:4_000], events[4_000:]):
+        for part in (events[1_500:3_500], events[3_500:]):
             before = await warehouse.one("SELECT count() FROM animusic.feedback")
             flood = asyncio.create_task(put_events(producer, part))
             more = partial(_more_than, warehouse, before)
@@ -171,6 +176,16 @@ async def test_every_topic_arrives_and_poison_goes_to_the_dead_letters(log: Kafk
     letters = await dead_letters(log)
     assert len(letters) == bad
     assert {headers["step"] for _, headers in letters} == {"warehouse"}
+
+
+async def test_a_second_warehouse_on_the_same_data_says_so(log: KafkaSettings, warehouse: Process) -> None:
+    warehouse.start()
+    await warehouse.ready()
+    second = Process(log, warehouse.output.parent)
+    second.output = second.output.with_name("second.log")
+    second.start()
+    assert await asyncio.to_thread(second.wait) == 75
+    assert "is another warehouse running on it?" in second.output.read_text()
 
 
 async def test_sigterm_flushes_what_is_held(log: KafkaSettings, warehouse: Process) -> None:

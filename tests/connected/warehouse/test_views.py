@@ -1,20 +1,26 @@
 """The views on a small history whose answers were worked out by hand, clean and with duplicates of everything."""
 
 import random
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import mean
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from contracts.arms import ARM_OF_CODE
 from contracts.catalogue import Anime, Appearance, Link, Song, WithdrawnSong
 from contracts.events import FeedbackEvent
+from contracts.fold import fold
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.profiles import Forgotten
+from contracts.registers import FIRST_EXPOSURE, LIKED, SERVED_IDENTITY, SERVED_SLICES, WATCHED
 from services.common.clickhouse import ChdbConnection
 from services.warehouse import rows
 from services.warehouse.rows import Place, Placed
+from tests.support.histories import histories
 
 pytestmark = pytest.mark.connected
 
@@ -230,3 +236,89 @@ def test_songs_and_live_models_show_the_last_record_of_the_newest_topic(clickhou
     switches = [(Place(old, 0, 9, T0), model("0" * 16)), (Place(new, 0, 1, T0 + 1), model("1" * 16))]
     clickhouse.insert("animusic.model_switches", rows.model_switches(switches))
     assert _ask(clickhouse, "SELECT arm, version, vectors FROM animusic.live_models") == [("tfidf", "1" * 16, "sparse")]
+
+
+# ---- the same views on thousands of contradicting events in many parts, against a plain computation ----------------
+
+
+@pytest.fixture
+def scattered(clickhouse: ChdbConnection) -> Iterator[tuple[ChdbConnection, list[FeedbackEvent]]]:
+    """Events in nine inserts that were not merged, so that every register has to be merged at read."""
+    events = [event for history in histories(31, 300) for event in history.events]
+    clickhouse.command("SYSTEM STOP MERGES")
+    for part in range(9):
+        of_part = [(Place(TOPIC, 0, at, T0), event) for at, event in enumerate(events) if at % 9 == part]
+        clickhouse.insert("animusic.feedback", rows.feedback(of_part))
+    yield clickhouse, events
+    clickhouse.command("SYSTEM START MERGES")
+
+
+def _decoded(packed: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Watched and liked of a packed (user, song); zeros where absent."""
+    watched = WATCHED.decode(packed[SERVED_SLICES["watched"]]) or {"ppm": 0, "watch_ms": 0, "duration_ms": 0}
+    return watched, LIKED.decode(packed[SERVED_SLICES["liked"]]) or {"occurred_at": 0, "value": 0}
+
+
+def test_listener_songs_equal_the_fold(scattered: tuple[ChdbConnection, list[FeedbackEvent]]) -> None:
+    clickhouse, events = scattered
+    expected = {}
+    for user, folded in fold(events).items():
+        for song in folded.songs.keys() | folded.exposures.keys():
+            watched, liked = _decoded(folded.songs.get(song, SERVED_IDENTITY))
+            exposed = FIRST_EXPOSURE.decode(folded.exposures.get(song, FIRST_EXPOSURE.identity))
+            arm = ARM_OF_CODE[exposed["arm"]] if exposed else ""
+            expected[user, song] = (watched["watch_ms"], watched["duration_ms"], liked["value"], arm)
+    found = _ask(clickhouse, "SELECT user_id, song_id, watch_ms, duration_ms, liked, arm FROM animusic.listener_songs")
+    assert {row[:2]: row[2:] for row in found} == expected
+
+
+def test_exposure_curve_equals_a_plain_computation(scattered: tuple[ChdbConnection, list[FeedbackEvent]]) -> None:
+    clickhouse, events = scattered
+    points: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+    for folded in fold(event for event in events if event.arm).values():
+        brought: dict[tuple[int, int], list[tuple[bytes, str]]] = defaultdict(list)
+        for song, value in folded.exposures.items():
+            exposed = FIRST_EXPOSURE.decode(value)
+            if exposed and _decoded(folded.songs.get(song, SERVED_IDENTITY))[0]["watch_ms"]:
+                brought[exposed["attribution"], exposed["arm"]].append((value[:24], song))
+        for by, songs in brought.items():
+            for number, (_, song) in enumerate(sorted(songs), 1):
+                watched, liked = _decoded(folded.songs[song])
+                points[*by, number].append((liked["value"], watched["ppm"]))
+    expected = [
+        (("slot", "claimed")[by - 1], ARM_OF_CODE[arm], number, len(found),
+         pytest.approx(mean(like for like, _ in found)), pytest.approx(mean(ppm for _, ppm in found) / 1e6))
+        for (by, arm, number), found in points.items()
+    ]  # fmt: skip
+    answered = _ask(clickhouse, "SELECT * FROM animusic.exposure_curve")
+    assert len(expected) > 20
+    assert answered == sorted(expected, key=lambda row: row[:3])
+
+
+def test_arm_engagement_equals_a_plain_computation(scattered: tuple[ChdbConnection, list[FeedbackEvent]]) -> None:
+    clickhouse, events = scattered
+    slots: dict[tuple[Any, ...], list[FeedbackEvent]] = defaultdict(list)
+    for event in events:
+        if event.arm:
+            at = (event.user_id, event.attribution, event.arm, event.playlist_id, event.slot or 0, event.song_id)
+            slots[at].append(event)
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for (user, attribution, arm, _, _, song), found in slots.items():
+        watched, liked = _decoded(fold(found)[user].songs.get(song, SERVED_IDENTITY))
+        kinds = {event.kind for event in found}
+        told = {
+            "shown": "shown" in kinds,
+            "reached": bool(kinds & {"started", "ended", "skipped", "liked", "unliked"} or watched["watch_ms"]),
+            "watched": watched["watch_ms"] > 0,
+            "liked": liked["value"],
+            "watched_liked": liked["value"] if watched["watch_ms"] else 0,
+            "ppm": watched["ppm"],
+        }
+        counts[attribution, arm].update({name: int(value) for name, value in told.items()})
+    expected = [
+        (*by, n["shown"], n["reached"], n["watched"], n["liked"],
+         pytest.approx(n["watched_liked"] / n["watched"]), pytest.approx(n["ppm"] / n["watched"] / 1e6))
+        for by, n in sorted(counts.items())
+    ]  # fmt: skip
+    columns = "attribution, arm, shown, reached, watched, liked, like_rate, watch_ratio"
+    assert _ask(clickhouse, f"SELECT {columns} FROM animusic.arm_engagement") == expected
