@@ -50,6 +50,28 @@ def refusals(catalogue: Catalogue, standing: Standing) -> Flags:
     return flags
 
 
+def refusals_again(catalogue: Catalogue, before: Flags, old: Standing, standing: Standing) -> Flags:
+    """What `refusals` gives, from its flags `before` for the `old` standing; these stay as they are."""
+    if old.heard == standing.heard and old.vetoed == standing.vetoed and old.out_of_favour == standing.out_of_favour:
+        return before
+    flags = before.copy()
+    flags[catalogue.rows_of(old.heard - standing.heard)] &= ~np.uint8(HEARD)
+    flags[catalogue.rows_of(standing.heard - old.heard)] |= HEARD
+    _move_anime(catalogue, flags, old.vetoed, standing.vetoed, VETOED)
+    _move_anime(catalogue, flags, old.out_of_favour, standing.out_of_favour, OUT_OF_FAVOUR)
+    return flags
+
+
+def _move_anime(catalogue: Catalogue, flags: Flags, old: frozenset[str], now: frozenset[str], bit: int) -> None:
+    """A song that an anime lets go may be kept out by another of its anime."""
+    _flag_anime(catalogue, flags, now - old, bit)
+    for anime_id in old - now:
+        anime_row = catalogue.anime_row_of.get(anime_id)
+        for row in () if anime_row is None else catalogue.songs_of_anime.of(anime_row):
+            if now.isdisjoint(each.anime_id for each in catalogue.entries[row].anime):
+                flags[row] &= ~np.uint8(bit)
+
+
 def _flag_anime(catalogue: Catalogue, flags: Flags, anime_ids: Iterable[str], bit: int) -> None:
     for anime_id in anime_ids:
         anime_row = catalogue.anime_row_of.get(anime_id)

@@ -5,11 +5,12 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
-from contracts.derive import Standing, derive
+from contracts.derive import Standing
 from contracts.profiles import AnimeEntry
+from contracts.rederive import Derived, derive_again, derive_anew
 from services.recommender.catalogue import Catalogue
 from services.recommender.cold_start import ColdStart, cold_start, songs_of_list
-from services.recommender.eligible import Flags, refusals
+from services.recommender.eligible import Flags, refusals, refusals_again
 from services.recommender.profile import Profile
 
 Cold = Literal["list", "mean"]
@@ -20,17 +21,22 @@ class Listener:
     """One listener beside one catalogue profile.
 
     Attributes:
+        derived: the standing, and what the next one is derived from.
         favoured: `standing.favoured`; the same object for as long as its content stays.
         refused: why each song is out, see `eligible.refusals`.
         drawn: songs of the anime list that stand in for likes, whatever they weigh now.
     """
 
     profile: Profile
-    standing: Standing
+    derived: Derived
     favoured: Set[str]
     refused: Flags
     drawn: tuple[str, ...]
     catalogue: int
+
+    @property
+    def standing(self) -> Standing:
+        return self.derived.standing
 
     def cold_start(self, mode: Literal["fade", "paper"]) -> ColdStart:
         """What stands in for likes, and how much it weighs."""
@@ -63,18 +69,12 @@ class Listeners:
         return known
 
     def _derived(self, profile: Profile, catalogue: Catalogue, before: Listener | None) -> Listener:
-        standing = derive(profile.songs, profile.vetoes, catalogue.anime_of)
-        favoured: Set[str] = standing.favoured
+        derived, refused = _follow(profile, catalogue, before)
+        favoured: Set[str] = derived.standing.favoured
         if before is not None and before.favoured == favoured:
             favoured = before.favoured
-        return Listener(
-            profile,
-            standing,
-            favoured,
-            refusals(catalogue, standing),
-            self._drawn(profile.anime_list, catalogue, before),
-            catalogue.serial,
-        )
+        drawn = self._drawn(profile.anime_list, catalogue, before)
+        return Listener(profile, derived, favoured, refused, drawn, catalogue.serial)
 
     def _drawn(
         self, anime_list: tuple[AnimeEntry, ...], catalogue: Catalogue, before: Listener | None
@@ -84,3 +84,12 @@ class Listeners:
         if before and before.catalogue == catalogue.serial and before.profile.anime_list is anime_list:
             return before.drawn
         return songs_of_list(catalogue, anime_list, self._cold_songs)
+
+
+def _follow(profile: Profile, catalogue: Catalogue, before: Listener | None) -> tuple[Derived, Flags]:
+    """From the listener before, who is mostly the same but for a song; from nothing where the catalogue changed."""
+    if before is None or before.catalogue != catalogue.serial:
+        derived = derive_anew(profile.songs, profile.vetoes, catalogue.anime_of)
+        return derived, refusals(catalogue, derived.standing)
+    derived = derive_again(before.derived, profile.songs, profile.vetoes)
+    return derived, refusals_again(catalogue, before.refused, before.standing, derived.standing)

@@ -1,10 +1,12 @@
 """Which songs may be brought, and what is lifted when none is left."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.eligible import eligible, refusals
+from services.recommender.eligible import eligible, refusals, refusals_again
 from tests.unit.recommender.worlds import catalogue_of, mixed_songs, song, standing
 
 CATALOGUE = catalogue_of(mixed_songs(20, 6))
@@ -39,6 +41,18 @@ def test_reasons_are_lifted_in_turn_and_a_veto_never(heard, resting, vetoed, out
     assert found.lifted == left
     assert named(found.mask) == steps[left]
     assert not named(found.mask) & of_anime(vetoed)
+
+
+@given(steps=st.lists(st.tuples(songs, anime, anime), min_size=2, max_size=6))
+def test_refusals_that_follow_a_standing_are_those_from_scratch(steps):
+    standings = [standing(heard=heard, vetoed=vetoed, out_of_favour=out) for heard, vetoed, out in steps]
+    flags = refusals(CATALOGUE, standings[0])
+    for old, new in pairwise(standings):
+        kept = flags.copy()
+        following = refusals_again(CATALOGUE, flags, old, new)
+        np.testing.assert_array_equal(flags, kept)
+        np.testing.assert_array_equal(following, refusals(CATALOGUE, new))
+        flags = following
 
 
 def test_a_veto_reaches_every_song_of_the_anime_wherever_it_is_shown():
