@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.common.settings import KafkaSettings, RedisSettings, Settings, WarehouseSettings
 from services.local.engines.valkey import ValkeyNode
 from services.warehouse.app import Warehouse
+from tests.connected.warehouse import engine as chdb
 from tests.support.following import following
 from tests.support.waiting import apoll
 
@@ -52,8 +53,9 @@ async def test_profiles_states_everything(log: KafkaSettings, redis: Redis, valk
 
 
 @pytest.mark.connected
-async def test_warehouse_states_everything(log: KafkaSettings, tmp_path: Path):
-    warehouse = Warehouse(Settings(data_dir=tmp_path, kafka=log, warehouse=WarehouseSettings(port=0)))
+async def test_warehouse_states_everything(log: KafkaSettings):
+    chdb.engine()
+    warehouse = Warehouse(Settings(data_dir=chdb.data_dir(), kafka=log, warehouse=WarehouseSettings(port=0)))
     running = asyncio.create_task(warehouse.run())
 
     async def ready() -> bool:

@@ -16,16 +16,21 @@ TABLES = (
 
 
 @cache
+def data_dir() -> Path:
+    """The data directory of this process's engine: a warehouse that a test starts must be given it."""
+    return Path(tempfile.mkdtemp(prefix="animusic-chdb-"))
+
+
+@cache
 def engine() -> ChdbEngine:
     """The engine of this process, migrated."""
-    directory = Path(tempfile.mkdtemp(prefix="animusic-chdb-"))
-    made = ChdbEngine(directory, 1_500)
+    made = ChdbEngine(data_dir() / "clickhouse", 1_500)
     connection = made.connect()
     migrate(connection)
 
     def end() -> None:
         connection.close()
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(data_dir(), ignore_errors=True)
 
     atexit.register(end)
     return made
