@@ -7,7 +7,7 @@ an insert does not wait for a long query on another connection (each connection 
 import io
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -94,8 +94,10 @@ class ChdbEngine:
         """Another connection with session settings of its own; `readonly=1` also locks them."""
         import chdb
 
+        # chDB says that it is typed, and this function is not.
+        connect: Callable[[str], Any] = chdb.connect
         try:
-            connection = ChdbConnection(chdb.connect(self._url))
+            connection = ChdbConnection(connect(self._url))
         except RuntimeError as error:
             raise ClickhouseError(
                 f"cannot open the database in {self._directory}; is another warehouse running on it? ({error})"
