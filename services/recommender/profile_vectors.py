@@ -56,6 +56,14 @@ class _Sum:
         return self.rows.nbytes + 2 * self.total.nbytes
 
 
+class _Moved:
+    """What joined and what left a set of favourites."""
+
+    def __init__(self, old: Set[str], new: Set[str]) -> None:
+        self.old, self.new = old, new
+        self.added, self.removed = new - old, old - new
+
+
 class ProfileVectors:
     """Sums of listeners, the least recently used forgotten when they outgrow `kept_bytes`."""
 
@@ -64,6 +72,7 @@ class ProfileVectors:
         self._bytes = 0
         self._sums: OrderedDict[tuple[str, str, str], _Sum] = OrderedDict()
         self._means: dict[str, ProfileVector] = {}
+        self._last_moved = _Moved(frozenset(), frozenset())
 
     def vector(self, user_id: str, model: Model, favoured: Set[str], cold: ColdStart) -> ProfileVector:
         """Where this listener is in this model: favourites, faded in over the cold start's songs.
@@ -104,27 +113,35 @@ class ProfileVectors:
         kept = self._sums.pop(key, None)
         if kept is not None:
             self._bytes -= kept.nbytes
-        kept = _updated(kept, model, favoured)
+        if kept is None:
+            kept = _summed(model, favoured)
+        elif kept.favoured is not favoured:
+            kept = _updated(kept, model, self._moved(kept.favoured, favoured))
         self._sums[key] = kept
         self._bytes += kept.nbytes
         while self._bytes > self._kept_bytes and len(self._sums) > 1:
             self._bytes -= self._sums.popitem(last=False)[1].nbytes
         return kept
 
+    def _moved(self, old: Set[str], new: Set[str]) -> _Moved:
+        """Worked out once for all arms: they ask one after the other, with the same two sets."""
+        if self._last_moved.old is not old or self._last_moved.new is not new:
+            self._last_moved = _Moved(old, new)
+        return self._last_moved
 
-def _updated(kept: _Sum | None, model: Model, favoured: Set[str]) -> _Sum:
-    if kept is not None and kept.favoured is favoured:
-        return kept
+
+def _summed(model: Model, favoured: Set[str]) -> _Sum:
     rows = model.rows_of(favoured)
-    if kept is None:
-        return _Sum(favoured, rows, model.total(rows))
-    added = np.setdiff1d(rows, kept.rows, assume_unique=True)
-    removed = np.setdiff1d(kept.rows, rows, assume_unique=True)
-    if len(added) + len(removed) >= len(rows):
-        return _Sum(favoured, rows, model.total(rows))
-    total = kept.total
+    return _Sum(favoured, rows, model.total(rows))
+
+
+def _updated(kept: _Sum, model: Model, moved: _Moved) -> _Sum:
+    if 2 * (len(moved.added) + len(moved.removed)) >= len(moved.new):
+        return _summed(model, moved.new)
+    added, removed = model.rows_of(moved.added), model.rows_of(moved.removed)
+    rows, total = kept.rows, kept.total
     if len(added):
-        total = total + model.total(added)
+        rows, total = np.insert(rows, np.searchsorted(rows, added), added), total + model.total(added)
     if len(removed):
-        total = total - model.total(removed)
-    return _Sum(favoured, rows, total)
+        rows, total = np.delete(rows, np.searchsorted(rows, removed)), total - model.total(removed)
+    return _Sum(moved.new, rows, total)
