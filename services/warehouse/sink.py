@@ -31,6 +31,8 @@ _READERS: Final[dict[str, TypeAdapter[Any]]] = {
 }
 # Topics whose offsets have no holes of their own.
 _KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name})
+# Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
+_USER_KEYED: Final = _KEPT | {PROFILES.name}
 # Which table takes which records, in the order of insertion.
 _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
     ("feedback", (FeedbackEvent,), rows.feedback),
@@ -54,10 +56,10 @@ class WarehouseSink:
         self._first_read: dict[tuple[str, int], int] = {}
 
     def decode(self, record: Record) -> Value | Poison:
-        """The typed record. A tombstone of a compacted topic is None: it has no row, and is no mistake."""
+        """The typed record. A tombstone of a song or an arm is None: it has no row, and is no mistake."""
         self._first_read.setdefault((record.topic, record.partition), record.offset)
         if record.value is None:
-            return Poison("it has no value") if record.topic in _KEPT else None
+            return Poison("the record has no value") if record.topic in _USER_KEYED else None
         try:
             value: Value = _READERS[record.topic].validate_json(record.value)
         except ValidationError as error:

@@ -84,7 +84,8 @@ def test_every_bad_example_is_poison_and_says_why(path: Path) -> None:
 def test_bytes_that_are_no_json_and_missing_values() -> None:
     sink = WarehouseSink(Recorder())
     assert isinstance(sink.decode(record("animusic.feedback.v1", b"\xff")), Poison)
-    assert isinstance(sink.decode(record("animusic.feedback.v1", None)), Poison)
+    for topic in ("animusic.feedback.v1", "animusic.playlists.v1", "animusic.profiles.v1"):
+        assert isinstance(sink.decode(record(topic, None)), Poison)
     assert sink.decode(record("animusic.catalogue.v1", None)) is None
 
 
