@@ -160,6 +160,9 @@ SONG_FIELD = b"s"
 VETO_FIELD = b"v"
 LIST_FIELD = b"l"
 VERSION_FIELD = b"#"
+CHANGES_FIELD = b"~"
+# How a reader finds out what changed: no part of what was folded, random in part.
+UNFOLDED_FIELDS = frozenset({VERSION_FIELD, CHANGES_FIELD})
 
 
 def song_field(song_id: str) -> bytes:
@@ -187,6 +190,6 @@ def entry_digest(user_id: str, name: bytes, value: bytes) -> int:
 
 
 def user_digest(user_id: str, fields: dict[bytes, bytes]) -> str:
-    """The digest of all of a user's stored fields but the version, 32 hex digits, independent of their order."""
-    entries = (entry_digest(user_id, k, v) for k, v in fields.items() if k != VERSION_FIELD)
+    """The digest of all of a user's stored fields but the unfolded ones, 32 hex digits, independent of their order."""
+    entries = (entry_digest(user_id, k, v) for k, v in fields.items() if k not in UNFOLDED_FIELDS)
     return f"{sum(entries) % (1 << 128):032x}"

@@ -5,7 +5,16 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from contracts.fold import LIST_FIELD, SONG_FIELD, VERSION_FIELD, VETO_FIELD, entry_digest, song_field, veto_field
+from contracts.fold import (
+    LIST_FIELD,
+    SONG_FIELD,
+    UNFOLDED_FIELDS,
+    VERSION_FIELD,
+    VETO_FIELD,
+    entry_digest,
+    song_field,
+    veto_field,
+)
 from contracts.profiles import AnimeEntry
 
 _ENTRIES: TypeAdapter[tuple[AnimeEntry, ...]] = TypeAdapter(tuple[AnimeEntry, ...])
@@ -34,63 +43,102 @@ class Content(NamedTuple):
         total += sum(entry_digest(user_id, veto_field(anime), value) for anime, value in self.vetoes.items())
         return total + (entry_digest(user_id, LIST_FIELD, self.stored_list) if self.stored_list else 0)
 
-    def without(self, other: "Content") -> "Content":
-        """The fields that `other` lacks or has with another value."""
-        stored_list = b"" if self.stored_list == other.stored_list else self.stored_list
-        return Content(_only(self.songs, other.songs), _only(self.vetoes, other.vetoes), stored_list)
-
 
 class ProfileState:
-    """The part of a profile that its version names: songs, vetoes, anime list.
+    """The part of a profile that its version names: songs, vetoes, anime list."""
 
-    The digest is computed when it is first asked for; from the state before, where that one's is known, so that a
-    change of one song costs one entry and not 2,000.
-    """
-
-    __slots__ = ("_before", "_content", "_digest", "anime_list", "generation", "songs", "user_id", "version", "vetoes")
+    __slots__ = ("_digest", "anime_list", "content", "generation", "user_id", "version")
 
     def __init__(
-        self, user_id: str, generation: str, version: bytes, content: Content, before: "ProfileState | None"
+        self,
+        user_id: str,
+        generation: str,
+        version: bytes,
+        content: Content,
+        before: "ProfileState | None",
+        *,
+        digest: int | None = None,
     ) -> None:
-        """`before` is an older state of the same user and generation, if there is one."""
+        """`before` is an older state of the same user and generation, if there is one; `digest`, where it is known."""
         self.user_id = user_id
         self.generation = generation
         self.version = version
-        self.songs, self.vetoes, stored_list = content
-        self._content = content
-        same = before is not None and before._content.stored_list == stored_list
-        self.anime_list: tuple[AnimeEntry, ...] = before.anime_list if same and before else _entries(stored_list)
-        self._digest: int | None = None
-        self._before = before if before is not None and before._digest is not None else None
+        self.content = content
+        same = before is not None and before.content.stored_list == content.stored_list
+        self.anime_list: tuple[AnimeEntry, ...] = (
+            before.anime_list if same and before else _entries(content.stored_list)
+        )
+        self._digest = digest
+
+    @property
+    def songs(self) -> dict[str, bytes]:
+        return self.content.songs
+
+    @property
+    def vetoes(self) -> dict[str, bytes]:
+        return self.content.vetoes
 
     @property
     def digest(self) -> str:
-        """contracts.fold.user_digest of the stored fields, 32 hex digits."""
+        """contracts.fold.user_digest of the stored fields, 32 hex digits. Computed when it is first asked for."""
         if self._digest is None:
-            self._digest = self._computed() % _MODULUS
-            self._before = None
+            self._digest = self.content.total(self.user_id) % _MODULUS
         return f"{self._digest:032x}"
 
-    def _computed(self) -> int:
-        old, new = self._before, self._content
-        if old is None or old._digest is None:
-            return new.total(self.user_id)
-        gone, come = old._content.without(new), new.without(old._content)
-        return old._digest - gone.total(self.user_id) + come.total(self.user_id)
+    def changed(self, version: bytes, gone: Content, come: Content) -> "ProfileState":
+        """The state after the fields `gone` made way for `come`.
+
+        A digest that was asked for follows, so that a change of one song costs two entries and not 2,000.
+        """
+        songs, vetoes, stored_list = self.content
+        content = Content(
+            _exchanged(songs, gone.songs, come.songs),
+            _exchanged(vetoes, gone.vetoes, come.vetoes),
+            come.stored_list if gone.stored_list or come.stored_list else stored_list,
+        )
+        digest = self._digest
+        if digest is not None:
+            digest = (digest - gone.total(self.user_id) + come.total(self.user_id)) % _MODULUS
+        return ProfileState(self.user_id, self.generation, version, content, self, digest=digest)
 
 
-def _only(one: dict[str, bytes], other: dict[str, bytes]) -> dict[str, bytes]:
-    return {key: value for key, value in one.items() if other.get(key) != value}
+def _exchanged(fields: dict[str, bytes], gone: dict[str, bytes], come: dict[str, bytes]) -> dict[str, bytes]:
+    if not gone and not come:
+        return fields
+    merged = fields | come
+    for key in gone.keys() - come.keys():
+        del merged[key]
+    return merged
 
 
 def decode_state(
     user_id: str, generation: str, version: bytes, flat: list[bytes], before: ProfileState | None
 ) -> ProfileState:
     """A profile from HGETALL's flat answer. Raises ValueError on a field that no version of this code writes."""
+    return ProfileState(user_id, generation, version, _content(user_id, flat[::2], flat[1::2]), before)
+
+
+def decode_changes(before: ProfileState, version: bytes, flat: list[bytes | None]) -> ProfileState:
+    """A profile from the one before and all fields that changed since, None for one that is gone. Raises ValueError."""
+    names: list[bytes] = [name for name in flat[::2] if name is not None]
+    come = [(name, value) for name, value in zip(names, flat[1::2], strict=True) if value is not None]
+    old = [(name, value) for name in names if (value := _stored(before.content, name)) is not None]
+    gone, new = (_content(before.user_id, [n for n, _ in some], [v for _, v in some]) for some in (old, come))
+    return before.changed(version, gone, new)
+
+
+def _stored(content: Content, name: bytes) -> bytes | None:
+    kind, key = name[:1], name[1:].decode()
+    if kind == SONG_FIELD:
+        return content.songs.get(key)
+    return content.vetoes.get(key) if kind == VETO_FIELD else content.stored_list or None
+
+
+def _content(user_id: str, names: list[bytes], values: list[bytes]) -> Content:
     songs: dict[str, bytes] = {}
     vetoes: dict[str, bytes] = {}
     stored_list = b""
-    for name, value in zip(flat[::2], flat[1::2], strict=True):
+    for name, value in zip(names, values, strict=True):
         kind = name[:1]
         if kind == SONG_FIELD:
             songs[name[1:].decode()] = value
@@ -98,9 +146,9 @@ def decode_state(
             vetoes[name[1:].decode()] = value
         elif kind == LIST_FIELD:
             stored_list = value
-        elif kind != VERSION_FIELD:
+        elif kind not in UNFOLDED_FIELDS:
             raise ValueError(f"unknown field {name!r} in the profile of {user_id}: written by a newer version?")
-    return ProfileState(user_id, generation, version, Content(songs, vetoes, stored_list), before)
+    return Content(songs, vetoes, stored_list)
 
 
 def decode_history(flat: list[bytes]) -> tuple[HistoryEntry, ...]:

@@ -3,7 +3,8 @@
 animusic:live                        the generation that readers read
 am:{sNN}:<generation>:marks          hash: name of a mark -> decimal offset of the next record
 am:{sNN}:<generation>:forgotten      set of user ids
-am:{sNN}:<generation>:u:<user id>    hash: the fields of contracts.fold, and `#`, which changes with them
+am:{sNN}:<generation>:u:<user id>    hash: the fields of contracts.fold, `#`, which changes with them,
+                                     and `~`, which names those that changed with each of the last `#`
 am:{sNN}:<generation>:h:<user id>    hash: playlist id -> served at (8 bytes), revision (2), JSON list of songs; `#`
 am:{sNN}:<generation>:p:<playlist>   string: revision (2 bytes), JSON of the ServedPlaylist
 """

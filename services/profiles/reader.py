@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeEntry
-from services.profiles.decoding import HistoryEntry, ProfileState, decode_history, decode_state
+from services.profiles.decoding import HistoryEntry, ProfileState, decode_changes, decode_history, decode_state
 from services.profiles.keys import FIRST_GENERATION, LIVE, ShardKeys
 from services.profiles.scripts import READ
 
@@ -119,7 +119,7 @@ class ProfileReader:
         answer = await self._call(keys.user(user_id), keys.history(user_id), keys.marks, *versions)
         fresh = _renew(known, user_id, generation, answer)
         self._keep(user_id, fresh)
-        marks = {name.decode(): int(mark) for name, mark in _pairs(answer[4])}
+        marks = {name.decode(): int(mark) for name, mark in _pairs(answer[5])}
         return ProfileSnapshot(fresh.state, marks, fresh.history)
 
     async def wait_for(self, user_id: str, mark: MarkName, offset: int, timeout_ms: int) -> Reached:
@@ -162,11 +162,13 @@ class ProfileReader:
 
 def _renew(known: _Cached | None, user_id: str, generation: str, answer: Any) -> _Cached:
     """What the cache holds after an answer of the script: an old part where the script sent nothing new."""
-    version, fields, history_version, history, _ = answer
+    version, partial, fields, history_version, history, _ = answer
     if known is not None and fields is None and history is None:
         return known
     if known is not None and fields is None:
         state = known.state
+    elif known is not None and partial:
+        state = decode_changes(known.state, version, fields)
     else:
         state = decode_state(user_id, generation, version, fields or [], known.state if known else None)
     if known is not None and history is None:

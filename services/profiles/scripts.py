@@ -10,6 +10,9 @@ from contracts.registers import SERVED
 assert all(register.direction == "max" for register in SERVED), "MERGE knows only registers whose maximum is the merge"
 _WIDTHS: Final = ",".join(str(register.width) for register in SERVED)
 
+# Of a song or two a flush, enough for the 20 to 40 flushes before.
+CHANGES_BYTES: Final = 1024
+
 ACCEPTED: Final = -2
 NO_MARK: Final = -1
 
@@ -23,6 +26,7 @@ MERGE: Final = """
 local byte, sub, concat, call = string.byte, string.sub, table.concat, redis.call
 local WIDTHS = {@WIDTHS@}
 local CHUNK = 1000
+local CHANGES = @CHANGES@
 
 local after, upto, field, version = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local playlists, keep_seconds, keep_lists = ARGV[5], ARGV[6], tonumber(ARGV[7])
@@ -42,6 +46,8 @@ local function above(a, b)
   return #a > #b
 end
 
+local function length(n) return string.char(math.floor(n / 256), n % 256) end
+
 local function higher(a, b) if above(a, b) then return a end return b end
 
 local function join(old, new)
@@ -54,8 +60,8 @@ local function join(old, new)
   return concat(parts)
 end
 
--- Merge fields into a hash, at most CHUNK at a time (Lua's stack is short). Returns whether anything changed.
-local function merge_chunk(hash, fields, values)
+-- Merge fields into a hash, at most CHUNK at a time (Lua's stack is short). What changed is added to `names`.
+local function merge_chunk(hash, fields, values, names)
   local old = call('HMGET', hash, unpack(fields))
   local changed, n = {}, 0
   for i = 1, #fields do
@@ -64,21 +70,39 @@ local function merge_chunk(hash, fields, values)
     if value ~= old[i] then
       changed[n + 1], changed[n + 2] = fields[i], value
       n = n + 2
+      names[#names + 1] = length(#fields[i]) .. fields[i]
     end
   end
   if n > 0 then call('HSET', hash, unpack(changed)) end
-  return n > 0
 end
 
-local function merge(hash, count, known)
-  local any = false
+-- Field ~: the last versions, the newest first; of each its 8 bytes, the length of the rest (2 bytes), and the names of
+-- the fields that came with it, each after its length. Of the oldest nobody needs the names. At most CHANGES bytes.
+local function changes(known, log, names)
+  local entry = concat(names)
+  if not known or #entry + 20 > CHANGES then return version .. length(0) end
+  entry = version .. length(#entry) .. entry
+  if sub(log or '', 1, 8) ~= known then return entry .. known .. length(0) end
+  local room, at = CHANGES - 10 - #entry, 1
+  while at <= #log do
+    local after = at + 10 + byte(log, at + 8) * 256 + byte(log, at + 9)
+    if after - 1 > room then return entry .. sub(log, 1, at + 7) .. length(0) end
+    at = after
+  end
+  return entry .. log
+end
+
+local function merge(hash, count, gone)
+  local names = {}
   while count > 0 do
     local fields, values = {}, {}
     for i = 1, math.min(count, CHUNK) do fields[i], values[i] = next_arg(), next_arg() end
     count = count - #fields
-    if not known and merge_chunk(hash, fields, values) then any = true end
+    if not gone then merge_chunk(hash, fields, values, names) end
   end
-  if any then call('HSET', hash, '#', version) end
+  if #names == 0 then return end
+  local old = call('HMGET', hash, '#', '~')
+  call('HSET', hash, '#', version, '~', changes(old[1], old[2], names))
 end
 
 -- Keep the newest lists; an entry begins with the time, and only ever rises.
@@ -133,13 +157,43 @@ while arg < #ARGV do
 end
 if upto > mark then call('HSET', KEYS[1], field, ARGV[2]) end
 return -2
-""".replace("@WIDTHS@", _WIDTHS)
+""".replace("@WIDTHS@", _WIDTHS).replace("@CHANGES@", str(CHANGES_BYTES))
 
 READ: Final = """
 -- KEYS: user, history, marks. ARGV: the versions of user and history that the reader has, empty for none.
--- Returns: version of the user, its fields (nothing when the reader has that version), the same of the history, marks.
-local version, lists = redis.call('HGET', KEYS[1], '#') or '', redis.call('HGET', KEYS[2], '#') or ''
-local fields = version ~= ARGV[1] and redis.call('HGETALL', KEYS[1])
-local history = lists ~= ARGV[2] and redis.call('HGETALL', KEYS[2])
-return {version, fields, lists, history, redis.call('HGETALL', KEYS[3])}
+-- Returns: version of the user; 1 when only the fields follow that changed since the reader's version; the fields
+-- (nothing when the reader has that version); version of the history, its fields (the same); marks.
+local byte, sub, call = string.byte, string.sub, redis.call
+
+-- The names of the fields that changed since a version; nothing where the log (see MERGE) does not tell.
+local function changed_since(log, version, known)
+  if sub(log, 1, 8) ~= version then return end
+  local names, seen, at = {}, {}, 1
+  while at <= #log do
+    if sub(log, at, at + 7) == known then return names end
+    local last = at + 9 + byte(log, at + 8) * 256 + byte(log, at + 9)
+    at = at + 10
+    while at <= last do
+      local to = at + 1 + byte(log, at) * 256 + byte(log, at + 1)
+      local name = sub(log, at + 2, to)
+      if not seen[name] then names[#names + 1], seen[name] = name, true end
+      at = to + 1
+    end
+  end
+end
+
+local function fields_of(hash, names)
+  local values, flat = call('HMGET', hash, unpack(names)), {}
+  for i = 1, #names do flat[2 * i - 1], flat[2 * i] = names[i], values[i] end
+  return flat
+end
+
+local found, lists = call('HMGET', KEYS[1], '#', '~'), call('HGET', KEYS[2], '#') or ''
+local version, fields, names = found[1] or '', false, nil
+if version ~= ARGV[1] then
+  names = changed_since(found[2] or '', version, ARGV[1])
+  fields = names and fields_of(KEYS[1], names) or call('HGETALL', KEYS[1])
+end
+local history = lists ~= ARGV[2] and call('HGETALL', KEYS[2])
+return {version, names and 1 or 0, fields, lists, history, call('HGETALL', KEYS[3])}
 """

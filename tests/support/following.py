@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent
-from contracts.fold import VERSION_FIELD, fold, stored_fields
+from contracts.fold import UNFOLDED_FIELDS, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import partition_of, shards_of_partition
 from contracts.topics import DEAD_LETTERS, FEEDBACK
@@ -125,7 +125,8 @@ async def profiles_in(redis: Redis) -> dict[str, dict[bytes, bytes]]:
     found: dict[str, dict[bytes, bytes]] = {}
     async for key in redis.scan_iter(match=f"am:*:{GENERATION}:u:*", count=1_000):
         fields = await redis.hgetall(key)
-        fields.pop(VERSION_FIELD, None)
+        for name in UNFOLDED_FIELDS:
+            fields.pop(name, None)
         found[key.decode().split(":u:", 1)[1]] = fields
     return found
 

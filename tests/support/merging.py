@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent
-from contracts.fold import VERSION_FIELD
+from contracts.fold import UNFOLDED_FIELDS
 from services.profiles.keys import ShardKeys
 from services.profiles.store import MergeCall, ProfileStore
 from services.profiles.writes import by_shard, feedback_of
@@ -24,5 +24,6 @@ async def merge_events(redis: Redis, generation: str, events: Iterable[FeedbackE
 async def stored(redis: Redis, generation: str, user_id: str) -> dict[bytes, bytes]:
     """A user's fields as Redis holds them, without the version: what contracts.fold.stored_fields must equal."""
     fields: dict[bytes, bytes] = await redis.hgetall(ShardKeys.of_user(generation, user_id).user(user_id))
-    fields.pop(VERSION_FIELD, None)
+    for name in UNFOLDED_FIELDS:
+        fields.pop(name, None)
     return fields

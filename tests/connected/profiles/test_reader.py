@@ -3,16 +3,21 @@
 import statistics
 import time
 from random import Random
+from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 
-from contracts.fold import fold, song_field, stored_fields, user_digest
+from contracts.events import FeedbackEvent
+from contracts.fold import CHANGES_FIELD, fold, song_field, stored_fields, user_digest
 from contracts.registers import LIKED, SETTLED, STARTED, WATCHED
 from services.profiles.keys import LIVE, ShardKeys
-from services.profiles.reader import ProfileReader
-from tests.support.histories import BASE_MS, histories
-from tests.support.merging import merge_events, stored
+from services.profiles.reader import ProfileReader, ProfileSnapshot
+from services.profiles.scripts import CHANGES_BYTES
+from services.profiles.store import MergeCall, ProfileStore
+from services.profiles.writes import Forget, by_shard
+from tests.support.histories import BASE_MS, batches, histories
+from tests.support.merging import MARK, merge_events, stored
 
 pytestmark = pytest.mark.connected
 HISTORY = next(h for h in histories(5, 50) if len(h.events) > 15 and len(h.users) == 1)
@@ -105,3 +110,101 @@ async def test_two_thousand_songs_are_read_fast(redis: Redis):
             times.append((time.perf_counter() - began) * 1e3)
     assert len(snapshot.songs) == 2_000
     print(f"2,000 songs: cold {statistics.median(cold):.2f} ms, unchanged {statistics.median(warm):.2f} ms")
+
+
+# ---- only what changed is sent ------------------------------------------------------------------------------------
+
+
+async def assert_as_fresh(reader: ProfileReader, redis: Redis, user_id: str = USER) -> ProfileSnapshot:
+    """What this reader reads is what one reads that knows nothing."""
+    snapshot, fresh = await reader.read(user_id), await ProfileReader(redis, cached=0).read(user_id)
+    assert snapshot.state.content == fresh.state.content
+    assert (snapshot.version, snapshot.digest) == (fresh.version, fresh.digest)
+    return snapshot
+
+
+async def test_readers_that_read_now_and_then_all_see_the_same(redis: Redis):
+    rng, readers = Random(2), [ProfileReader(redis, cached=10) for _ in range(4)]
+    for batch in batches(HISTORY.events * 3, 1) + [[event] for event in HISTORY.events]:
+        await merge_events(redis, "g1", batch)
+        for reader in rng.sample(readers, rng.randint(0, 4)):
+            await assert_as_fresh(reader, redis)
+    for reader in readers:
+        await assert_as_fresh(reader, redis)
+
+
+def started(song: str, at: int) -> FeedbackEvent:
+    return FeedbackEvent.model_validate(
+        {
+            "event_id": UUID(int=at),
+            "kind": "started",
+            "user_id": USER,
+            "occurred_at": BASE_MS + at,
+            "received_at": BASE_MS + at,
+            "song_id": song,
+            "attribution": "none",
+        }
+    )
+
+
+async def test_a_song_that_did_not_change_is_not_sent_again(redis: Redis):
+    reader = ProfileReader(redis, cached=10)
+    await merge_events(redis, "g1", [started("a", 1), started("b", 2)])
+    first = await reader.read(USER)
+    await merge_events(redis, "g1", [started("b", 3)])
+    second = await assert_as_fresh(reader, redis)
+    assert second.songs["a"] is first.songs["a"]
+    assert second.songs["b"] != first.songs["b"]
+
+
+async def test_the_list_of_changes_stays_short_and_whoever_is_too_far_behind_gets_everything(redis: Redis):
+    behind, near = ProfileReader(redis, cached=10), ProfileReader(redis, cached=10)
+    await merge_events(redis, "g1", [started("a", 1)])
+    far = await behind.read(USER)
+    for at in range(2, 120):
+        await merge_events(redis, "g1", [started(f"song-{at % 50}", at)])
+        if at % 15 == 0:
+            close = await assert_as_fresh(near, redis)
+    key = ShardKeys.of_user("g1", USER).user(USER)
+    assert CHANGES_BYTES // 2 < await redis.hstrlen(key, CHANGES_FIELD.decode()) <= CHANGES_BYTES
+    assert (await assert_as_fresh(behind, redis)).songs["a"] is not far.songs["a"]
+    assert (await assert_as_fresh(near, redis)).songs["a"] is close.songs["a"]
+    await merge_events(redis, "g1", [started(f"song-{at}", at) for at in range(200, 1_400)])
+    assert await redis.hstrlen(key, CHANGES_FIELD.decode()) == 10
+    await assert_as_fresh(near, redis)
+
+
+async def test_a_store_that_was_wiped_and_is_filled_again_is_read_as_it_is(redis: Redis):
+    reader, (first, *_) = ProfileReader(redis, cached=10), HISTORY.events
+    await merge_events(redis, "g1", HISTORY.events)
+    await reader.read(USER)
+    await redis.flushall()
+    assert (await assert_as_fresh(reader, redis)).songs == {}
+    await merge_events(redis, "g1", HISTORY.events)
+    await reader.read(USER)
+    await redis.flushall()
+    await merge_events(redis, "g1", [first])
+    await assert_as_fresh(reader, redis)
+
+
+async def test_a_writer_that_keeps_no_list_of_changes_hides_nothing(redis: Redis):
+    reader, key = ProfileReader(redis, cached=10), ShardKeys.of_user("g1", USER).user(USER)
+    await merge_events(redis, "g1", [started("a", 1)])
+    await merge_events(redis, "g1", [started("b", 2)])
+    value = (await reader.read(USER)).songs["b"]
+    await redis.hset(key, mapping={b"sc": value, b"#": b"12345678"})
+    assert (await assert_as_fresh(reader, redis)).songs.keys() == {"a", "b", "c"}
+    await redis.hset(key, mapping={b"sd": value, b"#": b"23456789"})
+    await merge_events(redis, "g1", [started("e", 3)])
+    assert (await assert_as_fresh(reader, redis)).songs.keys() == {"a", "b", "c", "d", "e"}
+
+
+async def test_a_forgotten_user_is_gone_for_a_reader_that_knew_them(redis: Redis):
+    reader = ProfileReader(redis, cached=10)
+    await merge_events(redis, "g1", HISTORY.events)
+    assert (await reader.read(USER)).songs
+    calls = [MergeCall(shard, MARK, 0, 0, writes) for shard, writes in by_shard([Forget(USER)]).items()]
+    await ProfileStore(redis, "g1").merge(calls)
+    await merge_events(redis, "g1", HISTORY.events)
+    snapshot = await assert_as_fresh(reader, redis)
+    assert (snapshot.songs, snapshot.vetoes, snapshot.version) == ({}, {}, b"")

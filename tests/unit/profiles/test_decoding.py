@@ -2,9 +2,10 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.fold import LIST_FIELD, Folded, fold, stored_fields, user_digest
-from services.profiles.decoding import HistoryEntry, ProfileState, decode_history, decode_state
+from services.profiles.decoding import HistoryEntry, ProfileState, decode_changes, decode_history, decode_state
 from tests.support.histories import history_strategy
 
 
@@ -14,14 +15,30 @@ def state_of(fields: dict[bytes, bytes], before: ProfileState | None = None) -> 
     return decode_state("u1", "g1", b"12345678", [*flat, b"#", b"12345678"], before)
 
 
-@given(history_strategy(), history_strategy())
-def test_a_digest_that_follows_changes_equals_one_from_scratch(one, other):
+@given(history_strategy(), history_strategy(), st.booleans())
+def test_a_state_that_follows_changes_is_the_one_from_scratch(one, other, asked):
     before, after = (stored_fields(fold(events).get("u1", Folded())) for events in (one, other))
     after[LIST_FIELD] = bytes(8) + b'[{"mal_id":1}]'
-    old = state_of(before)
-    assert old.digest == user_digest("u1", before)
-    assert state_of(after, old).digest == user_digest("u1", after)
-    assert state_of(before, state_of(after, old)).digest == user_digest("u1", before)
+    states = [state_of(before)]
+    for old, new in ((before, after), (after, before)):
+        if asked:
+            assert states[-1].digest == user_digest("u1", old)
+        names = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
+        states.append(
+            decode_changes(states[-1], b"87654321", [part for name in names for part in (name, new.get(name))])
+        )
+        fresh = state_of(new)
+        assert states[-1].content == fresh.content
+        assert states[-1].anime_list == fresh.anime_list
+        assert states[-1].digest == user_digest("u1", new)
+    assert states[0].content == state_of(before).content
+
+
+def test_what_did_not_change_is_the_same_object():
+    old = state_of({b"sx": b"x" * 85, b"vmal-1": b"v" * 25})
+    new = decode_changes(old, b"87654321", [b"sy", b"y" * 85])
+    assert new.vetoes is old.vetoes
+    assert (old.songs.keys(), new.songs.keys()) == ({"x"}, {"x", "y"})
 
 
 def test_an_unchanged_list_is_not_decoded_again():
@@ -34,6 +51,8 @@ def test_an_unchanged_list_is_not_decoded_again():
 def test_a_field_of_the_future_is_an_error_and_not_silently_nothing():
     with pytest.raises(ValueError, match="newer version"):
         state_of({b"zz": b""})
+    with pytest.raises(ValueError, match="newer version"):
+        decode_changes(state_of({}), b"87654321", [b"zz", b""])
 
 
 def test_history_is_by_time_newest_last():
