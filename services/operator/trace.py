@@ -90,7 +90,7 @@ async def _follow(settings: Settings, logged: LoggedEvent, warehouse_ms: float |
         warehouse_ms=warehouse_ms,
         profile_mark=snapshot.marks.get(logged.mark.field(), 0),
         registers=_registers(snapshot.songs.get(logged.event.song_id or "")),
-        agrees=_holds(logged.event, snapshot.songs, snapshot.vetoes),
+        agrees=holds(logged.event, snapshot.songs, snapshot.vetoes),
         playlist=await _next_playlist(settings, logged),
     )
 
@@ -101,7 +101,7 @@ def _registers(packed: bytes | None) -> dict[str, dict[str, Any] | None]:
     return {register.name: register.decode(packed[SERVED_SLICES[register.name]]) for register in SERVED}
 
 
-def _holds(event: FeedbackEvent, songs: dict[str, bytes], vetoes: dict[str, bytes]) -> bool:
+def holds(event: FeedbackEvent, songs: dict[str, bytes], vetoes: dict[str, bytes]) -> bool:
     """Whether merging the event once more would change nothing."""
     for field, value in stored_fields(fold_events([event])[event.user_id]).items():
         name = field[1:].decode()
