@@ -5,7 +5,7 @@ cost of the change: of 2,000 songs usually one did.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -60,14 +60,15 @@ def derive_anew(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_o
     return Derived(songs, vetoes, anime_of, standing, counted)
 
 
-def derive_again(before: Derived, songs: Mapping[str, bytes], vetoes: Mapping[str, bytes]) -> Derived:
+def derive_again(
+    before: Derived, songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], moved: Collection[str] | None = None
+) -> Derived:
     """Derive from what changed since `before`, with the same `anime_of`.
 
-    A set of the standing that did not change is the same object.
+    A set of the standing that did not change is the same object. `moved`: all songs that may have changed, where the
+    caller knows them; looked for otherwise.
     """
-    changed = [song for song, packed in songs.items() if before.songs.get(song) != packed]
-    if len(before.songs) + sum(song not in before.songs for song in changed) != len(songs):
-        changed += before.songs.keys() - songs.keys()
+    changed = _differing(before.songs, songs) if moved is None else moved
     if 2 * len(changed) > len(songs) or _latest_went_back(before, songs):
         return derive_anew(songs, vetoes, before.anime_of)
     old = before.standing
@@ -80,6 +81,11 @@ def derive_again(before: Derived, songs: Mapping[str, bytes], vetoes: Mapping[st
     return _changed(before, standing, changed, songs, vetoes)
 
 
+def _differing(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[str]:
+    changed = [song for song, packed in new.items() if old.get(song) != packed]
+    return [*changed, *(old.keys() - new.keys())]
+
+
 def _latest_went_back(before: Derived, songs: Mapping[str, bytes]) -> bool:
     """Registers only rise, but a store may be wiped: then any other song may have been started last."""
     latest = before.standing.latest_started
@@ -88,7 +94,7 @@ def _latest_went_back(before: Derived, songs: Mapping[str, bytes]) -> bool:
 
 
 def _changed(
-    before: Derived, old: Standing, changed: Sequence[str], songs: Mapping[str, bytes], vetoes: Mapping[str, bytes]
+    before: Derived, old: Standing, changed: Collection[str], songs: Mapping[str, bytes], vetoes: Mapping[str, bytes]
 ) -> Derived:
     now = {song: _Alone.of(songs.get(song, SERVED_IDENTITY)) for song in changed}
     latest = _latest(old.latest_started, songs, now)

@@ -1,6 +1,7 @@
 """From the fields of a user's hash to a profile. Pure."""
 
 import json
+from collections.abc import Collection
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
@@ -45,9 +46,13 @@ class Content(NamedTuple):
 
 
 class ProfileState:
-    """The part of a profile that its version names: songs, vetoes, anime list."""
+    """The part of a profile that its version names: songs, vetoes, anime list.
 
-    __slots__ = ("_digest", "anime_list", "content", "generation", "user_id", "version")
+    Attributes:
+        moved: songs that may differ from those of the version `moved_from`; meaningless where that is empty.
+    """
+
+    __slots__ = ("_digest", "anime_list", "content", "generation", "moved", "moved_from", "user_id", "version")
 
     def __init__(
         self,
@@ -69,6 +74,8 @@ class ProfileState:
             before.anime_list if same and before else _entries(content.stored_list)
         )
         self._digest = digest
+        self.moved: Collection[str] = ()
+        self.moved_from = b""
 
     @property
     def songs(self) -> dict[str, bytes]:
@@ -99,7 +106,9 @@ class ProfileState:
         digest = self._digest
         if digest is not None:
             digest = (digest - gone.total(self.user_id) + come.total(self.user_id)) % _MODULUS
-        return ProfileState(self.user_id, self.generation, version, content, self, digest=digest)
+        state = ProfileState(self.user_id, self.generation, version, content, self, digest=digest)
+        state.moved, state.moved_from = gone.songs.keys() | come.songs.keys(), self.version
+        return state
 
 
 def _exchanged(fields: dict[str, bytes], gone: dict[str, bytes], come: dict[str, bytes]) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ and `anime_list` of two snapshots with the same `version` are the same objects: 
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,6 +71,13 @@ class ProfileSnapshot:
     def digest(self) -> str:
         """contracts.fold.user_digest of the stored fields, 32 hex digits."""
         return self.state.digest
+
+    def moved_since(self, state: object) -> Collection[str] | None:
+        """The songs that may differ from those of an older state; None where nobody knows."""
+        new = self.state
+        if not isinstance(state, ProfileState) or not new.moved_from or state.version != new.moved_from:
+            return None
+        return new.moved if (state.user_id, state.generation) == (new.user_id, new.generation) else None
 
 
 class Reached(NamedTuple):

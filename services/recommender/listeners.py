@@ -91,5 +91,5 @@ def _follow(profile: Profile, catalogue: Catalogue, before: Listener | None) -> 
     if before is None or before.catalogue != catalogue.serial:
         derived = derive_anew(profile.songs, profile.vetoes, catalogue.anime_of)
         return derived, refusals(catalogue, derived.standing)
-    derived = derive_again(before.derived, profile.songs, profile.vetoes)
+    derived = derive_again(before.derived, profile.songs, profile.vetoes, profile.moved_since(before.profile.state))
     return derived, refusals_again(catalogue, before.refused, before.standing, derived.standing)

@@ -1,6 +1,6 @@
 """A profile as serving needs it, and the one of a listener of whom nothing can be known just now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -44,6 +44,9 @@ class Profile(Protocol):
     @property
     def history(self) -> Sequence[Shown]: ...
 
+    def moved_since(self, state: object) -> Collection[str] | None:
+        """The songs that may differ from those of an older `state`; None where nobody knows."""
+
 
 @dataclass(frozen=True)
 class Nobody:
@@ -62,6 +65,10 @@ class Nobody:
     def digest(self) -> str:
         """Of no fields at all."""
         return user_digest(self.user_id, {})
+
+    def moved_since(self, state: object) -> Collection[str] | None:
+        """Nobody knows."""
+        return None
 
 
 class ServedEntry(NamedTuple):

@@ -154,6 +154,9 @@ async def test_a_song_that_did_not_change_is_not_sent_again(redis: Redis):
     await merge_events(redis, "g1", [started("b", 3)])
     second = await assert_as_fresh(reader, redis)
     assert second.songs["a"] is first.songs["a"]
+    assert second.moved_since(first.state) == {"b"}
+    assert second.moved_since(second.state) is None
+    assert first.moved_since(second.state) is None
     assert second.songs["b"] != first.songs["b"]
 
 

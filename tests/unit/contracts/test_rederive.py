@@ -45,8 +45,8 @@ def check(derived: Derived) -> None:
     assert derived.counted == Counter(settled)
 
 
-@given(some_songs, st.lists(st.tuples(st.lists(one_change, max_size=3), st.none() | vetoes), max_size=8))
-def test_any_songs_changed_added_or_taken_away(songs, steps):
+@given(some_songs, st.lists(st.tuples(st.lists(one_change, max_size=3), st.none() | vetoes), max_size=8), st.booleans())
+def test_any_songs_changed_added_or_taken_away(songs, steps, told):
     derived = derive_anew(songs, {}, ANIME_OF)
     for changes, vetoed in steps:
         songs = dict(songs)
@@ -55,7 +55,8 @@ def test_any_songs_changed_added_or_taken_away(songs, steps):
                 songs.pop(song, None)
             else:
                 songs[song] = value
-        derived = derive_again(derived, songs, derived.vetoes if vetoed is None else vetoed)
+        moved = {song for song, _ in changes} if told else None
+        derived = derive_again(derived, songs, derived.vetoes if vetoed is None else vetoed, moved)
         check(derived)
 
 

@@ -29,6 +29,7 @@ def test_a_state_that_follows_changes_is_the_one_from_scratch(one, other, asked)
         )
         fresh = state_of(new)
         assert states[-1].content == fresh.content
+        assert set(states[-1].moved) == {name[1:].decode() for name in names if name[:1] == b"s"}
         assert states[-1].anime_list == fresh.anime_list
         assert states[-1].digest == user_digest("u1", new)
     assert states[0].content == state_of(before).content
