@@ -1,9 +1,9 @@
 """From the fields of a user's hash to a profile. Pure."""
 
-import json
 from collections.abc import Collection
 from typing import NamedTuple
 
+import orjson
 from pydantic import TypeAdapter
 
 from contracts.fold import (
@@ -173,7 +173,7 @@ def decode_history(flat: list[bytes]) -> tuple[HistoryEntry, ...]:
 
 
 def _songs(encoded: bytes) -> tuple[str, ...]:
-    return tuple(json.loads(encoded))
+    return tuple(orjson.loads(encoded))
 
 
 def _entries(stored_list: bytes) -> tuple[AnimeEntry, ...]:
