@@ -65,7 +65,12 @@ async def test_the_docs_are_served(client: httpx.AsyncClient) -> None:
 
 
 async def test_metrics_count_by_route_and_outcome(client: httpx.AsyncClient) -> None:
+    before = await _sessions_counted(client)
     await client.post("/v1/sessions", json={"guest": True})
-    text = (await client.get("/metrics")).text
-    counted = 'animusic_gateway_requests_seconds_count{method="POST",route="/v1/sessions",status="201"} 1.0'
-    assert counted in text
+    assert await _sessions_counted(client) == before + 1
+
+
+async def _sessions_counted(client: httpx.AsyncClient) -> float:
+    name = 'animusic_gateway_requests_seconds_count{method="POST",route="/v1/sessions",status="201"} '
+    lines = (await client.get("/metrics")).text.splitlines()
+    return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0.0)
