@@ -6,7 +6,9 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 CATALOGUE ?=
-TESTS ?= tests/unit tests/connected tests/system
+# The longest first, a file always on one worker; each worker starts stores of its own. `make test WORKERS=0` uses none.
+TESTS ?= tests/system tests/connected tests/unit
+WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?=
 
@@ -25,7 +27,7 @@ run: $(VENV)/.run  ## start the whole system on http://127.0.0.1:8080 (CATALOGUE
 
 .PHONY: test
 test: $(VENV)/.dev  ## run every test; the stores are started by the tests themselves
-	$(BIN)/python -m pytest $(TESTS) -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(TESTS) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff's rules and format, and the import contracts

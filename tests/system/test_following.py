@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +21,9 @@ from services.profiles.reader import ProfileReader
 from services.recommender.cold_start import ColdStart
 from services.recommender.models import Model, open_model
 from services.recommender.profile_vectors import ProfileVectors
-from tests.support.system import Listener, System, event, of_slot, running_system
+from tests.support.system import Listener, System, event, of_slot
 from tests.support.waiting import poll
+from tests.system.conftest import Another
 
 pytestmark = pytest.mark.system
 
@@ -36,10 +36,10 @@ NOBODY = ColdStart((), 0.0)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def world(another: Another) -> Iterator[System]:
     """A system with a synthetic catalogue, imported and built by the commands that a person would use."""
     variables = {"ANIMUSIC_GATEWAY__SESSIONS_PER_MINUTE": "100000"}
-    with running_system(Path(tmp_path_factory.mktemp("r26")) / "data", **variables) as system:
+    with another(**variables) as system:
         _command(system, "catalogue", "import", "synthetic", "--songs", str(SONGS), "--withdraw-missing")
         _command(system, "models", "build", *ARMS)
         guest = Listener(system.url)
