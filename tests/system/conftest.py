@@ -11,6 +11,9 @@ from filelock import FileLock
 
 from tests.support.system import Listener, System, running_system
 
+# ClickHouse keeps absolute paths; without its files the warehouse follows the log from its start. Two systems with the
+# same ports and key would take each other's place (and posts) whenever one of them is down.
+NOT_COPIED = ("clickhouse", "run", "port", "controller-port", "secret")
 Another = Callable[..., AbstractContextManager[System]]
 
 
@@ -42,8 +45,7 @@ def another(first_start: tuple[Path, str], tmp_path_factory: pytest.TempPathFact
 
     def start(**variables: str) -> AbstractContextManager[System]:
         data_dir = Path(tmp_path_factory.mktemp("s")) / "data"
-        # ClickHouse keeps absolute paths; without its files the warehouse follows the log from its start.
-        shutil.copytree(first_start[0], data_dir, ignore=shutil.ignore_patterns("clickhouse"))
+        shutil.copytree(first_start[0], data_dir, ignore=shutil.ignore_patterns(*NOT_COPIED))
         return running_system(data_dir, **variables)
 
     return start
