@@ -1,5 +1,8 @@
 """What a log without content is given: a catalogue, and the models that this machine builds from it."""
 
+from pathlib import Path
+from typing import Final
+
 from rich.markup import escape
 
 from services.common.settings import Settings
@@ -8,6 +11,18 @@ from services.local.errors import PartFailed
 from services.local.jobs import run_job
 from services.local.layout import Layout
 from services.local.progress import Steps
+
+SHIPPED: Final = ("sample", "synthetic")
+
+
+def check_catalogue(settings: Settings) -> None:
+    """Raise FileNotFoundError with what to do, before anything starts, when the catalogue asked for is not there."""
+    asked = settings.local.catalogue
+    if asked not in SHIPPED and not Path(asked).is_file():
+        raise FileNotFoundError(
+            f"there is no file {asked}: ANIMUSIC_LOCAL__CATALOGUE (make run CATALOGUE=...) takes "
+            f"{', '.join(SHIPPED)}, or the path of a CSV file"
+        )
 
 
 async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
@@ -61,4 +76,4 @@ def _must_import(settings: Settings, loaded: str | None) -> bool:
     """
     asked = settings.local.catalogue
     by_name = "catalogue" in settings.local.model_fields_set
-    return by_name and (asked != loaded or asked not in ("sample", "synthetic"))
+    return by_name and (asked != loaded or asked not in SHIPPED)

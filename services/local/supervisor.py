@@ -18,7 +18,7 @@ from services.local.engines.children import reap_stale
 from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
 from services.local.errors import PartFailed
 from services.local.files import write_json
-from services.local.filling import fill
+from services.local.filling import check_catalogue, fill
 from services.local.jobs import run_to_end
 from services.local.keeper import Keeper
 from services.local.layout import Layout
@@ -76,6 +76,7 @@ class Supervisor:
     # ---- starting ---------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        check_catalogue(self._settings)
         for name in reap_stale(self._layout.pids):
             self._say(f"stopped {name}, which an earlier run had left behind")
         self._plan = plan = Plan.of(self._settings, self._layout)

@@ -62,6 +62,14 @@ def test_a_wrong_setting_is_named(tmp_path) -> None:
     assert "ANIMUSIC_RECOMMENDER__ORDER is not good" in done.stderr
 
 
+def test_a_catalogue_that_is_not_there_is_said_before_anything_starts(tmp_path) -> None:
+    system = System(tmp_path / "data")
+    done = system.command("run", ANIMUSIC_LOCAL__CATALOGUE="mine.csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith("animusic: there is no file mine.csv")
+    assert not (system.data_dir / "kafka").exists()
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_a_killed_part_is_red_until_it_is_back(own, name) -> None:
     before = own.part(name)["restarts"]
