@@ -1,6 +1,5 @@
 """What an error means to the person who typed the command: one sentence that says what to do, and an exit code."""
 
-import json
 import os
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,6 +11,7 @@ from redis.exceptions import RedisError
 from services.common.settings import ENDPOINTS_FILE
 from services.local.engines.errors import EngineError
 from services.local.errors import LocalError
+from services.local.files import read_json
 
 # sysexits.h: what a supervisor or a shell script may tell apart.
 UNAVAILABLE: Final = 69
@@ -67,7 +67,7 @@ def _is_http_connection(error: Exception) -> bool:
 def _unreachable(error: Exception) -> str:
     said = str(error).strip() or type(error).__name__
     data_dir = Path(os.environ.get("ANIMUSIC_DATA_DIR", ".animusic"))
-    if not (data_dir / ENDPOINTS_FILE).exists():
+    if not (data_dir / ENDPOINTS_FILE).exists() or _was_killed(data_dir):
         return (
             f"{said}. No system runs on the data directory {data_dir}: start it with `make run`, go to the directory "
             "where it was started, or set ANIMUSIC_DATA_DIR."
@@ -77,14 +77,18 @@ def _unreachable(error: Exception) -> str:
     )
 
 
+def _was_killed(data_dir: Path) -> bool:
+    """Whether the addresses are those of a supervisor that is gone. An operator's own file has no status beside it."""
+    from psutil import pid_exists
+
+    status = read_json(data_dir / "run" / "status.json")
+    return "pid" in status and not pid_exists(int(status["pid"]))
+
+
 def _noted(data_dir: Path) -> str:
-    try:
-        found = json.loads((data_dir / ENDPOINTS_FILE).read_text())
-    except (OSError, ValueError):
-        return "none that can be read"
     return ", ".join(
         f"{group} {value}"
-        for group, values in found.items()
+        for group, values in read_json(data_dir / ENDPOINTS_FILE).items()
         for value in (values.values() if isinstance(values, dict) else (values,))
     )
 

@@ -113,6 +113,8 @@ def test_nothing_that_answers_says_how_to_start_it(error, tmp_path) -> None:
     (tmp_path / ENDPOINTS_FILE).parent.mkdir()
     (tmp_path / ENDPOINTS_FILE).write_text('{"kafka": {"bootstrap_servers": "127.0.0.1:21111"}, "port": 8080}')
     assert "kafka 127.0.0.1:21111, port 8080" in explain(error).sentence
+    (tmp_path / "run" / "status.json").write_text('{"pid": 99999999}')
+    assert "No system runs" in explain(error).sentence
 
 
 @pytest.mark.parametrize(
