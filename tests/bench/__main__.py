@@ -40,7 +40,8 @@ def main() -> None:
     for section in sections:
         show(section)
     if sections and (asked.write or (not failed and not asked.quick and len(sections) == len(SECTIONS))):
-        WRITTEN.write_text(markdown(sections, datetime.date.today().isoformat(), _command(asked)))
+        before = WRITTEN.read_text() if WRITTEN.exists() else ""
+        WRITTEN.write_text(markdown(sections, datetime.date.today().isoformat(), _command(asked), before))
         print(f"written: {WRITTEN.relative_to(REPO_ROOT)}", file=sys.stderr)
     if failed:
         sys.exit(f"these sections did not end: {', '.join(failed)}")

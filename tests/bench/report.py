@@ -68,24 +68,28 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def markdown(sections: Sequence[Section], date: str, command: str) -> str:
-    """The whole of docs/benchmarks.md."""
-    parts = [
-        "# Benchmarks\n",
-        f"Written by `{command}` on {date}: {hardware()}.\n",
-        "Load generator, Kafka, stores and services share these cores; what the generator took is stated apart. "
-        "Machines are noisy: read ratios before absolute figures. `R…` are the requirements' numbers. What is marked "
-        "*stated* was measured on another machine (2 cores): it gives the scale, it is no comparison under equal "
-        "conditions.\n",
-    ]
-    for section in sections:
-        parts.append(
-            f"## {section.title}\n\n{section.note}\n\nLoad average when it began: {section.load_before:.1f}.\n"
-        )
-        parts.append("| what | measured | promised | beside it |\n| --- | --- | --- | --- |")
-        parts.extend(f"| {r.what} | {r.figure} | {r.promised} | {r.beside} |" for r in section.rows)
-        parts.append("")
-    return "\n".join(parts)
+_HEAD = (
+    "# Benchmarks\n\n"
+    "Written by `make bench`; a section that was measured again replaces the one before it. "
+    "Load generator, Kafka, stores and services share the cores; what the generator took is stated apart. "
+    "Machines are noisy: read ratios before absolute figures. `R…` are the requirements' numbers. What is marked "
+    "*stated* was measured on another machine (2 cores): it gives the scale, it is no comparison under equal "
+    "conditions.\n"
+)
+
+
+def markdown(sections: Sequence[Section], date: str, command: str, before: str = "") -> str:
+    """The whole of docs/benchmarks.md: these sections, and of `before`, its former text, those not measured now."""
+    texts = {text.partition("\n")[0]: text for text in before.split("\n## ")[1:]}
+    texts.update((section.title, _markdown(section, date, command)) for section in sections)
+    return "\n## ".join([_HEAD, *(text.rstrip("\n") + "\n" for text in texts.values())])
+
+
+def _markdown(section: Section, date: str, command: str) -> str:
+    measured = f"`{command}` on {date}: {hardware()}. Load average when it began: {section.load_before:.1f}."
+    head = "| what | measured | promised | beside it |\n| --- | --- | --- | --- |"
+    rows = [f"| {r.what} | {r.figure} | {r.promised} | {r.beside} |" for r in section.rows]
+    return "\n".join([f"{section.title}\n\n{section.note}\n\n{measured}\n", head, *rows, ""])
 
 
 def show(section: Section) -> None:
