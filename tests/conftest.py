@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 # Who may start a store, and how a command line shows that one is started.
-STORE_MARKERS = ("connected", "system", "bench")
+STORE_MARKERS = ("connected", "system")
 STORE_COMMANDS = ("valkey-server", "kafka.Kafka", "services.cli.main run", "services.cli.main serve")
 
 _guarded: list[str] = []
