@@ -30,7 +30,8 @@ PROGRESS: dict[str, Any] = {**LIKED, "kind": "progress", "watch_seconds": 61.5, 
     ],
 )
 def test_taken(event: dict[str, Any]) -> None:
-    ClientEvent.model_validate(event)
+    taken = ClientEvent.model_validate(event)
+    assert (taken.kind, taken.occurred_at, taken.song_id) == (event["kind"], event["occurred_at"], event.get("song_id"))
 
 
 INFINITE = float("inf")

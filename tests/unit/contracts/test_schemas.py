@@ -28,10 +28,13 @@ def test_a_changed_a_missing_and_a_surplus_file_are_noticed(tmp_path) -> None:
     assert stale_files(tmp_path)[surplus] is None
 
 
-@pytest.mark.parametrize("path", examples("good"), ids=lambda path: f"{path.parent.name}/{path.name}")
+# A dead letter is somebody's untouched bytes: it has no schema of its own.
+WITH_SCHEMA = [path for path in examples("good") if path.parent.name in {*RECORDS, "client-events"}]
+
+
+@pytest.mark.parametrize("path", WITH_SCHEMA, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_good_examples_are_valid_by_schema(path) -> None:
     topic = path.parent.name
-    if topic not in {*RECORDS, "client-events"}:
-        return
     file = f"topics/{topic}.json" if topic in RECORDS else "http/ClientEvent.json"
-    Draft202012Validator(json.loads(generated()[file])).validate(json.loads(path.read_text(encoding="utf-8")))
+    validator = Draft202012Validator(json.loads(generated()[file]))
+    assert list(validator.iter_errors(json.loads(path.read_text(encoding="utf-8")))) == []
