@@ -3,23 +3,19 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Literal
 
 from contracts.catalogue import Song
 from contracts.models import LiveModel
 from model_jobs.checks import check_vectors
 from model_jobs.live import live_models, switch
 from model_jobs.model import Model, Report, Vectors, no_report, version_of
-from model_jobs.node2vec import Node2Vec
 from model_jobs.publishing import publish, remove_leftovers
-from model_jobs.tfidf import Tfidf
+from model_jobs.registry import LIGHT, model_named
 from services.common.catalogue_log import CatalogueLog, read_catalogue
 from services.common.clock import now_ms
 from services.common.settings import Settings
 from services.common.vectors.published import published_models
-
-# The arms whose models are built on any machine, with what builds them.
-MODELS: Final[Mapping[str, Any]] = {"tfidf": Tfidf, "node2vec": Node2Vec}
 
 Outcome = Literal["already live", "switched to", "built"]
 
@@ -39,18 +35,6 @@ class Built:
     seconds: float
     left_out: Mapping[str, str]
     recall: float | None = None
-
-
-def model_named(arm: str, params: Mapping[str, Any] | None = None) -> Model:
-    """The model of an arm. Raises ValueError for an arm that nothing here builds, and for unknown parameters."""
-    if arm not in MODELS:
-        known = " and ".join(MODELS)
-        raise ValueError(f"`animusic models build` makes {known}; nothing here builds a model named {arm!r}")
-    try:
-        model: Model = MODELS[arm](**(params or {}))
-    except TypeError as error:
-        raise ValueError(f"{arm} has no such parameter: {error}") from error
-    return model
 
 
 async def build(settings: Settings, model: Model, report: Report = no_report) -> Built:
@@ -81,12 +65,12 @@ async def build(settings: Settings, model: Model, report: Report = no_report) ->
 
 
 async def stale_arms(settings: Settings) -> list[str]:
-    """The arms of `MODELS` whose live version is missing, or not that of the catalogue and default parameters."""
+    """The arms of `LIGHT` whose live version is missing, or not that of the catalogue and default parameters."""
     digest = (await read_catalogue(settings.kafka)).digest()
     live = await live_models(settings.kafka)
     stale = []
-    for arm in MODELS:
-        version = version_of(model_named(arm), digest)
+    for arm in LIGHT:
+        version = version_of(model_named(settings, arm), digest)
         if arm not in live or live[arm].version != version or _published(settings, arm, version) is None:
             stale.append(arm)
     return stale

@@ -25,11 +25,13 @@ class Vectors:
         song_ids: by row.
         raw: dense float32 (n, d), or a scipy `csr_array` of float32 (n, vocabulary).
         left_out: song id → why the model has nothing to say about it.
+        reused: rows that an earlier build had computed already.
     """
 
     song_ids: list[str]
     raw: NDArray[np.float32] | Any
     left_out: Mapping[str, str]
+    reused: int = 0
 
     @property
     def dense(self) -> bool:

@@ -9,11 +9,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from contracts.models import LiveModel
-from model_jobs.build import Built, build, model_named, stale_arms
+from model_jobs.build import Built, build, stale_arms
 from model_jobs.checks import CheckFailedError
 from model_jobs.live import live_models
 from model_jobs.model import Model
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
+from model_jobs.registry import model_named
 from services.cli.progress import say
 from services.common.catalogue_log import read_catalogue
 from services.common.kafka import wait_for_broker
@@ -58,7 +59,7 @@ def build_(
     if not chosen:
         say("models: all are live and up to date")
     for arm in chosen:
-        _build(settings, model_named(arm, params if arm == _NODE2VEC else None))
+        _build(settings, model_named(settings, arm, params if arm == _NODE2VEC else None))
 
 
 @app.command("list")

@@ -116,6 +116,15 @@ class RecommenderSettings(BaseModel):
     cached_profiles: int = Field(5_000, ge=0, description="decoded profiles kept in memory")
 
 
+class ModelsSettings(BaseModel):
+    """What model jobs build."""
+
+    neural: dict[str, str] = Field(
+        {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "mpnet": "sentence-transformers/all-mpnet-base-v2"},
+        description="arm -> sentence-transformers model: its name, or the path of a local copy",
+    )
+
+
 class LocalSettings(BaseModel):
     """The supervisor and the parts that it starts on one machine."""
 
@@ -162,6 +171,7 @@ class Settings(BaseSettings):
     profiles: ProfilesSettings = ProfilesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     recommender: RecommenderSettings = RecommenderSettings()
+    models: ModelsSettings = ModelsSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

@@ -9,12 +9,13 @@ import pytest
 from collectors.importing import planned, write
 from collectors.synthetic import synthetic_songs
 from contracts.catalogue import Song, point_id_of
-from model_jobs.build import build, model_named, stale_arms
+from model_jobs.build import build, stale_arms
 from model_jobs.checks import CheckFailedError
 from model_jobs.live import live_models
 from model_jobs.model import Vectors
 from model_jobs.node2vec import Node2Vec
 from model_jobs.random_vectors import RandomVectors
+from model_jobs.registry import model_named
 from services.common.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.edge import EdgeIndex, sparse_row
@@ -43,7 +44,7 @@ async def test_both_models_are_built_published_and_live(settings: Settings) -> N
     await load(settings.kafka, SONGS)
     assert await stale_arms(settings) == ["tfidf", "node2vec"]
     for arm in ("tfidf", "node2vec"):
-        built = await build(settings, model_named(arm))
+        built = await build(settings, model_named(settings, arm))
         assert built.outcome == "built" and built.recall is not None and built.recall >= 0.99
         published = load_published(settings.vectors_dir / built.record.collection)
         assert published.record == built.record == (await live_models(settings.kafka))[arm]

@@ -74,14 +74,17 @@ def test_one_seed_gives_one_model_in_any_process() -> None:
 
 @pytest.mark.parametrize("arm", ["tfidf", "node2vec"])
 def test_what_the_vectors_depend_on_names_the_version(arm: str) -> None:
-    from model_jobs.build import model_named
     from model_jobs.model import version_of
+    from model_jobs.registry import model_named
+    from services.common.settings import Settings
 
-    version = version_of(model_named(arm), "0" * 32)
-    assert len(version) == 16 and version == version_of(model_named(arm), "0" * 32)
-    other = {"tfidf": {"min_df": 2}, "node2vec": {"dimension": 16}}[arm]
-    assert len({version, version_of(model_named(arm), "1" * 32), version_of(model_named(arm, other), "0" * 32)}) == 3
+    settings = Settings()
+    model = model_named(settings, arm)
+    version = version_of(model, "0" * 32)
+    assert len(version) == 16 and version == version_of(model_named(settings, arm), "0" * 32)
+    other = model_named(settings, arm, {"tfidf": {"min_df": 2}, "node2vec": {"dimension": 16}}[arm])
+    assert len({version, version_of(model, "1" * 32), version_of(other, "0" * 32)}) == 3
     with pytest.raises(ValueError, match="no such parameter"):
-        model_named(arm, {"colour": 3})
+        model_named(settings, arm, {"colour": 3})
     with pytest.raises(ValueError, match="tfidf and node2vec"):
-        model_named("mpnet")
+        model_named(settings, "mp3")
