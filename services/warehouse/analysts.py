@@ -5,6 +5,7 @@ The connections work beside the one that inserts: an insert does not wait for a 
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ from services.warehouse.guard import output_format, refusal
 # More than this many at a time would leave the rest of the system no core; others wait, and beyond that are refused.
 _SIDE_BY_SIDE: Final = 3
 _WAITING: Final = 32
+_KILL_AGAIN_SECONDS: Final = 0.05
 _RESULT_BYTES: Final = 256_000_000
 
 
@@ -34,6 +36,8 @@ class Analysts:
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="analyst")
         self._asked = 0
+        self._closing = False
+        self._answering: set[int] = set()
         self._connections: list[ChdbConnection] = []
         self._table_functions: frozenset[str] = frozenset()
 
@@ -56,14 +60,28 @@ class Analysts:
 
     def close(self) -> None:
         """End the running queries and let go of the engine."""
+        self._closing = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
         if self._connections:
             self._connections.append(killer := self._engine.connect())
-            killer.command("KILL QUERY WHERE query_id != queryID() ASYNC")
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            # One kill is not enough: a thread may be between two statements of its answer, or about to begin.
+            while self._answering:
+                killer.command("KILL QUERY WHERE query_id != queryID() ASYNC")
+                time.sleep(_KILL_AGAIN_SECONDS)
+        self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
 
     def _answer(self, statement: str, parameters: dict[str, str], default_format: str) -> Answer:
+        self._answering.add(threading.get_ident())
+        try:
+            return self._answered(statement, parameters, default_format)
+        finally:
+            self._answering.discard(threading.get_ident())
+
+    def _answered(self, statement: str, parameters: dict[str, str], default_format: str) -> Answer:
+        if self._closing:
+            raise ClickhouseError("Code: 394. DB::Exception: The endpoint is closing. (QUERY_WAS_CANCELLED)")
         connection = self._connection()
         canonical = connection.raw(f"SELECT formatQuerySingleLine({quoted(statement)})", "TSVRaw").decode().strip()
         reason = refusal(canonical, parameters, self._table_functions)

@@ -1,7 +1,10 @@
 """The read-only endpoint as its clients use it, over a real socket and a real engine."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import clickhouse_connect
@@ -19,6 +22,7 @@ from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
 from services.warehouse.app import HttpServer
 from services.warehouse.endpoint import Endpoint
+from services.warehouse.guard import refusal
 from services.warehouse.rows import Place, feedback
 from tests.support.histories import histories
 from tests.support.waiting import apoll
@@ -189,6 +193,24 @@ async def test_closing_ends_running_queries(engine: ChdbEngine, clickhouse: Chdb
         return found["n"].to_pylist() == [2]
 
     await apoll(begun, what="the long query runs")
+    await asyncio.wait_for(asyncio.to_thread(analysts.close), 20)
+    with pytest.raises(ClickhouseError, match="QUERY_WAS_CANCELLED"):
+        await slow
+
+
+async def test_closing_ends_a_query_that_begins_meanwhile(engine: ChdbEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    analysts = Analysts(engine, WarehouseSettings(query_seconds=25))
+    await analysts.ask("SELECT 1", {}, "CSV")
+    looked_at = threading.Event()
+
+    def looked_at_slowly(*arguments: Any) -> str | None:
+        looked_at.set()
+        time.sleep(1.0)
+        return refusal(*arguments)
+
+    monkeypatch.setattr("services.warehouse.analysts.refusal", looked_at_slowly)
+    slow = asyncio.create_task(analysts.ask("SELECT max(sipHash64(number)) FROM numbers(1000000000000)", {}, "CSV"))
+    await asyncio.to_thread(looked_at.wait)
     await asyncio.wait_for(asyncio.to_thread(analysts.close), 20)
     with pytest.raises(ClickhouseError, match="QUERY_WAS_CANCELLED"):
         await slow
