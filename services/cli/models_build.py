@@ -1,0 +1,92 @@
+"""`animusic models build`: from the catalogue in the log to live models."""
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from model_jobs.build import Built, build, stale_arms
+from model_jobs.checks import CheckFailedError
+from model_jobs.model import Model
+from model_jobs.random_vectors import DIMENSIONS, RandomVectors
+from model_jobs.registry import model_named
+from services.cli.progress import say
+from services.common.kafka import wait_for_broker
+from services.common.settings import Settings
+
+_NODE2VEC: Final = "node2vec"
+
+
+def command(
+    arms: Annotated[
+        list[str] | None,
+        typer.Argument(help="tfidf, node2vec; none: those that are missing or stale.", metavar="[ARM]..."),
+    ] = None,
+    *,
+    dimension: Annotated[int | None, typer.Option(min=2, help="node2vec: length of a vector. [default: 64]")] = None,
+    walk_length: Annotated[int | None, typer.Option(min=2, help="node2vec: nodes of a walk. [default: 10]")] = None,
+    walks: Annotated[int | None, typer.Option(min=1, help="node2vec: walks from each node. [default: 20]")] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="node2vec: nodes to each side. [default: 5]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="node2vec: passes over the walks. [default: 1]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="node2vec: threads; only 1 is repeatable. [default: 1]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="node2vec: another seed, another model. [default: 1]")] = None,
+) -> None:
+    """Build models from the catalogue in the log and switch to them.
+
+    A model that is live already, for the same songs and parameters, is left as it is. A model that fails its checks is
+    thrown away and the live one stays.
+    """
+    asked = {
+        "dimension": dimension, "walk_length": walk_length, "walks": walks, "window": window, "epochs": epochs,
+        "workers": workers, "seed": seed,
+    }  # fmt: skip
+    params = {name: value for name, value in asked.items() if value is not None}
+    settings = Settings()
+    asyncio.run(wait_for_broker(settings.kafka))
+    chosen = arms or ([_NODE2VEC] if params else asyncio.run(stale_arms(settings)))
+    if not chosen:
+        say("models: all are live and up to date")
+    for arm in chosen:
+        _build(settings, model_named(settings, arm, params if arm == _NODE2VEC else None))
+
+
+def load_random(
+    arms: Annotated[list[str], typer.Argument(help="mpnet, minilm")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """For benchmarks only: publish made-up vectors in the size of an encoder's, under the encoder's name."""
+    unknown = [arm for arm in arms if arm not in DIMENSIONS]
+    if unknown:
+        raise ValueError(f"made-up vectors stand in for {' and '.join(DIMENSIONS)}, not for {', '.join(unknown)}")
+    settings = Settings()
+    for arm in arms:
+        _build(settings, RandomVectors(arm, seed=seed))
+
+
+def _build(settings: Settings, model: Model) -> None:
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(model.arm, total=None)
+
+        def report(what: str, done: int, steps: int) -> None:
+            # A step that does not say how far it is gets a bar that only shows that it lives.
+            progress.update(task, description=f"{model.arm}: {what}", completed=done, total=steps if done else None)
+
+        try:
+            built = asyncio.run(build(settings, model, report))
+        except CheckFailedError as error:
+            raise RuntimeError(f"{model.arm} was not published: {error}. What was live before stays live.") from error
+    say(_sentence(built))
+
+
+def _sentence(built: Built) -> str:
+    record = built.record
+    shape = f"{record.songs:,} songs, {record.dimension:,} {'dimensions' if record.vectors == 'dense' else 'words'}"
+    checked = "" if built.recall is None else f", recall@10 {built.recall:.3f}"
+    left_out = f", {len(built.left_out):,} songs left out" if built.left_out else ""
+    return f"{record.arm}: {built.outcome} {record.version} ({shape}{checked}{left_out}) in {built.seconds:.1f} s"
