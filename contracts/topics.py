@@ -38,12 +38,13 @@ PLAYLISTS: Final = Topic("animusic.playlists.v1", "recommender", "user", "keep")
 PROFILES: Final = Topic("animusic.profiles.v1", "gateway", "user", "compact")
 CATALOGUE: Final = Topic("animusic.catalogue.v1", "collectors", "song", "compact")
 MODELS: Final = Topic("animusic.models.v1", "model_jobs", "arm", "compact")
+MODEL_BUILDS: Final = Topic("animusic.model-builds.v1", "model_jobs", "arm", "keep")
 DEAD_LETTERS: Final = Topic("animusic.dead-letters.v1", "consumers", "source", "expire", 30 * DAY_MS)
 
-TOPICS: Final[tuple[Topic, ...]] = (FEEDBACK, PLAYLISTS, PROFILES, CATALOGUE, MODELS, DEAD_LETTERS)
+TOPICS: Final[tuple[Topic, ...]] = (FEEDBACK, PLAYLISTS, PROFILES, CATALOGUE, MODELS, MODEL_BUILDS, DEAD_LETTERS)
 
 # Topics that hold little and must be read in one order have one partition; the others share `kafka.partitions`.
-SINGLE_PARTITION: Final[frozenset[str]] = frozenset({MODELS.name, DEAD_LETTERS.name, CATALOGUE.name})
+SINGLE_PARTITION: Final[frozenset[str]] = frozenset({MODELS.name, MODEL_BUILDS.name, DEAD_LETTERS.name, CATALOGUE.name})
 
 
 def partitions_for(topic: Topic, user_partitions: int) -> int:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import FeedbackEvent
+from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.profiles import Forgotten
@@ -203,6 +204,38 @@ _MODELS: Final[tuple[Column, ...]] = (
 def model_switches(rows: Sequence[Placed[LiveModel]]) -> pa.Table:
     """Rows of `model_switches`."""
     return _table(_MODELS, rows, [place for place, _ in rows])
+
+
+_SECONDS: Final = pa.map_(pa.string(), pa.float64())
+_BUILDS: Final[tuple[Column, ...]] = (
+    ("arm", pa.string(), lambda row: row[1].arm),
+    ("version", pa.string(), lambda row: row[1].version),
+    ("outcome", pa.string(), lambda row: row[1].outcome),
+    ("went_live", pa.bool_(), lambda row: row[1].went_live),
+    ("replaced", pa.string(), lambda row: row[1].replaced),
+    ("why", pa.string(), lambda row: row[1].why),
+    ("started_ms", pa.uint64(), lambda row: row[1].started_at),
+    ("seconds", pa.float64(), lambda row: row[1].seconds),
+    ("cpu_seconds", pa.float64(), lambda row: row[1].cpu_seconds),
+    ("peak_memory_bytes", pa.uint64(), lambda row: row[1].peak_memory_bytes),
+    ("songs", pa.uint32(), lambda row: row[1].songs),
+    ("encoded", pa.uint32(), lambda row: row[1].encoded),
+    ("reused", pa.uint32(), lambda row: row[1].reused),
+    ("left_out", pa.uint32(), lambda row: row[1].left_out),
+    ("recall", pa.float64(), lambda row: row[1].recall),
+    ("stage_seconds", _SECONDS, lambda row: [(name, stage.seconds) for name, stage in row[1].stages.items()]),
+    ("stage_cpu_seconds", _SECONDS, lambda row: [(name, stage.cpu_seconds) for name, stage in row[1].stages.items()]),
+    ("params", pa.string(), lambda row: orjson.dumps(row[1].params).decode()),
+    ("cores", pa.uint16(), lambda row: row[1].machine.cores if row[1].machine else None),
+    ("architecture", pa.string(), lambda row: row[1].machine.architecture if row[1].machine else None),
+    ("device", pa.string(), lambda row: row[1].machine.device if row[1].machine else None),
+    ("logged_ms", pa.uint64(), lambda row: row[0].logged_ms),
+)
+
+
+def model_builds(rows: Sequence[Placed[ModelBuild]]) -> pa.Table:
+    """Rows of `model_builds`."""
+    return _table(_BUILDS, rows, [place for place, _ in rows])
 
 
 def forgotten(rows: Sequence[Placed[Forgotten]]) -> pa.Table:

@@ -10,29 +10,31 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import FeedbackEvent, first_error
 from contracts.marks import MarkName
+from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import PROFILE_RECORD, AnimeList, Forgotten
-from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS, PROFILES
+from contracts.topics import CATALOGUE, FEEDBACK, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
 from services.warehouse import rows
 from services.warehouse.rows import Place, Placed
 
-Value = FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | AnimeList | Forgotten | None
+Value = FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | ModelBuild | AnimeList | Forgotten | None
 
-TOPICS: Final = (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name)
+TOPICS: Final = (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name)
 _READERS: Final[dict[str, TypeAdapter[Any]]] = {
     FEEDBACK.name: TypeAdapter(FeedbackEvent),
     PLAYLISTS.name: TypeAdapter(ServedPlaylist),
     PROFILES.name: PROFILE_RECORD,
     CATALOGUE.name: TypeAdapter(WithdrawnSong | Song),
     MODELS.name: TypeAdapter(LiveModel),
+    MODEL_BUILDS.name: TypeAdapter(ModelBuild),
 }
 # Topics whose offsets have no holes of their own.
-_KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name})
+_KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name})
 # Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
-_USER_KEYED: Final = _KEPT | {PROFILES.name}
+_NO_TOMBSTONES: Final = _KEPT | {PROFILES.name}
 # Which table takes which records, in the order of insertion.
 _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
     ("feedback", (FeedbackEvent,), rows.feedback),
@@ -40,6 +42,7 @@ _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]
     ("served_slots", (ServedPlaylist,), rows.served_slots),
     ("catalogue", (Song, WithdrawnSong), rows.catalogue),
     ("model_switches", (LiveModel,), rows.model_switches),
+    ("model_builds", (ModelBuild,), rows.model_builds),
     ("forgotten", (Forgotten,), rows.forgotten),
 )
 
@@ -59,7 +62,7 @@ class WarehouseSink:
         """The typed record. A tombstone of a song or an arm is None: it has no row, and is no mistake."""
         self._first_read.setdefault((record.topic, record.partition), record.offset)
         if record.value is None:
-            return Poison("the record has no value") if record.topic in _USER_KEYED else None
+            return Poison("the record has no value") if record.topic in _NO_TOMBSTONES else None
         try:
             value: Value = _READERS[record.topic].validate_json(record.value)
         except ValidationError as error:

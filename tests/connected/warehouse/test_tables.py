@@ -54,6 +54,7 @@ def test_rows_fill_every_column_of_their_table(clickhouse: ChdbConnection) -> No
         ("served_slots", rows.served_slots),
         ("catalogue", rows.catalogue),
         ("model_switches", rows.model_switches),
+        ("model_builds", rows.model_builds),
         ("forgotten", rows.forgotten),
     ):
         wanted = {name for of, name in columns if of == table} - {"inserted_at"}

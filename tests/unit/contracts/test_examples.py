@@ -21,6 +21,7 @@ KINDS = {
     "animusic.profiles.v1": {"anime_list", "forgotten"},
     "animusic.catalogue.v1": {"song", "withdrawn"},
     "animusic.models.v1": {"live_model"},
+    "animusic.model-builds.v1": {"build", "switch"},
     "animusic.dead-letters.v1": {"dead_letter"},
 }
 
