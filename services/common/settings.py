@@ -55,6 +55,9 @@ class QdrantSettings(BaseModel):
     """The vectors."""
 
     url: str | None = Field(None, description="a Qdrant server; none: Qdrant Edge on the files in <data_dir>/vectors")
+    grpc_port: int = Field(6334, ge=1, le=65_535, description="the port of the server at `url` that is searched")
+    api_key: SecretStr | None = None
+    search_seconds: float = Field(0.25, gt=0, description="longest wait for a search; then it is computed here")
 
 
 class GatewaySettings(BaseModel):

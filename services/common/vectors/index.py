@@ -1,6 +1,6 @@
 """What every store of vectors can do: one protocol, one adapter per store, one conformance suite for all."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ PointIds = NDArray[np.uint64]
 # A dense query is one row of float32; a sparse one is (columns, weights), both of the same length.
 SparseQuery = tuple[NDArray[np.int32], NDArray[np.float32]]
 Query = NDArray[np.float32] | SparseQuery
+# Points and their cosines, descending.
+Found = tuple[PointIds, NDArray[np.float32]]
 
 
 class VectorIndex(Protocol):
@@ -16,7 +18,7 @@ class VectorIndex(Protocol):
 
     def search(
         self, query: Query, *, k: int, allowed: PointIds | None = None, forbidden: PointIds | None = None
-    ) -> tuple[PointIds, NDArray[np.float32]]:
+    ) -> Found:
         """The `k` nearest points among those allowed: (ids, cosine scores descending), both of length ≤ k.
 
         At most one of `allowed` and `forbidden` may be given: give the shorter list. Fewer than `k` come back when
@@ -29,6 +31,17 @@ class VectorIndex(Protocol):
 
     def close(self) -> None:
         """Release files and memory. The index answers nothing afterwards."""
+        ...
+
+
+@runtime_checkable
+class RemoteIndex(VectorIndex, Protocol):
+    """An index on another machine: `search` waits for it, so whoever serves many at once awaits `ask` instead."""
+
+    async def ask(
+        self, query: Query, *, k: int, allowed: PointIds | None = None, forbidden: PointIds | None = None
+    ) -> Found:
+        """`search`, awaited. Raises what the way there raises, beside."""
         ...
 
 

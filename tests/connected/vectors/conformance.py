@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -50,6 +50,8 @@ def cosines(vectors: Any, query: Any) -> NDArray[np.float32]:
 class Conformance:
     """The suite. `case` is (index, ids, vectors, queries); every test runs on dense and on sparse vectors."""
 
+    QUERIES: ClassVar[int] = 25
+
     @classmethod
     def opened(cls, ids: NDArray[np.uint64], vectors: Any, tmp: Any) -> AbstractContextManager[VectorIndex]:
         raise NotImplementedError
@@ -60,7 +62,7 @@ class Conformance:
         rng = np.random.default_rng(7)
         ids = point_ids(rng)
         vectors = clustered(rng) if request.param == "dense" else bags_of_words(rng)
-        picked = rng.integers(0, POINTS, size=(25, 5))
+        picked = rng.integers(0, POINTS, size=(cls.QUERIES, 5))
         queries = [_sum_of(vectors, rows) for rows in picked]
         with cls.opened(ids, vectors, tmp_path_factory.mktemp("index")) as index:
             yield index, ids, vectors, queries

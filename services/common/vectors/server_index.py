@@ -1,0 +1,129 @@
+"""Searching a collection of a Qdrant server: the second adapter of `VectorIndex`.
+
+A client belongs to the event loop in which it was made. `ask` is for that loop; `search`, which blocks, is for other
+threads: a job's, for one. Search parameters are those of the Edge adapter, and edge.py says why.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any, Final
+
+import numpy as np
+from qdrant_client import AsyncQdrantClient, models
+
+from contracts.models import LiveModel
+from services.common.vectors.index import Found, PointIds, Query, one_filter, unit
+from services.common.vectors.server import SPARSE_NAME, Connect
+
+OVERFETCH: Final = 128
+_RESCORED: Final = 40
+_SEARCH_SECONDS: Final = 60.0
+
+
+class ServerIndex:
+    """One collection, opened for searching."""
+
+    def __init__(self, client: AsyncQdrantClient, record: LiveModel, loop: asyncio.AbstractEventLoop) -> None:
+        """`client` was made in `loop`, and outlives the index."""
+        self._client = client
+        self._record = record
+        self._loop = loop
+
+    def search(
+        self, query: Query, *, k: int, allowed: PointIds | None = None, forbidden: PointIds | None = None
+    ) -> Found:
+        """See `VectorIndex.search`. Raises RuntimeError in the client's own loop, which would wait for itself."""
+        if _running_loop() is self._loop:
+            raise RuntimeError("a blocking search in the client's own event loop never ends; await ask()")
+        asked = self.ask(query, k=k, allowed=allowed, forbidden=forbidden)
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result(_SEARCH_SECONDS)
+
+    async def ask(
+        self, query: Query, *, k: int, allowed: PointIds | None = None, forbidden: PointIds | None = None
+    ) -> Found:
+        """See `RemoteIndex.ask`. A generous search without a filter, then one with it where that falls short.
+
+        Thousands of ids cost more to send than a hundred points to fetch.
+        """
+        one_filter(allowed, forbidden)
+        nearest = self._nearest(query)
+        if allowed is not None:
+            return await self._asked_within(nearest, k, allowed, allow=True)
+        if forbidden is not None:
+            return await self._asked_within(nearest, k, forbidden, allow=False)
+        return await self._asked(nearest, k)
+
+    def close(self) -> None:
+        """Nothing is held here: the client is its owner's to close."""
+
+    async def _asked_within(self, nearest: Any, k: int, ids: PointIds, *, allow: bool) -> Found:
+        points, scores = await self._asked(nearest, max(OVERFETCH, 4 * k))
+        fit = np.isin(points, ids, invert=not allow)
+        if np.count_nonzero(fit) >= k:
+            return points[fit][:k], scores[fit][:k]
+        return await self._asked(nearest, k, _filter(ids, allow=allow))
+
+    def _nearest(self, query: Query) -> Any:
+        dense = self._record.vectors == "dense"
+        if isinstance(query, tuple):
+            if dense:
+                raise ValueError("a sparse query was put to a dense collection")
+            columns, weights = query
+            return models.SparseVector(indices=columns.tolist(), values=unit(weights).tolist())
+        if not dense or query.shape != (self._record.dimension,):
+            raise ValueError(f"a query of shape {query.shape} was put to {self._record.collection}")
+        return unit(query).tolist()
+
+    async def _asked(self, nearest: Any, limit: int, condition: models.Filter | None = None) -> Found:
+        answer = await self._client.query_points(
+            self._record.collection,
+            query=nearest,
+            using=None if self._record.vectors == "dense" else SPARSE_NAME,
+            query_filter=condition,
+            search_params=_params(limit, precise=condition is not None),
+            limit=limit,
+            with_payload=False,
+        )
+        count = len(answer.points)
+        # The client's types allow for UUIDs; every point of ours has a number.
+        ids = np.fromiter((int(point.id) for point in answer.points), np.uint64, count)
+        return ids, np.fromiter((point.score for point in answer.points), np.float32, count)
+
+
+@contextmanager
+def blocking_index(connect: Connect, record: LiveModel) -> Iterator[ServerIndex]:
+    """A collection for code that blocks: the client runs in a thread of its own for as long as the block lasts."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="qdrant client", daemon=True)
+    thread.start()
+    connection = connect()
+    try:
+        client = asyncio.run_coroutine_threadsafe(connection.__aenter__(), loop).result()
+        try:
+            yield ServerIndex(client, record, loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(connection.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _params(limit: int, *, precise: bool) -> models.SearchParams:
+    """8-bit copies are scanned for `precise` False. Far from the query scores lie too close for that."""
+    rescore = models.QuantizationSearchParams(rescore=True, oversampling=max(2.0, _RESCORED / limit))
+    return models.SearchParams(exact=precise, quantization=rescore)
+
+
+def _filter(ids: PointIds, *, allow: bool) -> models.Filter:
+    condition = models.HasIdCondition(has_id=ids.tolist())
+    return models.Filter(must=[condition]) if allow else models.Filter(must_not=[condition])
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
