@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from contracts.catalogue import Song
+from contracts.catalogue import Song, catalogue_digest
 
 VERSION_DIGITS: Final = 16
 
@@ -66,11 +66,27 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A model that says what it reads of a song; what it does not read (a link's views, say) asks for no new build."""
+
+    def reads(self, song: Song) -> bytes:
+        """All of a song that the vectors depend on: equal bytes, equal vectors."""
+        ...
+
+
+def content_digest(model: Model, songs: Mapping[str, Song], values: Mapping[str, bytes]) -> str:
+    """32 hex digits of what a model reads of a catalogue: songs and their record values by song id."""
+    if isinstance(model, Selective):
+        return catalogue_digest({song_id: model.reads(song) for song_id, song in songs.items()})
+    return catalogue_digest(values)
+
+
 def no_report(what: str, done: int, steps: int) -> None:
     """For those who do not wait."""
 
 
-def version_of(model: Model, catalogue_digest: str) -> str:
-    """16 hex digits: the same catalogue, parameters and code give the same version, and need no second build."""
-    content = {"catalogue": catalogue_digest, "code": model.code_version, "params": model.params(), "arm": model.arm}
+def version_of(model: Model, digest: str) -> str:
+    """16 hex digits: the same `content_digest`, parameters and code give the same version, and need no second build."""
+    content = {"catalogue": digest, "code": model.code_version, "params": model.params(), "arm": model.arm}
     return blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=VERSION_DIGITS // 2).hexdigest()

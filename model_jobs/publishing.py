@@ -1,98 +1,143 @@
-"""From vectors to a published directory, whole or not at all.
+"""From vectors to a published directory, whole or not at all; and what may be removed again.
 
 Everything is written under a name that begins with a dot, checked, brought to the disk, and then renamed: a directory
-that has its name is complete. A job that dies leaves a dotted directory behind, which the next job removes.
+that has its name is complete. Who writes for an arm holds the arm's lock, and a lock ends with its process: a dotted
+directory of an arm whose lock is free was left behind by a job that died.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
+from filelock import FileLock, Timeout
 
 from contracts.models import LiveModel
+from model_jobs.builds import Meter
 from model_jobs.checks import check_index
 from model_jobs.model import Report, Vectors
 from services.common.vectors.edge import EdgeIndex, write_shard
 from services.common.vectors.published import SHARD, points_of, published_models, write_files
 
 _BUILDING: Final = ".building-"
-# The live version, and the one before it for processes that have not switched yet.
+_LOCK: Final = ".lock-"
+# The live version, and the one before it: for going back, and for processes that have not switched yet.
 KEPT_VERSIONS: Final = 2
 
 
-def publish(vectors_dir: Path, record: LiveModel, vectors: Vectors, report: Report) -> float:
-    """Write, check and name the directory of `record`; returns the recall@10 that the index was seen to have.
+class ArmBusyError(RuntimeError):
+    """Another job writes for the arm now."""
 
-    Raises checks.CheckFailedError (nothing is left behind). Where the directory is there already, it stays as it is.
+
+@contextlib.contextmanager
+def arm_lock(vectors_dir: Path, arm: str) -> Iterator[None]:
+    """The right to write and remove directories of an arm, across processes; a process may take it again inside.
+
+    Raises ArmBusyError at once when another process has it.
     """
     vectors_dir.mkdir(parents=True, exist_ok=True)
-    building = vectors_dir / f"{_BUILDING}{record.collection}-{os.getpid()}"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
+    lock = FileLock(vectors_dir / f"{_LOCK}{arm}", is_singleton=True)
     try:
-        recall = _fill(building, record, vectors, report)
-        report("publishing", 0, 1)
-        _sync_tree(building)
-        _rename(building, vectors_dir / record.collection)
-        _sync(vectors_dir)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return recall
-
-
-def _fill(building: Path, record: LiveModel, vectors: Vectors, report: Report) -> float:
-    write_files(building, record, vectors.song_ids, vectors.raw)
-    points = points_of(vectors.song_ids)
-    report("indexing", 0, record.songs)
-    write_shard(building / SHARD, points, vectors.raw)
-    report("checking the index", 0, record.songs)
-    index = EdgeIndex.open(building / SHARD)
+        lock.acquire(timeout=0)
+    except Timeout as taken:
+        raise ArmBusyError(f"another job builds {arm} in {vectors_dir} now; try again when it is done") from taken
     try:
-        return check_index(index, points, vectors)
+        yield
     finally:
-        index.close()
+        lock.release()
 
 
-def remove_leftovers(vectors_dir: Path, live: Sequence[LiveModel]) -> list[str]:
-    """Remove what jobs that died left behind, and old versions; returns the names that are gone.
+def publish(
+    vectors_dir: Path, record: LiveModel, vectors: Vectors, report: Report, meter: Meter | None = None
+) -> float:
+    """Write, check and name the directory of `record`; returns the recall@10 that the index was seen to have.
 
-    Kept are every live version and, of each arm, the newest `KEPT_VERSIONS`. A process that has files open can
-    read them until it closes them.
+    Raises checks.CheckFailedError (nothing is left behind) and ArmBusyError. Where the directory is there already, it
+    stays as it is.
     """
-    if not vectors_dir.is_dir():
-        return []
-    dead = [path for path in vectors_dir.glob(f"{_BUILDING}*") if not psutil.pid_exists(_pid_of(path))]
-    keep = {record.collection for record in live}
-    by_arm: dict[str, list[str]] = {}
-    for record in published_models(vectors_dir):
-        by_arm.setdefault(record.arm, []).append(record.collection)
-    old = [vectors_dir / name for names in by_arm.values() for name in names[KEPT_VERSIONS:] if name not in keep]
-    for path in [*dead, *old]:
-        _remove(path)
-    return sorted(path.name for path in [*dead, *old])
+    meter = meter or Meter()
+    with arm_lock(vectors_dir, record.arm):
+        building = vectors_dir / f"{_BUILDING}{record.collection}-{os.getpid()}"
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        try:
+            recall = _fill(building, record, vectors, report, meter)
+            report("publishing", 0, 1)
+            with meter.stage("publish"):
+                _sync_tree(building)
+                _rename(building, vectors_dir / record.collection)
+                _sync(vectors_dir)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return recall
 
 
-def _remove(path: Path) -> None:
+def _fill(building: Path, record: LiveModel, vectors: Vectors, report: Report, meter: Meter) -> float:
+    points = points_of(vectors.song_ids)
+    with meter.stage("index"):
+        write_files(building, record, vectors.song_ids, vectors.raw)
+        report("indexing", 0, record.songs)
+        write_shard(building / SHARD, points, vectors.raw)
+    report("checking the index", 0, record.songs)
+    with meter.stage("checks"):
+        index = EdgeIndex.open(building / SHARD)
+        try:
+            return check_index(index, points, vectors)
+        finally:
+            index.close()
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A directory that is gone, or would be. `why`: `left behind by a job that died`, or `old`."""
+
+    name: str
+    why: str
+    size_bytes: int
+
+
+def kept_versions(found: Sequence[LiveModel], live: str | None, before: str | None, keep: int) -> list[str]:
+    """Of an arm's published versions (newest first) the `keep` that stay: live, the one before it, then the newest."""
+    there = [record.version for record in found]
+    order = dict.fromkeys([*(version for version in (live, before) if version in there), *there])
+    return [version for version in order if version][: max(keep, 1)]
+
+
+def remove_old(vectors_dir: Path, arm: str, keep: Sequence[str], *, dry_run: bool = False) -> list[Removed]:
+    """Remove an arm's published versions but those to keep, and what its dead jobs left behind.
+
+    A process that has files open can read them until it closes them. Raises ArmBusyError while a job writes for it.
+    """
+    with arm_lock(vectors_dir, arm):
+        gone = [(path, "left behind by a job that died") for path in sorted(vectors_dir.glob(f"{_BUILDING}{arm}-*"))]
+        old = [r.collection for r in published_models(vectors_dir) if r.arm == arm and r.version not in keep]
+        gone += [(vectors_dir / name, "old") for name in old]
+        removed = [Removed(path.name, why, _size(path)) for path, why in gone]
+        for path, _ in () if dry_run else gone:
+            _remove(path, arm)
+        return removed
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _remove(path: Path, arm: str) -> None:
     """Take the name away first: a half removed directory must not look like a published one."""
-    doomed = path if path.name.startswith(".") else path.with_name(f"{_BUILDING}{path.name}-{os.getpid()}")
+    doomed = path if path.name.startswith(".") else path.with_name(f"{_BUILDING}{arm}-gone-{path.name}-{os.getpid()}")
     if doomed != path:
         path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _pid_of(building: Path) -> int:
-    pid = building.name.rpartition("-")[2]
-    return int(pid) if pid.isdigit() else -1
 
 
 def _rename(building: Path, name: Path) -> None:
     try:
         building.rename(name)
     except OSError:
-        # Another job published the same version meanwhile: the same content, so theirs is as good.
+        # The same version is there: the same content, so it is as good.
         if not name.is_dir():
             raise
 

@@ -14,6 +14,9 @@ from typer.main import get_command
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "build": ("models_build", "command"),
     "list": ("models_list", "command"),
+    "switch": ("models_switch", "switch"),
+    "rollback": ("models_switch", "rollback"),
+    "prune": ("models_switch", "prune_"),
     "load-random": ("models_build", "load_random"),
 }
 _HIDDEN: Final = frozenset({"load-random"})
@@ -38,7 +41,11 @@ def _mounted(name: str) -> Any:
     return command
 
 
-app = typer.Typer(cls=_Verbs, no_args_is_help=True, help="The vectors of songs: build them, and see which are live.")
+app = typer.Typer(
+    cls=_Verbs,
+    no_args_is_help=True,
+    help="The vectors of songs: build them, and see which are live, go forth and back.",
+)
 
 
 @app.callback()

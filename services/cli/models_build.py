@@ -1,13 +1,14 @@
 """`animusic models build`: from the catalogue in the log to live models."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from model_jobs.build import Built, build, stale_arms
+from model_jobs.build import Built, build, stale_models
 from model_jobs.checks import CheckFailedError
 from model_jobs.model import Model
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
@@ -34,11 +35,14 @@ def command(
         int | None, typer.Option(min=1, help="node2vec: threads; only 1 is repeatable. [default: 1]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="node2vec: another seed, another model. [default: 1]")] = None,
+    no_switch: Annotated[
+        bool, typer.Option("--no-switch", help="Publish, but let listeners keep what is live: compare, then switch.")
+    ] = False,
 ) -> None:
     """Build models from the catalogue in the log and switch to them.
 
     A model that is live already, for the same songs and parameters, is left as it is. A model that fails its checks is
-    thrown away and the live one stays.
+    thrown away and the live one stays. Without an ARM, stale ones keep the parameters that they are live with.
     """
     asked = {
         "dimension": dimension, "walk_length": walk_length, "walks": walks, "window": window, "epochs": epochs,
@@ -47,11 +51,14 @@ def command(
     params = {name: value for name, value in asked.items() if value is not None}
     settings = Settings()
     asyncio.run(wait_for_broker(settings.kafka))
-    chosen = arms or ([_NODE2VEC] if params else asyncio.run(stale_arms(settings)))
-    if not chosen:
+    chosen = arms or ([_NODE2VEC] if params else None)
+    if chosen is None:
+        models = asyncio.run(stale_models(settings))
+    else:
+        models = [model_named(settings, arm, params if arm == _NODE2VEC else None) for arm in chosen]
+    if not models:
         say("models: all are live and up to date")
-    for arm in chosen:
-        _build(settings, model_named(settings, arm, params if arm == _NODE2VEC else None))
+    _build_all(settings, models, switch=not no_switch)
 
 
 def load_random(
@@ -63,22 +70,41 @@ def load_random(
     if unknown:
         raise ValueError(f"made-up vectors stand in for {' and '.join(DIMENSIONS)}, not for {', '.join(unknown)}")
     settings = Settings()
-    for arm in arms:
-        _build(settings, RandomVectors(arm, seed=seed))
+    _build_all(settings, [RandomVectors(arm, seed=seed) for arm in arms], switch=True)
 
 
-def _build(settings: Settings, model: Model) -> None:
+def _build_all(settings: Settings, models: Sequence[Model], *, switch: bool) -> None:
+    """Build one after the other, whatever becomes of the one before; the first error is raised at the end."""
+    failures: list[Exception] = []
+    for model in models:
+        try:
+            _build(settings, model, switch=switch)
+        except (RuntimeError, ValueError, OSError) as failure:
+            if failures:
+                say(f"animusic: {failure}")
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def _build(settings: Settings, model: Model, *, switch: bool) -> None:
     console = Console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(model.arm, total=None)
 
+        waited = False
+
         def report(what: str, done: int, steps: int) -> None:
+            nonlocal waited
+            if what.startswith("waiting") and not waited:
+                waited = True
+                say(f"{model.arm}: {what}")
             # A step that does not say how far it is gets a bar that only shows that it lives.
             progress.update(task, description=f"{model.arm}: {what}", completed=done, total=steps if done else None)
 
         try:
-            built = asyncio.run(build(settings, model, report))
+            built = asyncio.run(build(settings, model, report, switch=switch))
         except CheckFailedError as error:
             raise RuntimeError(f"{model.arm} was not published: {error}. What was live before stays live.") from error
     say(_sentence(built))
@@ -89,4 +115,7 @@ def _sentence(built: Built) -> str:
     shape = f"{record.songs:,} songs, {record.dimension:,} {'dimensions' if record.vectors == 'dense' else 'words'}"
     checked = "" if built.recall is None else f", recall@10 {built.recall:.3f}"
     left_out = f", {len(built.left_out):,} songs left out" if built.left_out else ""
-    return f"{record.arm}: {built.outcome} {record.version} ({shape}{checked}{left_out}) in {built.seconds:.1f} s"
+    said = f"{record.arm}: {built.outcome} {record.version} ({shape}{checked}{left_out}) in {built.seconds:.1f} s"
+    if built.live:
+        return said
+    return f"{said}; not live: `animusic models switch {record.arm} {record.version}`"

@@ -1,6 +1,5 @@
 """Whole builds on a real log: catalogue in, published collection and switch out."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ import pytest
 from collectors.importing import planned, write
 from collectors.synthetic import synthetic_songs
 from contracts.catalogue import Song, point_id_of
-from model_jobs.build import build, stale_arms
+from model_jobs.build import build, stale_models
+from model_jobs.builds import read_builds
 from model_jobs.checks import CheckFailedError
 from model_jobs.live import live_models
 from model_jobs.model import Vectors
@@ -31,13 +31,13 @@ async def load(log: KafkaSettings, songs: list[Song]) -> None:
     await write(log, planned(songs, await read_catalogue(log)).records)
 
 
-@pytest.fixture
-def settings(log: KafkaSettings, tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, kafka=log)
-
-
 def names(settings: Settings) -> set[str]:
-    return {path.name for path in settings.vectors_dir.iterdir()}
+    """The directories: locks are files and stay."""
+    return {path.name for path in settings.vectors_dir.iterdir() if path.is_dir()}
+
+
+async def stale_arms(settings: Settings) -> list[str]:
+    return [model.arm for model in await stale_models(settings)]
 
 
 async def test_both_models_are_built_published_and_live(settings: Settings) -> None:
@@ -84,14 +84,14 @@ async def test_a_lost_directory_is_built_again(settings: Settings, tmp_path: Pat
 
 async def test_leftovers_and_old_versions_go_and_the_live_ones_stay(settings: Settings) -> None:
     await load(settings.kafka, SONGS)
-    dead_process = 2**22 + 1
     settings.vectors_dir.mkdir(parents=True)
-    (settings.vectors_dir / f".building-tfidf-0-{dead_process}").mkdir()
-    (settings.vectors_dir / f".building-tfidf-1-{os.getppid()}").mkdir()
+    for arm in ("node2vec", "tfidf"):
+        (settings.vectors_dir / f".building-{arm}-0-17").mkdir()
     other = await build(settings, RandomVectors("minilm"))
     versions = [(await build(settings, Node2Vec(dimension=16, walks=2, seed=seed))).record for seed in (1, 2, 3)]
     kept = {record.collection for record in [other.record, *versions[1:]]}
-    assert names(settings) == kept | {f".building-tfidf-1-{os.getppid()}"}
+    # A build looks after its own arm alone: another job may work on the others.
+    assert names(settings) == kept | {".building-tfidf-0-17"}
     assert {record.collection for record in published_models(settings.vectors_dir)} == kept
 
 
@@ -109,6 +109,48 @@ async def test_a_model_that_fails_its_checks_leaves_the_live_one(settings: Setti
         await build(settings, _Broken(dimension=8, walks=2))
     assert (await live_models(settings.kafka))["node2vec"] == good.record
     assert names(settings) == {good.record.collection}
+    made, failed = await read_builds(settings.kafka)
+    assert (made.outcome, failed.outcome, failed.went_live) == ("built", "failed", False)
+    assert "NaN" in str(failed.why) and set(failed.stages) == {"catalogue", "vectors", "checks"}
+
+
+async def test_a_build_notes_what_it_cost(settings: Settings) -> None:
+    await load(settings.kafka, SONGS)
+    built = await build(settings, SMALL)
+    (noted,) = await read_builds(settings.kafka)
+    assert (noted.version, noted.outcome, noted.went_live) == (built.record.version, "built", True)
+    assert (noted.songs, noted.encoded, noted.reused, noted.left_out) == (120, 120, 0, 0)
+    assert set(noted.stages) == {"catalogue", "vectors", "checks", "index", "publish"}
+    assert sum(stage.seconds for stage in noted.stages.values()) <= noted.seconds + 0.01
+    assert noted.params == SMALL.params() and noted.recall == built.recall
+    assert noted.cpu_seconds > 0 and 10 << 20 < noted.peak_memory_bytes < 4 << 30
+    assert noted.machine is not None and noted.machine.device == "cpu"
+
+
+class _OnlyTitles(Node2Vec):
+    def reads(self, song: Song) -> bytes:
+        return song.title.encode()
+
+
+async def test_what_a_model_does_not_read_asks_for_no_new_build(settings: Settings) -> None:
+    await load(settings.kafka, SONGS)
+    model = _OnlyTitles(dimension=8, walks=2)
+    first = await build(settings, model)
+    await load(settings.kafka, [SONGS[0].model_copy(update={"rating": 9.9})])
+    assert (await build(settings, model)).outcome == "already live"
+    await load(settings.kafka, [SONGS[0].model_copy(update={"title": "another"})])
+    assert (await build(settings, model)).record.version != first.record.version
+
+
+async def test_a_stale_arm_keeps_the_parameters_that_it_is_live_with(settings: Settings) -> None:
+    await load(settings.kafka, SONGS)
+    await build(settings, model_named(settings, "tfidf"))
+    await build(settings, SMALL)
+    await build(settings, RandomVectors("minilm"))
+    assert await stale_models(settings) == []
+    await load(settings.kafka, [SONGS[0].model_copy(update={"tags": ("other",)})])
+    tfidf, node2vec = await stale_models(settings)
+    assert (tfidf.arm, node2vec.params()) == ("tfidf", SMALL.params())
 
 
 async def test_an_empty_catalogue_says_what_to_do(settings: Settings) -> None:
