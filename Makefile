@@ -58,6 +58,8 @@ lock:  ## pin requirements/*.txt anew from pyproject.toml (needs uv)
 	$(UV) pip compile $(LOCK) pyproject.toml requirements/build.in -o requirements/run.txt
 	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(UV) pip compile $(LOCK) -c requirements/dev.txt --extra neural \
+		pyproject.toml requirements/build.in -o requirements/neural.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'

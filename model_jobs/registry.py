@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from model_jobs.model import Model
+from model_jobs.neural.arms import Neural
 from model_jobs.node2vec import Node2Vec
 from model_jobs.tfidf import Tfidf
 from services.common.settings import Settings
@@ -13,15 +14,18 @@ LIGHT: Final[Mapping[str, Any]] = {"tfidf": Tfidf, "node2vec": Node2Vec}
 
 
 def buildable(settings: Settings) -> list[str]:
-    """The arms that `model_named` knows."""
-    del settings
-    return list(LIGHT)
+    """The arms that `model_named` knows. Those of sentence models also need weights and the extra `neural`."""
+    return [*LIGHT, *settings.models.neural]
 
 
 def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None = None) -> Model:
     """The model of an arm. Raises ValueError for an arm that nothing here builds, and for unknown parameters."""
+    if arm in settings.models.neural:
+        if params:
+            raise ValueError(f"{arm} has no parameters: its model's files say all")
+        return Neural(arm, settings.models.neural[arm], settings.embeddings_dir)
     if arm not in LIGHT:
-        known = " and ".join(buildable(settings))
+        known = ", ".join(buildable(settings))
         raise ValueError(f"`animusic models build` makes {known}; nothing here builds a model named {arm!r}")
     try:
         model: Model = LIGHT[arm](**(params or {}))

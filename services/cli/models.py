@@ -17,6 +17,8 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "switch": ("models_switch", "switch"),
     "rollback": ("models_switch", "rollback"),
     "prune": ("models_switch", "prune_"),
+    "export": ("models_travel", "export"),
+    "import": ("models_travel", "import_"),
     "load-random": ("models_build", "load_random"),
 }
 _HIDDEN: Final = frozenset({"load-random"})

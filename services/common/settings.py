@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 ENDPOINTS_FILE = Path("run") / "endpoints.json"
@@ -119,13 +119,25 @@ class RecommenderSettings(BaseModel):
     cached_profiles: int = Field(5_000, ge=0, description="decoded profiles kept in memory")
 
 
+NEURAL_MODELS = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "mpnet": "sentence-transformers/all-mpnet-base-v2",
+}
+
+
 class ModelsSettings(BaseModel):
     """What model jobs build."""
 
     neural: dict[str, str] = Field(
-        {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "mpnet": "sentence-transformers/all-mpnet-base-v2"},
-        description="arm -> sentence-transformers model: its name, or the path of a local copy",
+        NEURAL_MODELS,
+        description="arm -> sentence-transformers model: its name, or the path of a local copy; an arm that is not "
+        "named here keeps the paper's model",
     )
+
+    @field_validator("neural")
+    @classmethod
+    def _with_defaults(cls, named: dict[str, str]) -> dict[str, str]:
+        return {**NEURAL_MODELS, **named}
 
 
 class LocalSettings(BaseModel):
@@ -193,6 +205,11 @@ class Settings(BaseSettings):
     def vectors_dir(self) -> Path:
         """Published collections, one directory a version, read-only once there."""
         return self.data_dir / "vectors"
+
+    @property
+    def embeddings_dir(self) -> Path:
+        """What sentence models have encoded: one file a model revision, kept from build to build."""
+        return self.data_dir / "embeddings"
 
     def signing_key(self) -> bytes:
         """The key of all tokens, at least 32 bytes.

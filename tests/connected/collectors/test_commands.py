@@ -64,4 +64,5 @@ def test_from_an_empty_log_to_live_models(here: Path) -> None:
     assert "8 dimensions" in small.stderr
     listed = models_command("list").stdout
     assert listed.count("live") == 3 and listed.count("old") == 1 and "made up" in listed
-    assert isinstance(models_command("build", "mpnet").exception, ValueError)
+    assert isinstance(models_command("build", "mpnet").exception, RuntimeError)
+    assert isinstance(models_command("build", "nobody").exception, ValueError)

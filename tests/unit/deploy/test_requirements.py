@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 OURS = {"contracts", "services", "collectors", "model_jobs", "tests"}
+EXTRAS = {"run": [], "dev": ["dev"], "neural": ["neural"]}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -23,6 +24,13 @@ def normal(name: str) -> str:
 def named(requirements: list[str]) -> set[str]:
     """The distributions of requirement lines."""
     return {normal(re.match(r"[\w.-]+", line)[0]) for line in requirements}
+
+
+def asked(extras: list[str]) -> set[str]:
+    """The distributions that pyproject.toml names, with those of some extras."""
+    return named(
+        [*PROJECT["dependencies"], *(line for name in extras for line in PROJECT["optional-dependencies"][name])]
+    )
 
 
 def imported(*folders: str) -> Iterator[tuple[str, Path]]:
@@ -41,30 +49,30 @@ def imported(*folders: str) -> Iterator[tuple[str, Path]]:
 @pytest.mark.parametrize(
     ("folders", "extra"),
     [
-        (("contracts", "services", "collectors", "model_jobs"), []),
-        (("tests",), PROJECT["optional-dependencies"]["dev"]),
+        (("contracts", "services", "collectors", "model_jobs"), ["neural"]),
+        (("tests",), ["dev", "neural"]),
     ],
 )
 def test_every_import_is_a_named_dependency(folders, extra) -> None:
-    wanted, distributions = named([*PROJECT["dependencies"], *extra]), packages_distributions()
+    wanted, distributions = asked(extra), packages_distributions()
     missing = {
         f"{module} ({path})"
         for module, path in imported(*folders)
-        if not wanted & {normal(name) for name in distributions.get(module, [])}
+        # What only an extra brings is not installed here; there, modules and distributions have the same names.
+        if not wanted & {normal(name) for name in distributions.get(module, [module])}
     }
     assert not missing, "pyproject.toml does not name what these files import"
 
 
-@pytest.mark.parametrize("name", ["run", "dev"])
+@pytest.mark.parametrize("name", EXTRAS)
 def test_every_dependency_is_pinned_with_its_hashes(name) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     pinned = {normal(found) for found in re.findall(r"^([\w.-]+)==", text, re.M)}
-    extra = PROJECT["optional-dependencies"]["dev"] if name == "dev" else []
-    assert named([*PROJECT["dependencies"], *extra]) <= pinned, "`make lock` pins them anew"
+    assert asked(EXTRAS[name]) <= pinned, "`make lock` pins them anew"
     assert len(re.findall(r"^[\w.-]+==.*\\$", text, re.M)) == len(re.findall(r"^[\w.-]+==", text, re.M))
 
 
-@pytest.mark.parametrize("name", ["run", "dev"])
+@pytest.mark.parametrize("name", EXTRAS)
 def test_pins_name_no_index(name) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     assert "://" not in text

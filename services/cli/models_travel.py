@@ -1,0 +1,83 @@
+"""`animusic models export` and `import`: a sentence model's vectors go to a machine that has no encoder."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collectors.sample.vectors import SHIPPED
+from model_jobs.build import Built
+from model_jobs.checks import CheckFailedError
+from model_jobs.neural.parcel import Parcel, Precision, read_parcel
+from model_jobs.travel import export as export_to
+from model_jobs.travel import import_ as import_from
+from services.cli.progress import say
+from services.common.kafka import wait_for_broker
+from services.common.settings import Settings
+
+SAMPLE = "sample"
+
+
+def export(
+    arm: Annotated[str, typer.Argument(help="mpnet, minilm")],
+    file: Annotated[Path, typer.Argument(help="The Parquet file to write.", dir_okay=False)],
+    *,
+    float32: Annotated[
+        bool,
+        typer.Option("--float32/--float16", help="Every digit, at twice the size; float16 moves a cosine by 1e-6."),
+    ] = False,
+) -> None:
+    """Write a live sentence model's vectors into a file for `animusic models import`.
+
+    The file names the model and its revision, and the text that each vector was made of.
+    """
+    settings = Settings()
+    asyncio.run(wait_for_broker(settings.kafka))
+    precision: Precision = "float32" if float32 else "float16"
+    parcel = asyncio.run(export_to(settings, arm, file, precision))
+    megabytes = file.stat().st_size / 1e6
+    say(f"{arm}: {_described(parcel)} as {precision} in {file} ({megabytes:.1f} MB)")
+
+
+def import_(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Files of `animusic models export`, or `sample`: those shipped.", metavar="FILE..."),
+    ],
+    *,
+    arm: Annotated[list[str] | None, typer.Option(help="Only these arms of the files.")] = None,
+) -> None:
+    """Build arms from files of vectors and switch to them. Needs no torch, no model and no network.
+
+    Songs that were described otherwise where the vectors were made, or not there, are left out of the arm. A file that
+    is not good changes nothing.
+    """
+    settings = Settings()
+    paths = [path for name in files for path in (SHIPPED.values() if name == SAMPLE else [Path(name)])]
+    # All are read before anything is changed.
+    parcels = [parcel for parcel in map(read_parcel, paths) if not arm or parcel.origin.arm in arm]
+    asyncio.run(wait_for_broker(settings.kafka))
+    for parcel in parcels:
+        say(_sentence(parcel, _built(settings, parcel)))
+
+
+def _built(settings: Settings, parcel: Parcel) -> Built:
+    try:
+        return asyncio.run(import_from(settings, parcel))
+    except CheckFailedError as error:
+        name = parcel.origin.arm
+        raise RuntimeError(f"{name} was not published: {error}. What was live before stays live.") from error
+
+
+def _sentence(parcel: Parcel, built: Built) -> str:
+    record = built.record
+    left_out = f", {len(built.left_out):,} songs left out" if built.left_out else ""
+    done = f"{built.outcome} {record.version} ({record.songs:,} songs{left_out}) in {built.seconds:.1f} s"
+    return f"{record.arm}: {done}, from {_described(parcel)}"
+
+
+def _described(parcel: Parcel) -> str:
+    origin = parcel.origin
+    shape = f"{len(parcel.raw):,} vectors of {origin.dimension} dimensions"
+    return f"{shape} by {origin.model} ({origin.revision[:12]})"
