@@ -1,85 +1,103 @@
 """node2vec: songs that share anime, people and tags lie together.
 
-Walks over the song graph are sentences, nodes are words, Word2Vec (skip-gram with negative sampling) gives the vectors
-(Grover and Leskovec 2016, with p = q = 1).
+Walks over the song graph are sentences, nodes are words, skip-gram with negative sampling gives the vectors
+(Grover and Leskovec 2016).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Final, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts.catalogue import Song
 from model_jobs.model import Report, Vectors, no_report
-from model_jobs.song_graph import Csr, song_graph
+from model_jobs.skip_gram import SkipGram
+from model_jobs.song_graph import KINDS, Kind, song_graph, song_node
+from model_jobs.walks import Walker
+from services.common.settings import Node2VecPreset, Node2VecSettings
 
-_CHUNK: Final = 4_096
-
-
-class _Sentences:
-    """Walks as lists of words, made again for each pass: all of them at once as Python lists would be gigabytes."""
-
-    def __init__(self, walks: NDArray[np.int32], words: Sequence[str], what: str, report: Report) -> None:
-        self._walks, self._words, self._what, self._report = walks, words, what, report
-
-    def __iter__(self) -> Iterator[list[str]]:
-        words = self._words
-        for start in range(0, len(self._walks), _CHUNK):
-            self._report(self._what, start, len(self._walks))
-            for walk in self._walks[start : start + _CHUNK].tolist():
-                yield [words[node] for node in walk]
+# What a preset sets otherwise than the defaults of `Node2Vec`. The original trained for as many epochs as the library
+# does that it used, and its graph had these nodes beside the songs.
+PRESETS: Final[Mapping[Node2VecPreset, Mapping[str, Any]]] = {
+    "default": {},
+    "paper": {"dimension": 16, "epochs": 5, "nodes": ("anime", "composer", "tag")},
+}
 
 
 @dataclass(frozen=True)
 class Node2Vec:
-    """The defaults follow the original (walk length 10, window 5, p = q = 1), but with 64 dimensions instead of 16.
+    """The defaults follow the original (walk length 10, window 5, p = q = 1), but for 64 dimensions and all nodes.
+
+    Two epochs, because after one the vectors of a small catalogue still share most of their direction.
 
     Attributes:
         walks: how many start at each node.
-        workers: threads of Word2Vec; only one gives the same vectors every time.
+        p: a walk returns at once with a weight of 1/p.
+        q: it goes on to what its last node has no edge to with a weight of 1/q.
+        nodes: the kinds of nodes beside songs.
+        edge_weights: of the edges of a kind; 1 where it is not named.
+        workers: threads that train; only one gives the same vectors every time.
     """
 
     arm: ClassVar[str] = "node2vec"
     vectors: ClassVar[Literal["dense", "sparse"]] = "dense"
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 2
 
     dimension: int = 64
     walk_length: int = 10
     walks: int = 20
+    p: float = 1.0
+    q: float = 1.0
     window: int = 5
     negative: int = 5
-    epochs: int = 1
+    epochs: int = 2
     workers: int = 1
     seed: int = 1
+    nodes: Sequence[Kind] = KINDS
+    edge_weights: Mapping[Kind, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for parameters that no graph can be walked with."""
+        unknown = sorted({*self.nodes, *self.edge_weights} - set(KINDS))
+        if unknown or not self.nodes:
+            raise ValueError(f"node2vec knows the nodes {', '.join(KINDS)}; it was asked for {unknown or 'none'}")
+        if min(self.p, self.q, *self.edge_weights.values()) <= 0:
+            raise ValueError("node2vec's p and q and the weights of edges must be above 0; leave a kind of node out")
 
     def params(self) -> dict[str, Any]:
-        """What the vectors depend on, beside the songs."""
-        return asdict(self)
+        """What the vectors depend on, beside the songs; the same for all ways to say the same."""
+        nodes = [kind for kind in KINDS if kind in self.nodes]
+        weights = {kind: float(self.edge_weights[kind]) for kind in nodes if self.edge_weights.get(kind, 1.0) != 1.0}
+        return {**asdict(self), "p": float(self.p), "q": float(self.q), "nodes": nodes, "edge_weights": weights}
 
     def build(self, songs: Sequence[Song], report: Report = no_report) -> Vectors:
-        """One dense row a song; none is left out, for a song has an anime at the least."""
+        """One dense row a song; a song without any of the nodes (none by default) is left out.
+
+        Raises ValueError when no song has any.
+        """
         report("walking the song graph", 0, 1)
-        csr = Csr(song_graph(songs))
-        walks = csr.walks(self.walks, self.walk_length, np.random.default_rng(self.seed))
-        trained = self._train(walks, csr.names, report)
-        rows = np.stack([trained[f"song:{song.song_id}"] for song in songs]).astype(np.float32)
-        return Vectors([song.song_id for song in songs], rows, {})
+        graph = song_graph(songs, self.nodes, self.edge_weights)
+        if not graph.names:
+            raise ValueError(f"no song of the catalogue has any of the nodes {', '.join(self.nodes)}")
+        walks = Walker(graph, self.p, self.q).walks(self.walks, self.walk_length, np.random.default_rng(self.seed))
+        trained = self._skip_gram().train(walks, len(graph.names), report)
+        number = {name: node for node, name in enumerate(graph.names)}
+        kept = [song.song_id for song in songs if song_node(song.song_id) in number]
+        left_out = {song.song_id: "none of the nodes" for song in songs if song_node(song.song_id) not in number}
+        return Vectors(kept, trained[[number[song_node(song_id)] for song_id in kept]], left_out)
 
-    def _train(self, walks: NDArray[np.int32], words: Sequence[str], report: Report) -> Any:
-        # Imported here: it takes seconds, and a command that finds the model up to date needs none of it.
-        from gensim.models import Word2Vec
+    def _skip_gram(self) -> SkipGram:
+        return SkipGram(self.dimension, self.window, self.negative, self.epochs, self.workers, self.seed)
 
-        model = Word2Vec(
-            vector_size=self.dimension,
-            window=self.window,
-            min_count=1,
-            sg=1,
-            negative=self.negative,
-            workers=self.workers,
-            seed=self.seed,
-        )
-        model.build_vocab(_Sentences(walks, words, "counting nodes", report))
-        model.train(_Sentences(walks, words, "training", report), total_examples=len(walks), epochs=self.epochs)
-        return model.wv
+
+def node2vec_of(settings: Node2VecSettings, given: Mapping[str, Any] | None = None) -> Node2Vec:
+    """The model that is asked for: what is given, else what the settings say, else the preset.
+
+    Raises ValueError for a preset or a value that does not exist, TypeError for an unknown parameter.
+    """
+    asked = {**settings.model_dump(exclude_none=True), **(given or {})}
+    preset = asked.pop("preset")
+    if preset not in PRESETS:
+        raise ValueError(f"node2vec has the presets {', '.join(get_args(Node2VecPreset))}, not {preset!r}")
+    return Node2Vec(**{**PRESETS[preset], **asked})

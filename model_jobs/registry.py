@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from model_jobs.model import Model
 from model_jobs.neural.arms import Neural
-from model_jobs.node2vec import Node2Vec
+from model_jobs.node2vec import Node2Vec, node2vec_of
 from model_jobs.tfidf import Tfidf
 from services.common.settings import Settings
 
@@ -28,6 +28,8 @@ def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None =
         known = ", ".join(buildable(settings))
         raise ValueError(f"`animusic models build` makes {known}; nothing here builds a model named {arm!r}")
     try:
+        if arm == Node2Vec.arm:
+            return node2vec_of(settings.models.node2vec, params)
         model: Model = LIGHT[arm](**(params or {}))
     except TypeError as error:
         raise ValueError(f"{arm} has no such parameter: {error}") from error

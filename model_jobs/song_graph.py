@@ -1,7 +1,8 @@
 """The graph of songs and what they share: typed nodes, so that a singer and a tag of one name stay two.
 
 Nodes: `song:…`, `anime:…`, `artist:…`, `composer:…`, `arranger:…`, `lyricist:…`, `tag:…`, `genre:…`. Every edge has one
-end at a song, but for genres, which belong to the anime. All edges weigh 1.
+end at a song, but for genres, which belong to the anime (to the song, where anime are no nodes). An edge weighs what
+its kind does: the kind of its end that is not the song, or that is not the anime.
 
 Views are no edge weights. A view count is a property of one song, not of a song and something else: as the weight of
 the edges at a song it would only send more walks to popular songs, draw all vectors towards them, and make node2vec a
@@ -9,75 +10,106 @@ second `popular` arm, which stands in the playlist already. Nor do known counts 
 files nineteen in twenty) fit on one scale.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.catalogue import Song, normalised
+from services.common.settings import NodeKind
 
-if TYPE_CHECKING:
-    import networkx as nx
+Kind = NodeKind
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-_ROLES = (("artist", "vocals"), ("composer", "composition"), ("arranger", "arrangement"), ("lyricist", "lyrics"))
-
-
-def song_graph(songs: Sequence[Song]) -> "nx.Graph":
-    """The graph of a catalogue. Every song is in it, with its anime at the least."""
-    import networkx as nx
-
-    graph = nx.Graph()
-    for song in songs:
-        graph.add_edges_from(_edges(song), weight=1.0)
-    return graph
+_ROLES: Final[tuple[tuple[Kind, str], ...]] = (
+    ("artist", "vocals"), ("composer", "composition"), ("arranger", "arrangement"), ("lyricist", "lyrics"),
+)  # fmt: skip
 
 
-def _edges(song: Song) -> Iterator[tuple[str, str]]:
-    node = f"song:{song.song_id}"
-    for appearance in song.appearances:
-        anime = f"anime:{appearance.anime.anime_id}"
-        yield node, anime
-        for genre in appearance.anime.genres:
-            yield anime, f"genre:{normalised(genre)}"
-    for kind, role in _ROLES:
-        for name in getattr(song.credits, role):
-            yield node, f"{kind}:{normalised(name)}"
-    for tag in song.tags:
-        yield node, f"tag:{normalised(tag)}"
-
-
-class Csr:
-    """A weighted graph as arrays, for walking: the neighbours of node i are `neighbours[starts[i]:starts[i + 1]]`.
+@dataclass(frozen=True)
+class SongGraph:
+    """An undirected weighted graph as arrays: node i's neighbours are `neighbours[starts[i]:starts[i + 1]]`, ascending.
 
     Attributes:
-        names: node names by number.
-        cumulative: running sum of all edge weights, float64 (edges + 1,); a weighted draw is one binary search in it.
+        names: of the nodes, by number; only nodes with an edge are numbered.
+        starts: int64 (nodes + 1,).
+        neighbours: int32 (2 × edges,): every edge stands at both of its ends.
+        weights: float64 (2 × edges,), beside `neighbours`.
     """
 
-    def __init__(self, graph: "nx.Graph") -> None:
-        import networkx as nx
+    names: list[str]
+    starts: NDArray[np.int64]
+    neighbours: NDArray[np.int32]
+    weights: NDArray[np.float64]
 
-        self.names: list[str] = sorted(graph)
-        matrix = nx.to_scipy_sparse_array(graph, nodelist=self.names, weight="weight", format="csr", dtype=np.float64)
-        self.starts: NDArray[np.int64] = matrix.indptr.astype(np.int64)
-        self.neighbours: NDArray[np.int32] = matrix.indices.astype(np.int32)
-        self.cumulative: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(matrix.data)])
+    def neighbours_of(self, name: str) -> dict[str, float]:
+        """Name of each neighbour → weight of the edge. Raises ValueError for a node that is not there."""
+        number = self.names.index(name)
+        stretch = slice(int(self.starts[number]), int(self.starts[number + 1]))
+        near = [self.names[neighbour] for neighbour in self.neighbours[stretch].tolist()]
+        return dict(zip(near, self.weights[stretch].tolist(), strict=True))
 
-    def walks(self, per_node: int, length: int, rng: np.random.Generator) -> NDArray[np.int32]:
-        """First-order weighted random walks: int32 (nodes × per_node, length), each node the start of `per_node`.
 
-        With p = q = 1 node2vec's walk does not look back, so all walks take each step together: the next node of a walk
-        at i is the neighbour under a uniform draw from i's stretch of the running sum of weights.
-        """
-        nodes = len(self.names)
-        walks = np.empty((nodes * per_node, length), dtype=np.int32)
-        walks[:, 0] = rng.permutation(np.repeat(np.arange(nodes, dtype=np.int32), per_node))
-        low, high = self.cumulative[self.starts[:-1]], self.cumulative[self.starts[1:]]
-        for step in range(1, length):
-            here = walks[:, step - 1]
-            drawn = low[here] + rng.random(len(here)) * (high - low)[here]
-            edge = np.searchsorted(self.cumulative, drawn, side="right") - 1
-            # A draw may round up to the end of the stretch, which belongs to the next node.
-            walks[:, step] = self.neighbours[np.minimum(edge, self.starts[here + 1] - 1)]
-        return walks
+def song_node(song_id: str) -> str:
+    """The name of a song's node."""
+    return f"song:{song_id}"
+
+
+def song_graph(
+    songs: Sequence[Song], kinds: Collection[Kind] = KINDS, weights: Mapping[Kind, float] | None = None
+) -> SongGraph:
+    """The graph of a catalogue with nodes of these kinds beside the songs; an edge whose kind has no weight weighs 1.
+
+    The same songs in the same order give the same arrays. A song without an edge is not in it.
+    """
+    numbers: dict[str, int] = {}
+    ends: list[int] = []
+    edge_weights: list[float] = []
+    of_kind = dict.fromkeys(KINDS, 1.0) | dict(weights or {})
+    spelled = cache(normalised)
+    for song in songs:
+        for here, kind, name in _edges(song, kinds):
+            there = name if kind == "anime" else spelled(name)
+            ends.append(numbers.setdefault(here, len(numbers)))
+            ends.append(numbers.setdefault(f"{kind}:{there}", len(numbers)))
+            edge_weights.append(of_kind[kind])
+    return _graph(list(numbers), np.array(ends, dtype=np.int64).reshape(-1, 2), np.array(edge_weights))
+
+
+def graph_of_edges(edges: Sequence[tuple[str, str, float]]) -> SongGraph:
+    """A graph of named edges, for whoever has one from elsewhere; of an edge named twice the first weight holds."""
+    numbers: dict[str, int] = {}
+    ends = [[numbers.setdefault(node, len(numbers)) for node in edge[:2]] for edge in edges]
+    return _graph(list(numbers), np.array(ends, dtype=np.int64), np.array([weight for _, _, weight in edges]))
+
+
+def _edges(song: Song, kinds: Collection[Kind]) -> Iterator[tuple[str, Kind, str]]:
+    """(node, kind of its neighbour, name of its neighbour), some of them more than once."""
+    node = song_node(song.song_id)
+    for appearance in song.appearances:
+        anime = appearance.anime
+        if "anime" in kinds:
+            yield node, "anime", anime.anime_id
+        if "genre" in kinds:
+            owner = f"anime:{anime.anime_id}" if "anime" in kinds else node
+            yield from ((owner, "genre", genre) for genre in anime.genres)
+    for kind, role in _ROLES:
+        if kind in kinds:
+            yield from ((node, kind, name) for name in getattr(song.credits, role))
+    if "tag" in kinds:
+        yield from ((node, "tag", tag) for tag in song.tags)
+
+
+def _graph(names: list[str], ends: NDArray[np.int64], weights: NDArray[np.float64]) -> SongGraph:
+    """Each edge once, whichever way round and however often it came; then at both of its ends, ordered."""
+    nodes = max(1, len(names))
+    low, high = ends.min(axis=1, initial=nodes), ends.max(axis=1, initial=0)
+    keys, first = np.unique(low * nodes + high, return_index=True)
+    both = np.concatenate([keys, keys % nodes * nodes + keys // nodes])
+    order = np.argsort(both)
+    rows, neighbours = np.divmod(both[order], nodes)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(names)))]).astype(np.int64)
+    return SongGraph(names, starts, neighbours.astype(np.int32), np.tile(weights[first], 2)[order])

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -125,9 +125,35 @@ NEURAL_MODELS = {
 }
 
 
+NodeKind = Literal["anime", "artist", "composer", "arranger", "lyricist", "tag", "genre"]
+Node2VecPreset = Literal["default", "paper"]
+
+
+class Node2VecSettings(BaseModel):
+    """How node2vec is built. What is unset is the preset's; options of the command go before these."""
+
+    preset: Node2VecPreset = Field(
+        "default", description="default; paper: 16 dimensions, 5 epochs, nodes anime, composer, tag"
+    )
+    dimension: int | None = Field(None, ge=2, description="length of a vector; default: 64")
+    walk_length: int | None = Field(None, ge=2, description="nodes of a walk; default: 10")
+    walks: int | None = Field(None, ge=1, description="walks from each node; default: 20")
+    window: int | None = Field(None, ge=1, description="nodes to each side that a node is trained with; default: 5")
+    p: float | None = Field(None, ge=0.001, le=1000, description="above 1: walks return seldom; default: 1")
+    q: float | None = Field(None, ge=0.001, le=1000, description="above 1: walks stay near their start; default: 1")
+    epochs: int | None = Field(None, ge=1, description="passes over the walks; default: 2")
+    workers: int | None = Field(None, ge=1, description="threads; only 1 is repeatable; default: 1")
+    seed: int | None = Field(None, ge=0, description="another seed, another model; default: 1")
+    nodes: list[NodeKind] | None = Field(None, min_length=1, description="kinds of nodes beside songs; default: all")
+    edge_weights: dict[NodeKind, Annotated[float, Field(gt=0, le=1000)]] | None = Field(
+        None, description="weight of the edges to nodes of a kind; default: 1"
+    )
+
+
 class ModelsSettings(BaseModel):
     """What model jobs build."""
 
+    node2vec: Node2VecSettings = Node2VecSettings()
     neural: dict[str, str] = Field(
         NEURAL_MODELS,
         description="arm -> sentence-transformers model: its name, or the path of a local copy; an arm that is not "
