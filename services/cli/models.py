@@ -17,6 +17,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "switch": ("models_switch", "switch"),
     "rollback": ("models_switch", "rollback"),
     "prune": ("models_switch", "prune_"),
+    "watch": ("models_watch", "command"),
     "export": ("models_travel", "export"),
     "import": ("models_travel", "import_"),
     "load-random": ("models_build", "load_random"),

@@ -160,6 +160,12 @@ class ModelsSettings(BaseModel):
         "named here keeps the paper's model",
     )
 
+    watch: bool = Field(True, description="`animusic run` rebuilds models when the catalogue changes")
+    watch_quiet_seconds: float = Field(5.0, ge=0.1, description="how long the catalogue must be quiet before that")
+    watch_at_most_seconds: float = Field(60.0, gt=0, description="longest that a change waits for quiet")
+    watch_host: str = "127.0.0.1"
+    watch_port: int = Field(0, ge=0, le=65_535, description="health and metrics of the watch; 0: any free one")
+
     @field_validator("neural")
     @classmethod
     def _with_defaults(cls, named: dict[str, str]) -> dict[str, str]:

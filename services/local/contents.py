@@ -72,6 +72,12 @@ class Contents:
         name = self._noted.get("catalogue")
         return name if isinstance(name, str) else None
 
+    @property
+    def built_from(self) -> CatalogueState | None:
+        """The state of the catalogue that the supervisor last built models from; None when it built none."""
+        noted = self._noted.get("models", {}).get("built_from")
+        return CatalogueState(**noted) if isinstance(noted, dict) else None
+
     def note_catalogue(self, name: str) -> None:
         """Remember which catalogue was loaded."""
         self._write(catalogue=name)

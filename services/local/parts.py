@@ -51,6 +51,18 @@ def service_part(name: str, service: str, url: str, environment: Mapping[str, st
     )
 
 
+def watch_part(name: str, url: str, environment: Mapping[str, str]) -> Part:
+    """What rebuilds models when the catalogue changes; ready while it can follow the log."""
+    return Part(
+        name=name,
+        address=url,
+        prepare=lambda: None,
+        command=lambda: animusic("models", "watch"),
+        env=lambda: environment,
+        ready=lambda: answers(f"{url}/readyz"),
+    )
+
+
 def animusic(*arguments: str) -> list[str]:
     """The command line of an `animusic` verb in this very environment."""
     return [sys.executable, "-P", "-m", "services.cli.main", *arguments]

@@ -16,7 +16,7 @@ from services.local.engines.kafka_jars import KafkaJars
 from services.local.engines.ports import settled_port
 from services.local.engines.valkey import ValkeyNode
 from services.local.layout import Layout
-from services.local.parts import Part, child_environment, engine_part, service_part
+from services.local.parts import Part, child_environment, engine_part, service_part, watch_part
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Plan:
     public_port: int
     profiles_port: int
     warehouse_port: int
+    watch_port: int
     recommender_ports: tuple[int, ...]
 
     @classmethod
@@ -46,6 +47,9 @@ class Plan:
             ),
             warehouse_port=settled_port(
                 _given(settings.warehouse, "port"), layout.port("warehouse"), "ANIMUSIC_WAREHOUSE__PORT"
+            ),
+            watch_port=settled_port(
+                _given(settings.models, "watch_port"), layout.port("watch"), "ANIMUSIC_MODELS__WATCH_PORT"
             ),
             recommender_ports=tuple(recommenders),
         )
@@ -107,6 +111,13 @@ class Plan:
             name = "recommender" if len(self.recommender_ports) == 1 else f"recommender-{number}"
             parts.append(self._service(name, "recommender", _local(port), {"ANIMUSIC_RECOMMENDER__PORT": str(port)}))
         return [*parts, self._service("gateway", "gateway", self.url, told)]
+
+    def watchers(self) -> list[Part]:
+        """What looks after the models, once the first ones are there; `models.watch` turns it off."""
+        if not self.settings.models.watch:
+            return []
+        told = child_environment(self.layout, ANIMUSIC_MODELS__WATCH_PORT=str(self.watch_port))
+        return [watch_part("watch", _local(self.watch_port), told)]
 
     def _service(self, name: str, service: str, url: str, told: dict[str, str]) -> Part:
         return service_part(name, service, url, child_environment(self.layout, **told))

@@ -31,7 +31,7 @@ from services.local.summary import curl_lines, table
 READY_S: Final = 120.0
 ROTATE_EVERY_S: Final = 30.0
 # Who must end before whom: what feeds the log first, then what drinks from it, the stores last.
-STOP_ORDER: Final = (("gateway",), ("profiles", "warehouse"), ("recommender",), ("kafka",), ("valkey",))
+STOP_ORDER: Final = (("gateway", "watch"), ("profiles", "warehouse"), ("recommender",), ("kafka",), ("valkey",))
 
 
 class Supervisor:
@@ -91,6 +91,8 @@ class Supervisor:
                 step.done(f"{len(created)} created" if created else "all there")
             services = services or await self._begin(plan.services())
             await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
+            # Nobody waits for it: playlists do not need it.
+            await self._begin(plan.watchers())
         self._show(plan)
 
     async def _engines(self, plan: Plan, steps: Steps) -> list[Part]:

@@ -20,7 +20,7 @@ from tests.support.waiting import poll
 
 ROOT = Path(__file__).parents[2]
 START_S = 150.0
-PARTS = ("kafka", "valkey", "profiles", "warehouse", "recommender", "gateway")
+PARTS = ("kafka", "valkey", "profiles", "warehouse", "recommender", "gateway", "watch")
 
 
 class System:

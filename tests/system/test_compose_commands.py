@@ -29,8 +29,8 @@ from tests.unit.deploy.test_compose import JOBS, SECRETS, compose
 
 pytestmark = pytest.mark.system
 
-SERVICES = ("profiles", "warehouse", "recommender", "gateway")
-PORTS = {"8080": "gateway", "8081": "recommender", "8082": "profiles", "8123": "warehouse"}
+SERVICES = ("profiles", "warehouse", "recommender", "watch", "gateway")
+PORTS = {"8080": "gateway", "8081": "recommender", "8082": "profiles", "8083": "watch", "8123": "warehouse"}
 
 
 class Native:

@@ -33,7 +33,10 @@ def services() -> dict[str, Any]:
 
 
 def test_it_holds_what_the_design_draws(services) -> None:
-    stores, ours = {"kafka", "valkey", "clickhouse", "qdrant"}, {"gateway", "profiles", "warehouse", "recommender"}
+    stores, ours = (
+        {"kafka", "valkey", "clickhouse", "qdrant"},
+        {"gateway", "profiles", "warehouse", "recommender", "watch"},
+    )
     assert set(services) == stores | ours | JOBS
 
 
