@@ -52,5 +52,8 @@ def partitions_for(topic: Topic, user_partitions: int) -> int:
     return 1 if topic.name in SINGLE_PARTITION else user_partitions
 
 
-# Headers of a dead letter; its value is the untouched bytes of the record that could not be read.
-DEAD_LETTER_HEADERS: Final[tuple[str, ...]] = ("reason", "step", "topic", "partition", "offset", "time")
+# Headers of a dead letter; its key and value are the untouched bytes of the record that could not be read. `letter` and
+# `attempts` (1: the first failure) are explained in `contracts.letters`; older letters have only the first six.
+DEAD_LETTER_HEADERS: Final[tuple[str, ...]] = (
+    "reason", "step", "topic", "partition", "offset", "time", "topic_id", "letter", "attempts",
+)  # fmt: skip

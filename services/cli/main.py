@@ -27,6 +27,7 @@ VERBS: Final[dict[str, Verb]] = {
     "sql": Verb("sql", "Ask it"),
     "trace": Verb("trace", "Ask it"),
     "doctor": Verb("doctor", "Ask it"),
+    "dlq": Verb("dlq", "Mend it"),
     "settings": Verb("settings", "Know it"),
     "schemas": Verb("schemas", "Know it"),
 }

@@ -193,8 +193,15 @@ class Flow(Generic[T]):
     async def _bury(self, record: Record, reason: str) -> None:
         where = f"{record.topic}/{record.partition}@{record.offset}"
         self._log.error("dead letter %s: %s", where, reason)
-        await self._patience.until_it_passes("the log", lambda: self._letters.send(record, reason), LOG_OUTAGES)
+        topic_id = self._topic_id(record)
+        await self._patience.until_it_passes(
+            "the log", lambda: self._letters.send(record, reason, topic_id), LOG_OUTAGES
+        )
         self._metrics.count("animusic_consumer_dead_letters")
+
+    def _topic_id(self, record: Record) -> str:
+        position = self._positions.get(TopicPartition(record.topic, record.partition))
+        return "" if position is None else position.claim.name.topic_id
 
     # ---- flush --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,246 @@
+"""`animusic dlq …`: records that could not be read: list them, look at one, send them again, let go of them."""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.progress import say
+from services.common.kafka import wait_for_broker
+from services.common.settings import KafkaSettings, Settings
+from services.operator.dlq.editing import assignments, exactly
+from services.operator.dlq.letters import OPEN, Letter
+from services.operator.dlq.purging import purge as purge_letters
+from services.operator.dlq.reading import read_bytes, read_letters
+from services.operator.dlq.redriving import Outcome
+from services.operator.dlq.redriving import redrive as redrive_letters
+from services.operator.dlq.selecting import Filter, moment
+from services.operator.dlq.summary import as_json, by_hour, clock, groups
+
+app = typer.Typer(no_args_is_help=True, help="Dead letters: records that could not be read, and what becomes of them.")
+
+Ids = Annotated[list[str] | None, typer.Argument(help="Letters, as `list` names them.", metavar="LETTER…")]
+Reason = Annotated[str | None, typer.Option(help="Part of the reason.")]
+TopicName = Annotated[str | None, typer.Option(help="The topic that the record came from.")]
+Step = Annotated[str | None, typer.Option(help="Who could not read it: profiles, warehouse.")]
+Since = Annotated[str | None, typer.Option(help="Found at or after: an ISO time (UTC), 2h, 3d, or ms.", metavar="TIME")]
+Until = Annotated[str | None, typer.Option(help="Found before.", metavar="TIME")]
+User = Annotated[str | None, typer.Option(help="Whom the record is about.")]
+Offsets = Annotated[list[int] | None, typer.Option("--offset", help="Where the letter lies among the dead letters.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")]
+_EXAMPLES_OF_KEPT = 20
+
+
+@app.command("list")
+def list_(
+    *,
+    reason: Reason = None,
+    topic: TopicName = None,
+    step: Step = None,
+    since: Since = None,
+    until: Until = None,
+    user: User = None,
+    offsets: Offsets = None,
+    limit: Limit = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what was redriven or purged.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="One line a letter, not a reason.")] = False,
+    as_lines: Annotated[bool, typer.Option("--json", help="One JSON object a letter, for scripts.")] = False,
+) -> None:
+    """Letters by reason with their counts, and when they came."""
+    wanted = _filter(
+        reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets, limit=limit,
+        everything=everything,
+    )  # fmt: skip
+    letters = wanted.of(asyncio.run(_letters(Settings().kafka)))
+    if as_lines:
+        for letter in letters:
+            print(json.dumps(as_json(letter), ensure_ascii=False))
+    elif not letters:
+        say("no open dead letters" if not everything else "no dead letters")
+    elif each:
+        _print_each(letters)
+    else:
+        _print_groups(letters)
+
+
+@app.command()
+def show(
+    letter: Annotated[str, typer.Argument(help="A letter, as `list` names it.")],
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="Only the record's bytes, untouched.")] = False,
+) -> None:
+    """One letter: why, where it came from, what became of it, and its bytes.
+
+    `show LETTER --raw > record.json`, an editor, and `redrive LETTER --value record.json` mend one record.
+    """
+    settings = Settings().kafka
+    (found,) = Filter(ids=(letter,)).of(asyncio.run(_letters(settings)))
+    value = asyncio.run(_value(settings, found))
+    if raw:
+        sys.stdout.buffer.write(value or b"")
+        return
+    rows = {**as_json(found), "logged": clock(found.last.logged), "buried": clock(found.last.buried)}
+    for name, told in rows.items():
+        print(f"{name:<12} {told}")
+    for failure in found.failures:
+        print(f"{'failed':<12} attempt {failure.attempts}, {failure.step} at {failure.place}: {failure.reason}")
+    print(f"{'value':<12} {'none (null)' if value is None else value.decode('utf-8', 'backslashreplace')}")
+
+
+@app.command()
+def redrive(
+    ids: Ids = None,
+    *,
+    reason: Reason = None,
+    topic: TopicName = None,
+    step: Step = None,
+    since: Since = None,
+    until: Until = None,
+    user: User = None,
+    offsets: Offsets = None,
+    limit: Limit = None,
+    to_set: Annotated[list[str] | None, typer.Option("--set", help="Set a field first.", metavar="PATH=VALUE")] = None,
+    to_unset: Annotated[list[str] | None, typer.Option("--unset", help="Remove a field.", metavar="PATH")] = None,
+    value: Annotated[Path | None, typer.Option(help="The whole record, of one letter.", metavar="FILE")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what would fail again, or was replaced since.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what was redriven before.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All letters that are open.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Append records to their topic again, as they are or mended.
+
+    Each is read as the consumers will read it first; what would fail again is kept, and said. Exit code 1 when any is
+    kept. Redriving twice has one effect.
+    """
+    wanted = _filter(
+        ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
+        limit=limit, everything=again or bool(ids),
+    )  # fmt: skip
+    _must_choose(wanted, everything, "redrive")
+    edit = assignments(to_set or [], to_unset or [])
+    settings = Settings().kafka
+    letters = wanted.of(asyncio.run(_letters(settings)))
+    if value is not None:
+        if len(letters) != 1 or to_set or to_unset:
+            raise ValueError(f"--value is the whole record of one letter, and {len(letters)} are meant")
+        edit = exactly(value.read_bytes())
+    outcome = asyncio.run(redrive_letters(settings, letters, edit, force=force, again=again, dry_run=dry_run))
+    _print_outcome(outcome, dry_run=dry_run)
+    if outcome.kept:
+        raise typer.Exit(1)
+
+
+@app.command()
+def purge(
+    ids: Ids = None,
+    *,
+    reason: Reason = None,
+    topic: TopicName = None,
+    step: Step = None,
+    since: Since = None,
+    until: Until = None,
+    user: User = None,
+    offsets: Offsets = None,
+    limit: Limit = None,
+    unredriven: Annotated[
+        bool, typer.Option("--unredriven", help="Also letters whose records never had their effect: they are lost.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All letters.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Let go of letters, and delete their bytes as far as the log allows. Open letters only with --unredriven."""
+    wanted = _filter(
+        ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
+        limit=limit, everything=True,
+    )  # fmt: skip
+    _must_choose(wanted, everything, "purge")
+    settings = Settings().kafka
+    letters = wanted.of(asyncio.run(_letters(settings)))
+    done = asyncio.run(purge_letters(settings, letters, unredriven=unredriven, dry_run=dry_run))
+    lost = sum(letter.state == OPEN for letter in done.purged)
+    would = "would be " if dry_run else ""
+    say(f"{len(done.purged):,} {would}purged, {lost:,} of them never redriven")
+    if not dry_run:
+        say(f"the log of letters begins at {done.begins_at}; {done.still_there:,} purged ones wait for an older letter")
+    if done.kept:
+        say(f"{len(done.kept):,} kept: they were never redriven. --unredriven gives them up for good")
+        raise typer.Exit(1)
+
+
+def _filter(
+    *,
+    everything: bool,
+    ids: list[str] | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    offsets: list[int] | None = None,
+    **exactly_so: Any,
+) -> Filter:
+    now = int(time.time() * 1_000)
+    return Filter(
+        ids=tuple(ids or ()),
+        states=() if everything else (OPEN,),
+        since=None if since is None else moment(since, now),
+        until=None if until is None else moment(until, now),
+        offsets=tuple(offsets or ()),
+        **exactly_so,
+    )
+
+
+def _must_choose(wanted: Filter, everything: bool, verb: str) -> None:
+    """Nobody means all letters by saying nothing."""
+    chosen = Filter(states=wanted.states, limit=wanted.limit) != wanted
+    if not chosen and not everything:
+        raise ValueError(f"name letters, or say which by --reason, --topic, --user …; `dlq {verb} --all` means all")
+
+
+async def _letters(settings: KafkaSettings) -> list[Letter]:
+    await wait_for_broker(settings, 10)
+    return list((await read_letters(settings)).letters.values())
+
+
+async def _value(settings: KafkaSettings, letter: Letter) -> bytes | None:
+    async for _, _, value in read_bytes(settings, [letter]):
+        return value
+    raise LookupError(f"the bytes of letter {letter.id} expired while it was asked for")
+
+
+def _print_groups(letters: list[Letter]) -> None:
+    table = Table("count", "reason", "topic", "steps", "state", "first (UTC)", "last (UTC)", "example", box=None)
+    for group in groups(letters):
+        states = ", ".join(f"{count} {state}" for state, count in group.states.items())
+        steps, times = ", ".join(group.steps), (clock(group.first), clock(group.last))
+        table.add_row(f"{group.count:,}", group.reason, group.topic, steps, states, *times, group.example)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    hours = by_hour(letters)
+    most = max(hours.values())
+    for hour, count in list(hours.items())[-48:]:
+        console.print(f"{clock(hour)[:13]}h {count:>7,} {'█' * round(40 * count / most)}")
+
+
+def _print_each(letters: list[Letter]) -> None:
+    table = Table("letter", "state", "tries", "found (UTC)", "from", "user", "steps", "reason", box=None)
+    for letter in letters:
+        last = letter.last
+        row: tuple[Any, ...] = (letter.id, letter.state, str(letter.attempts), clock(last.buried), str(last.place))
+        table.add_row(*row, letter.user or "", ", ".join(letter.steps), letter.reason)
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def _print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    none = "" if outcome.redriven or outcome.kept else " (no open letter is meant; --again also takes redriven ones)"
+    say(f"{len(outcome.redriven):,} {would}redriven, {len(outcome.kept):,} kept{none}")
+    for letter, why in outcome.kept[:_EXAMPLES_OF_KEPT]:
+        say(f"  {letter.id} ({letter.last.place}): {why}")
+    more = len(outcome.kept) - _EXAMPLES_OF_KEPT
+    if more > 0:
+        say(f"  and {more:,} more")

@@ -1,0 +1,93 @@
+"""Small edits to the JSON of a record, the same for many. Pure; what an edit makes of it is validated elsewhere."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+Edit = Callable[[bytes | None], bytes | None]
+
+
+class CannotEdit(ValueError):
+    """This value cannot be edited so. `str()` says why, and what can be done."""
+
+
+def untouched(value: bytes | None) -> bytes | None:
+    """The edit that changes nothing: not a byte."""
+    return value
+
+
+def exactly(replacement: bytes) -> Edit:
+    """The edit to these bytes, whatever they were."""
+    return lambda _value: replacement
+
+
+def assignments(to_set: Sequence[str], to_unset: Sequence[str]) -> Edit:
+    """The edit of `path=value` and `path` words: a path steps into objects and lists by dots (`slots.0.arm`).
+
+    A value is JSON (`1`, `true`, `"text"`, `null`), and text where it is none. Without any words: `untouched`.
+    Raises ValueError on a word that is no assignment.
+    """
+    if not to_set and not to_unset:
+        return untouched
+    parsed = [_assignment(word) for word in to_set]
+    gone = [word.split(".") for word in to_unset]
+
+    def edit(value: bytes | None) -> bytes:
+        document = _object(value)
+        for path, new in parsed:
+            _put(document, path, new)
+        for path in gone:
+            _remove(document, path)
+        return orjson.dumps(document)
+
+    return edit
+
+
+def _assignment(word: str) -> tuple[list[str], Any]:
+    path, equals, value = word.partition("=")
+    if not equals or not path:
+        raise ValueError(f"{word} is no assignment; write path=value, as in --set schema=1")
+    try:
+        return path.split("."), orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return path.split("."), value
+
+
+def _object(value: bytes | None) -> Any:
+    try:
+        document = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        raise CannotEdit("its value is no JSON, so no field of it can be set; give all of it with --value") from None
+    if not isinstance(document, dict):
+        raise CannotEdit("its value is no JSON object, so no field of it can be set; give all of it with --value")
+    return document
+
+
+def _put(document: Any, path: list[str], new: Any) -> None:
+    holder = _holder(document, path)
+    if isinstance(holder, dict):
+        holder[path[-1]] = new
+    elif isinstance(holder, list) and path[-1].isdecimal() and int(path[-1]) < len(holder):
+        holder[int(path[-1])] = new
+    else:
+        raise CannotEdit(f"it has no {'.'.join(path)} to set")
+
+
+def _remove(document: Any, path: list[str]) -> None:
+    holder = _holder(document, path)
+    if isinstance(holder, dict):
+        holder.pop(path[-1], None)
+    elif isinstance(holder, list) and path[-1].isdecimal() and int(path[-1]) < len(holder):
+        del holder[int(path[-1])]
+
+
+def _holder(document: Any, path: list[str]) -> Any:
+    for step in path[:-1]:
+        if isinstance(document, dict):
+            document = document.get(step)
+        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
+            document = document[int(step)]
+        else:
+            return None
+    return document

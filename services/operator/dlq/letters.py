@@ -1,0 +1,183 @@
+"""From records of the dead-letter topic to letters and what became of them. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+
+from contracts.letters import NOTE, letter_id, number, text, texts
+from contracts.topics import TOPICS
+
+State = Literal["open", "redriven", "purged"]
+OPEN: Final[State] = "open"
+# A letter of a value longer than this is not searched for its user; its key still tells.
+_LONGEST_SEARCHED: Final = 64 * 1024
+USER_KEYED: Final = frozenset(topic.name for topic in TOPICS if topic.keyed_by == "user")
+
+
+class Place(NamedTuple):
+    """Where the record lay that could not be read."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One consumer that could not read the record, once.
+
+    Attributes:
+        at: offset of this letter in the dead-letter topic.
+        buried: when it went there, ms.
+        logged: the record's own timestamp, ms.
+    """
+
+    at: int
+    buried: int
+    step: str
+    reason: str
+    place: Place
+    logged: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One poisoned record, whoever failed to read it and however often.
+
+    Attributes:
+        key: the record's own.
+        user: whom it is about, by the `user_id` in its value, else by its key; None when neither says.
+        failures: in the order of the topic. Those of the newest attempt are the ones that count.
+        noted: the highest attempt that was redriven or purged, 0 for none, and what the last note says.
+    """
+
+    id: str
+    key: bytes | None
+    user: str | None
+    failures: tuple[Failure, ...]
+    noted: int = 0
+    note: str = ""
+    to: str = ""
+
+    @property
+    def attempts(self) -> int:
+        """How often it has failed: 1, or more when it was redriven and failed again."""
+        return max(failure.attempts for failure in self.failures)
+
+    @property
+    def state(self) -> State:
+        """Open until a note speaks of the newest attempt; a consumer that reads an old record again changes nothing."""
+        if self.noted < self.attempts:
+            return OPEN
+        return "purged" if self.note == "purged" else "redriven"
+
+    @property
+    def latest(self) -> tuple[Failure, ...]:
+        """The failures of the newest attempt, the last of each step."""
+        newest = {failure.step: failure for failure in self.failures if failure.attempts == self.attempts}
+        return tuple(newest.values())
+
+    @property
+    def last(self) -> Failure:
+        """The failure that brought the bytes that count now."""
+        return self.latest[-1]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Who could not read it, sorted."""
+        return tuple(sorted(failure.step for failure in self.latest))
+
+    @property
+    def reason(self) -> str:
+        """Why; where steps differ, each with its name."""
+        reasons = dict.fromkeys(failure.reason for failure in self.latest)
+        if len(reasons) == 1:
+            return next(iter(reasons))
+        return "; ".join(f"{failure.step}: {failure.reason}" for failure in self.latest)
+
+    @property
+    def first_buried(self) -> int:
+        """When it was first found, ms."""
+        return self.failures[0].buried
+
+
+@dataclass
+class LetterBook:
+    """All letters of the topic, folded in the order of the log. It holds no values: memory is bounded by the count.
+
+    Attributes:
+        letters: letter id -> letter, in the order of their first failure.
+        end: offset after the last record that was folded.
+        strays: records that are neither a letter nor a note on one that is still there.
+    """
+
+    letters: dict[str, Letter] = field(default_factory=dict)
+    end: int = 0
+    strays: int = 0
+
+    def add(self, records: Iterable[Any]) -> None:
+        """Fold records (aiokafka ConsumerRecord) in."""
+        for record in records:
+            self.end = record.offset + 1
+            headers = texts(record.headers)
+            if NOTE in headers:
+                self._note(headers)
+            elif "topic" in headers:
+                self._failure(record, headers)
+            else:
+                self.strays += 1
+
+    def _failure(self, record: Any, headers: Any) -> None:
+        found = _failure_of(record, headers)
+        name = headers.get("letter") or letter_id(headers.get("topic_id", ""), *found.place)
+        known = self.letters.get(name)
+        if known is None:
+            user = user_of(record.key, record.value) if found.place.topic in USER_KEYED else None
+            self.letters[name] = Letter(name, record.key, user, (found,))
+        else:
+            self.letters[name] = replace(known, failures=(*known.failures, found))
+
+    def _note(self, headers: Any) -> None:
+        letter = self.letters.get(headers.get("letter", ""))
+        if letter is None:
+            self.strays += 1
+            return
+        noted = max(letter.noted, number(headers.get("attempts", ""), 1))
+        self.letters[letter.id] = replace(letter, noted=noted, note=headers[NOTE], to=headers.get("to", ""))
+
+
+def _failure_of(record: Any, headers: Any) -> Failure:
+    place = Place(headers["topic"], number(headers.get("partition", ""), 0), number(headers.get("offset", ""), 0))
+    return Failure(
+        at=record.offset,
+        buried=record.timestamp,
+        step=headers.get("step", ""),
+        reason=headers.get("reason", ""),
+        place=place,
+        logged=number(headers.get("time", ""), 0),
+        attempts=number(headers.get("attempts", ""), 1) or 1,
+    )
+
+
+def user_of(key: bytes | None, value: bytes | None) -> str | None:
+    """Whom a record is about: by its value where that can be read, else by its key."""
+    told = user_in(value)
+    return told if told is not None else (text(key) or None)
+
+
+def user_in(value: bytes | None) -> str | None:
+    """The `user_id` that a JSON object names; None where it is none, or names none."""
+    if value is None or len(value) > _LONGEST_SEARCHED or b'"user_id"' not in value:
+        return None
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    user = found.get("user_id") if isinstance(found, dict) else None
+    return user if isinstance(user, str) else None

@@ -1,0 +1,32 @@
+"""Both consumers on one real log, and letters in it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from services.common.clickhouse import ChdbConnection
+from services.common.settings import KafkaSettings
+from services.local.engines.valkey import ValkeyNode
+from tests.connected.operator_dlq.house import House, house
+from tests.connected.warehouse import engine as shared
+
+
+@pytest.fixture
+def clickhouse() -> Iterator[ChdbConnection]:
+    """A connection to the engine of this process, with empty tables."""
+    connection = shared.engine().connect()
+    shared.empty(connection)
+    yield connection
+    connection.close()
+
+
+@pytest_asyncio.fixture
+async def home(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, clickhouse: ChdbConnection, tmp_path: Path
+) -> AsyncIterator[House]:
+    """Profiles and warehouse, following the log."""
+    async with house(log, redis, valkey.url, clickhouse, tmp_path) as both:
+        yield both

@@ -1,0 +1,111 @@
+"""Profiles and warehouse in this process, on one log; records for them; what they know; the letters that they wrote."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from contracts.topics import FEEDBACK
+from services.common.clickhouse import ChdbConnection
+from services.common.consuming.consumer import Consumer
+from services.common.settings import KafkaSettings
+from services.operator.dlq.letters import Letter
+from services.operator.dlq.reading import read_letters
+from services.warehouse.sink import TOPICS, WarehouseSink
+from tests.support.following import at_end, ends, following, producing, settings_for
+from tests.support.waiting import apoll
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class House:
+    """A log with its two consumers running."""
+
+    log: KafkaSettings
+    redis: Redis
+    clickhouse: ChdbConnection
+    producer: AIOKafkaProducer
+    data_dir: Path
+
+    async def put(self, values: Iterable[tuple[str, bytes | None]], topic: str = FEEDBACK.name) -> None:
+        """Append (user, value) records where they belong; all are durable at the end."""
+        from contracts.placement import partition_of
+
+        partitions = len(await self.producer.partitions_for(topic))
+        sending = [
+            await self.producer.send(topic, value, key=user.encode(), partition=partition_of(user, partitions))
+            for user, value in values
+        ]
+        await asyncio.gather(*sending)
+
+    async def settled(self) -> None:
+        """Wait until both stores' marks are at the end of the log as of now."""
+        await at_end(self.log, self.redis, timeout=240)
+        wanted = {name: end for name, (end, _) in (await ends(self.log)).items() if end}
+
+        async def there() -> bool:
+            found = self.ask("SELECT topic_id, `partition`, mark FROM animusic.marks_clean")
+            marks = {(row["topic_id"], row["partition"]): row["mark"] for row in found}
+            return all(marks.get(name, 0) >= end for name, end in wanted.items())
+
+        await apoll(there, timeout=240, interval=0.1, what="the warehouse's marks are at the end of the log")
+
+    def ask(self, statement: str) -> list[dict[str, Any]]:
+        """Rows of ClickHouse."""
+        found: list[dict[str, Any]] = self.clickhouse.query(statement).to_pylist()
+        return found
+
+    async def letters(self) -> list[Letter]:
+        """Every letter, in the order in which they were first found."""
+        return list((await read_letters(self.log)).letters.values())
+
+    async def animusic(self, *words: str, status: int = 0) -> str:
+        """What a command prints on both channels; its exit status must be `status`."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("ANIMUSIC_")}
+        environment = {
+            **clean, "PYTHONPATH": str(ROOT), "ANIMUSIC_DATA_DIR": str(self.data_dir),
+            "ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS": self.log.bootstrap_servers, "COLUMNS": "250",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "services.cli.main", *words]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=environment, cwd=ROOT, capture_output=True, check=False, timeout=120
+        )
+        printed = (done.stdout + done.stderr).decode()
+        assert done.returncode == status, printed
+        return printed
+
+
+@contextlib.asynccontextmanager
+async def house(
+    log: KafkaSettings, redis: Redis, redis_url: str, clickhouse: ChdbConnection, data_dir: Path
+) -> AsyncIterator[House]:
+    """Start both consumers, and stop them at the end."""
+    settings = settings_for(log, redis_url, data_dir)
+    async with producing(log) as producer, following(settings, redis), _warehouse(log, clickhouse):
+        yield House(log, redis, clickhouse, producer, data_dir)
+
+
+@contextlib.asynccontextmanager
+async def _warehouse(log: KafkaSettings, clickhouse: ChdbConnection) -> AsyncIterator[None]:
+    consumer: Consumer[Any] = Consumer(
+        log, WarehouseSink(clickhouse), TOPICS, CollectorRegistry(),
+        group=f"test.{uuid4().hex}", max_records=20_000, hold_seconds=0.2,
+    )  # fmt: skip
+    await consumer.start()
+    run = asyncio.create_task(consumer.run())
+    try:
+        yield
+    finally:
+        consumer.stop()
+        await run
