@@ -18,6 +18,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "rollback": ("models_switch", "rollback"),
     "prune": ("models_switch", "prune_"),
     "watch": ("models_watch", "command"),
+    "evaluate": ("models_evaluate", "command"),
     "export": ("models_travel", "export"),
     "import": ("models_travel", "import_"),
     "load-random": ("models_build", "load_random"),

@@ -1,0 +1,186 @@
+"""Whole evaluations of small catalogues: what is measured, what is said to be lacking, and how it is written down."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from collectors.synthetic import synthetic_songs
+from contracts.catalogue import Credits, Song
+from model_jobs.evaluate.evaluation import Plan, evaluate
+from model_jobs.evaluate.figures import COLUMNS, Evaluation
+from model_jobs.evaluate.listeners import Listeners
+from model_jobs.evaluate.models_here import arms_here
+from model_jobs.evaluate.picture import svg
+from model_jobs.evaluate.writing import as_json, write_csv
+from model_jobs.model import Report, Vectors, no_report
+from model_jobs.tfidf import Tfidf
+from services.cli.main import app
+from services.common.settings import Settings
+
+SONGS = synthetic_songs(300)
+PLAN = Plan(listeners=60, queries=100)
+
+
+@dataclass(frozen=True)
+class GenreReader:
+    """A model that reads an anime's genres and nothing else: without them it has no vector of any song."""
+
+    arm = "minilm"
+    vectors = "dense"
+    code_version = 1
+
+    def params(self) -> dict[str, Any]:
+        return {"reads": "genres"}
+
+    def build(self, songs: Sequence[Song], report: Report = no_report) -> Vectors:
+        names = sorted({genre for song in songs for genre in song.anime.genres})
+        if not names:
+            raise ValueError("no song has a genre to read")
+        rows = np.array([[name in song.anime.genres for name in names] for song in songs], dtype=np.float32)
+        return Vectors([song.song_id for song in songs], rows, {})
+
+
+def evaluated(songs: Sequence[Song] = SONGS, plan: Plan = PLAN) -> Evaluation:
+    models = {"tfidf": Tfidf(), "minilm": GenreReader()}
+    return evaluate(songs, list(models), lambda arm, withheld: models[arm], plan)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluated()
+
+
+def test_every_arm_is_asked_everything_and_random_stands_beside(evaluation: Evaluation) -> None:
+    by_measure: dict[tuple[str, str, str], set[str]] = {}
+    for each in evaluation.figures:
+        if not each.other_arm and each.measure != "times random":
+            by_measure.setdefault((each.question, each.candidates, each.measure), set()).add(each.arm)
+    assert {question for question, _, _ in by_measure} == {
+        "songs of the same franchise", "songs of the same composer", "songs of the same artist",
+        "tags of the nearest songs", "genres of the nearest songs", "three liked songs of one genre",
+        "what all listeners get together",
+    }  # fmt: skip
+    blind = {(q, c, m) for q, c, m in by_measure if "genre" in q}
+    for key, arms in by_measure.items():
+        assert arms == {"random", "popular", "tfidf"} | (set() if key in blind else {"minilm"})
+    pairs = {frozenset((each.arm, each.other_arm)) for each in evaluation.figures if each.other_arm}
+    assert len(pairs) == 6
+
+
+def test_intervals_are_around_their_figures(evaluation: Evaluation) -> None:
+    for each in evaluation.figures:
+        assert each.interval.low <= each.interval.value <= each.interval.high, each
+        assert each.interval.n <= 100 and (each.measure == "novelty (bits)" or each.interval.low >= 0)
+
+
+def test_what_is_withheld_is_not_used_and_what_is_left_is(evaluation: Evaluation) -> None:
+    tfidf, chance = (evaluation.find("precision@10", arm, "genres") for arm in ("tfidf", "random"))
+    assert tfidf.value > 2 * chance.value and tfidf.apart_from(chance)
+    assert evaluation.find("times random", "tfidf", "genres").value == pytest.approx(tfidf.value / chance.value)
+    assert "minilm was not measured without genres: no song has a genre to read" in evaluation.notes
+    with pytest.raises(LookupError, match="precision@10 of minilm without genres was not measured"):
+        evaluation.find("precision@10", "minilm", "genres")
+
+
+def test_popular_covers_little_and_is_popular(evaluation: Evaluation) -> None:
+    spread = {arm: evaluation.find("coverage", arm, "").value for arm in ("random", "popular")}
+    assert spread["popular"] < 0.2 < spread["random"]
+    popular, chance = (evaluation.find("popularity percentile", arm, "") for arm in ("popular", "random"))
+    assert popular.value > 0.9 and abs(chance.value - 0.5) < 0.1
+    novelty = {arm: evaluation.find("novelty (bits)", arm, "").value for arm in ("random", "popular")}
+    assert novelty["popular"] < novelty["random"]
+
+
+def test_a_seed_gives_one_evaluation(evaluation: Evaluation) -> None:
+    assert evaluated() == evaluation
+    assert evaluated(list(reversed(SONGS))).figures == evaluation.figures
+    assert evaluated(plan=Plan(60, 100, seed=1)).figures != evaluation.figures
+
+
+def test_a_catalogue_without_composers_views_or_genres_says_so() -> None:
+    bare = []
+    for song in SONGS[:120]:
+        anime = song.anime.model_copy(update={"genres": (), "popularity": None})
+        use = song.appearances[0].model_copy(update={"anime": anime})
+        left = Credits(vocals=song.credits.vocals)
+        bare.append(song.model_copy(update={"credits": left, "links": (), "appearances": (use,)}))
+    found = evaluated(bare)
+    said = "\n".join(found.notes)
+    assert "no song of the 120 has a composer: nothing is measured of it" in said
+    assert "no song of the 120 has a genre:" in said
+    assert "120 of 120 songs have a franchise, but none shares it with a song in another anime: not measured" in said
+    assert "listeners like any three songs" in said
+    assert "0 of 120 songs have views: too few for novelty" in said and "popularity bias is not measured" in said
+    measured = {each.measure for each in found.figures}
+    assert "coverage" in measured and not {"novelty (bits)", "popularity percentile", "times random"} & measured
+    assert not any("composer" in each.question for each in found.figures)
+
+
+def test_listeners_like_three_songs_of_their_genre() -> None:
+    listeners = Listeners.draw(SONGS, 40)
+    assert listeners.genre is not None
+    for likes, genre in zip(listeners.likes, listeners.genre, strict=True):
+        assert len(set(likes)) == 3
+        assert all(listeners.genres.matrix[[row]].toarray()[0, genre] for row in likes)
+    assert listeners.of_their_genre(listeners.likes).tolist() == [1.0] * 40
+    nothing = np.full((40, 10), -1)
+    assert listeners.of_their_genre(nothing).tolist() == [0.0] * 40
+
+
+def test_the_csv_says_what_the_figures_say(evaluation: Evaluation, tmp_path: Path) -> None:
+    write_csv(tmp_path / "figures.csv", evaluation)
+    with (tmp_path / "figures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(evaluation.figures) and tuple(rows[0]) == COLUMNS
+    for row, figure in zip(rows, evaluation.figures, strict=True):
+        assert (row["measure"], row["arm"], row["other_arm"]) == (figure.measure, figure.arm, figure.other_arm)
+        assert float(row["low"]) == figure.interval.low and int(row["n"]) == figure.interval.n
+    content = json.loads(as_json(evaluation))
+    assert len(content["figures"]) == len(rows) and content["notes"] == evaluation.notes
+    assert content["about"]["models"] == {"tfidf": Tfidf().params(), "minilm": {"reads": "genres"}}
+
+
+def test_the_picture_is_whole_and_draws_every_interval(evaluation: Evaluation) -> None:
+    drawing = ElementTree.fromstring(svg(evaluation, "A <title> & more"))
+    texts = [each.text or "" for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "A <title> & more" in texts and "three liked songs of one genre, genres withheld" in texts
+    shown = [
+        each for each in evaluation.figures
+        if not each.other_arm and not each.measure.startswith(("recall", "hit", "times"))
+    ]  # fmt: skip
+    circles = list(drawing.iter("{http://www.w3.org/2000/svg}circle"))
+    assert len(circles) == len(shown) + 2
+    width = float(drawing.attrib["width"])
+    assert all(0 <= float(each.attrib["cx"]) <= width for each in circles)
+    assert sum(text == f"{shown[0].interval.value:.3f}" for text in texts) >= 1
+
+
+def test_arms_that_are_not_built_are_named() -> None:
+    settings = Settings()
+    assert arms_here(settings)[-2:] == ["node2vec", "tfidf"] and arms_here(settings, ["tfidf"]) == ["tfidf"]
+    with pytest.raises(ValueError, match="random is measured beside the others"):
+        arms_here(settings, ["random"])
+    with pytest.raises(ValueError, match="bogus is no arm that is built here"):
+        arms_here(settings, ["bogus"])
+
+
+def test_the_command_prints_tables_and_writes_files(tmp_path: Path) -> None:
+    files = ["--csv", str(tmp_path / "f.csv"), "--picture", str(tmp_path / "f.svg")]
+    few = ["--catalogue", "synthetic", "--songs", "120", "--listeners", "20", "--queries", "40"]
+    result = CliRunner().invoke(app, ["models", "evaluate", "tfidf", *few, *files])
+    assert result.exit_code == 0, result.output
+    assert "songs of the same composer, composer withheld (n = 40)" in result.output
+    assert "lists of two arms for the same listener" in result.output
+    assert (tmp_path / "f.csv").read_text().startswith("question,") and (tmp_path / "f.svg").read_text().endswith(
+        "</svg>\n"
+    )
+    as_object = CliRunner().invoke(app, ["models", "evaluate", "tfidf", *few, "--json"])
+    assert json.loads(as_object.stdout)["about"]["songs"] == 120
