@@ -34,7 +34,8 @@ class Node2Vec:
     Attributes:
         walks: how many start at each node.
         p: a walk returns at once with a weight of 1/p.
-        q: it goes on to what its last node has no edge to with a weight of 1/q.
+        q: it goes on to what its last node has no edge to with a weight of 1/q. No two neighbours of a node of the song
+            graph are neighbours of each other, so what matters is p/q.
         nodes: the kinds of nodes beside songs.
         edge_weights: of the edges of a kind; 1 where it is not named.
         workers: threads that train; only one gives the same vectors every time.

@@ -13,6 +13,7 @@ from model_jobs.checks import CheckFailedError
 from model_jobs.model import Model
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
 from model_jobs.registry import model_named
+from services.cli import node2vec_options
 from services.cli.progress import say
 from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
@@ -26,15 +27,18 @@ def command(
         typer.Argument(help="tfidf, node2vec; none: those that are missing or stale.", metavar="[ARM]..."),
     ] = None,
     *,
-    dimension: Annotated[int | None, typer.Option(min=2, help="node2vec: length of a vector. [default: 64]")] = None,
-    walk_length: Annotated[int | None, typer.Option(min=2, help="node2vec: nodes of a walk. [default: 10]")] = None,
-    walks: Annotated[int | None, typer.Option(min=1, help="node2vec: walks from each node. [default: 20]")] = None,
-    window: Annotated[int | None, typer.Option(min=1, help="node2vec: nodes to each side. [default: 5]")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="node2vec: passes over the walks. [default: 1]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="node2vec: threads; only 1 is repeatable. [default: 1]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="node2vec: another seed, another model. [default: 1]")] = None,
+    preset: node2vec_options.Preset = None,
+    dimension: node2vec_options.Dimension = None,
+    walk_length: node2vec_options.WalkLength = None,
+    walks: node2vec_options.Walks = None,
+    window: node2vec_options.Window = None,
+    p: node2vec_options.P = None,
+    q: node2vec_options.Q = None,
+    epochs: node2vec_options.Epochs = None,
+    workers: node2vec_options.Workers = None,
+    seed: node2vec_options.Seed = None,
+    nodes: node2vec_options.Nodes = None,
+    edge_weights: node2vec_options.EdgeWeights = None,
     no_switch: Annotated[
         bool, typer.Option("--no-switch", help="Publish, but let listeners keep what is live: compare, then switch.")
     ] = False,
@@ -44,11 +48,11 @@ def command(
     A model that is live already, for the same songs and parameters, is left as it is. A model that fails its checks is
     thrown away and the live one stays. Without an ARM, stale ones keep the parameters that they are live with.
     """
-    asked = {
-        "dimension": dimension, "walk_length": walk_length, "walks": walks, "window": window, "epochs": epochs,
-        "workers": workers, "seed": seed,
-    }  # fmt: skip
-    params = {name: value for name, value in asked.items() if value is not None}
+    params = node2vec_options.given({
+        "preset": preset, "dimension": dimension, "walk_length": walk_length, "walks": walks, "window": window,
+        "p": p, "q": q, "epochs": epochs, "workers": workers, "seed": seed, "nodes": nodes,
+        "edge_weights": edge_weights,
+    })  # fmt: skip
     settings = Settings()
     asyncio.run(wait_for_broker(settings.kafka))
     chosen = arms or ([_NODE2VEC] if params else None)
