@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import uvicorn
@@ -27,10 +28,16 @@ from services.recommender.following import Follower
 from services.recommender.http import build_app
 from services.recommender.library import Library
 from services.recommender.listeners import Listeners
+from services.recommender.live_models import Opener
+from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import observe_arm
+from services.recommender.models import open_from_server, open_model
 from services.recommender.playlist_log import PlaylistLog
 from services.recommender.profile_vectors import ProfileVectors
 from services.recommender.serving import Recommender, RestingRule
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient
 
 _log = logging.getLogger(__name__)
 
@@ -45,11 +52,11 @@ class Parts:
     `tasks` follow the log; they end only by a fault.
     """
 
-    def __init__(self, settings: Settings, redis: Redis, rng: np.random.Generator) -> None:
+    def __init__(self, settings: Settings, redis: Redis, rng: np.random.Generator, opener: Opener) -> None:
         own = settings.recommender
         self.tasks: list[asyncio.Task[None]] = []
         self.redis = redis
-        self.library = Library(settings.vectors_dir)
+        self.library = Library(opener)
         self.follower = Follower(settings.kafka, (CATALOGUE.name, MODELS.name), self.library.take)
         patience = min(
             settings.kafka.request_timeout_ms / 1000, _LOG_SHARE * settings.gateway.recommender_timeout_seconds
@@ -61,6 +68,7 @@ class Parts:
             reader=ProfileReader(redis, cached=own.cached_profiles),
             log=self.log,
             composer=Composer(all_arms(), vectors, own.order, own.cold_start, rng, observe_arm),
+            ahead=LookAhead(settings.qdrant.search_seconds),
             answering=Answering(Signer(settings.signing_key()), vectors, now_ms),
             listeners=Listeners(kept=max(1, own.cached_profiles), cold_songs=own.cold_songs),
             rule=RestingRule(own.rest_after_shown, own.rest_playlists),
@@ -91,14 +99,17 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[Starlette, Parts]]:
+async def running(
+    settings: Settings, rng: np.random.Generator | None = None, qdrant: "AsyncQdrantClient | None" = None
+) -> AsyncIterator[tuple[Starlette, Parts]]:
     """A started recommender and its HTTP application; stopped on the way out.
 
-    The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
-    are seeded by the operating system.
+    The application answers at once; `/readyz` is red until the catalogue has been read. `rng` and `qdrant` are for
+    tests: the draws are seeded by the operating system, the client is made from the settings.
     """
     redis = connect(settings.redis)
-    parts = Parts(settings, redis, rng or np.random.default_rng())
+    opener, close_qdrant = _opener(settings, qdrant)
+    parts = Parts(settings, redis, rng or np.random.default_rng(), opener)
     parts.tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
         asyncio.create_task(parts.library.run(parts.follower.caught_up), name="keep the world up to date"),
@@ -113,6 +124,27 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
         await asyncio.gather(*parts.tasks, return_exceptions=True)
         await parts.log.close()
         await redis.aclose()
+        await close_qdrant()
+
+
+def _opener(settings: Settings, qdrant: "AsyncQdrantClient | None") -> tuple[Opener, Callable[[], Awaitable[None]]]:
+    """What opens collections - on the server of the settings, else in this process - and what ends that."""
+    if qdrant is None and settings.qdrant.url is None:
+        return partial(open_model, vectors_dir=settings.vectors_dir), _nothing
+    client = qdrant or _client_of(settings)
+    opener = partial(open_from_server, client=client, loop=asyncio.get_running_loop())
+    return opener, client.close if qdrant is None else _nothing
+
+
+def _client_of(settings: Settings) -> "AsyncQdrantClient":
+    # Imported here: one machine alone never needs the client.
+    from services.common.vectors.server import client_of
+
+    return client_of(settings.qdrant)
+
+
+async def _nothing() -> None:
+    """There is nothing to close."""
 
 
 async def serve(settings: Settings) -> None:

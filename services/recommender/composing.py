@@ -1,6 +1,6 @@
 """From a listener and the world of this moment to a playlist as served. Pure but for the random numbers it is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -15,8 +15,10 @@ from services.recommender.drawing import Order, draw, placed, shuffled
 from services.recommender.eligible import Eligible, eligible
 from services.recommender.library import World
 from services.recommender.listeners import Listener, cold_word
+from services.recommender.look_ahead import LookAhead
+from services.recommender.models import BoundModel
 from services.recommender.picking import Observe, Picked, pick_all
-from services.recommender.profile_vectors import ProfileVectors
+from services.recommender.profile_vectors import ProfileVector, ProfileVectors
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Composer:
     cold_mode: Literal["fade", "paper"]
     rng: np.random.Generator
     observe: Observe
+
+    async def look_ahead(self, world: World, listener: Listener, to: LookAhead) -> None:
+        """Ask indexes on another machine before `new` or `rest`, which wait for nothing."""
+        await to.fill(world.remote, self._vector_of(listener))
 
     def new(self, world: World, listener: Listener, moment: Moment) -> Composed:
         """A playlist with one song of every arm that has one, slots and picks drawn independently."""
@@ -89,18 +95,20 @@ class Composer:
     def _pick(
         self, world: World, listener: Listener, moment: Moment, order: Sequence[str], taken: Sequence[int]
     ) -> tuple[Ask, Eligible, Picked]:
-        cold = self._cold(listener)
-        user_id = listener.profile.user_id
         base = eligible(world.catalogue, listener.refused, moment.resting, taken)
         ask = Ask(
             catalogue=world.catalogue,
             eligible=base.mask,
             models=world.models,
             left_out=world.left_out,
-            vector_of=lambda bound: self.vectors.vector(user_id, bound.model, listener.favoured, cold),
+            vector_of=self._vector_of(listener),
             rng=self.rng,
         )
         return ask, base, pick_all(ask, self.arms, order, self.observe)
+
+    def _vector_of(self, listener: Listener) -> Callable[[BoundModel], ProfileVector]:
+        cold, user_id = self._cold(listener), listener.profile.user_id
+        return lambda bound: self.vectors.vector(user_id, bound.model, listener.favoured, cold)
 
     def _cold(self, listener: Listener) -> ColdStart:
         return listener.cold_start(self.cold_mode)

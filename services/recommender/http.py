@@ -131,6 +131,7 @@ class _Surface:
             "songs": len(world.catalogue),
             "arms": {arm: bound.version for arm, bound in world.models.items()},
             "left_out": dict(world.left_out),
+            "behind": dict(world.behind),
         }
         return Response(orjson.dumps(state), 503 if missing else 200, media_type="application/json")
 

@@ -6,9 +6,10 @@ version of each model; the next request may see another.
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -19,15 +20,15 @@ from contracts.topics import CATALOGUE, MODELS
 from services.recommender.arms.content import not_built
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.entries import Entry, UnreadableSong, read_entry
-from services.recommender.metrics import CATALOGUE_SONGS, MODEL_FAILURES, SWITCHES, UNREADABLE
-from services.recommender.models import BoundModel, Model, bind, open_model
+from services.recommender.live_models import RETRY_SECONDS, LiveModels, Opener
+from services.recommender.metrics import CATALOGUE_SONGS, UNREADABLE
+from services.recommender.models import BoundModel, Model, bind
 
 _log = logging.getLogger(__name__)
 
 # A burst of catalogue records becomes one new snapshot: built when the burst pauses, or goes on for so long.
 QUIET_SECONDS: Final = 0.25
 BURST_SECONDS: Final = 2.0
-RETRY_SECONDS: Final = 5.0
 
 
 class UnreadableModel(ValueError):
@@ -36,27 +37,40 @@ class UnreadableModel(ValueError):
 
 @dataclass(frozen=True)
 class World:
-    """Catalogue and models of one moment. `left_out`: content arm -> why it has no model here."""
+    """Catalogue and models of one moment.
+
+    Attributes:
+        left_out: content arm -> why it has no model here.
+        behind: arm -> why it serves another version than its record names.
+    """
 
     catalogue: Catalogue
     models: Mapping[str, BoundModel] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    behind: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def remote(self) -> tuple[BoundModel, ...]:
+        """The models whose index is on another machine."""
+        return tuple(bound for bound in self.models.values() if bound.model.remote is not None)
 
 
 class Library:
     """Takes records of the two topics, keeps `world` up to date.
 
-    `take` only notes what changed; `run` does the slow part - decoding, sorting, opening shards - in a thread.
+    `take` only notes what changed; `run` does the slow part - decoding, sorting, opening collections - in a thread.
     """
 
-    def __init__(self, vectors_dir: Path) -> None:
+    def __init__(
+        self, opener: Opener, *, quiet_seconds: float = QUIET_SECONDS, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
         self.world = World(build_catalogue(()), left_out={arm: not_built(arm) for arm in CONTENT_ARMS})
-        self._vectors_dir = vectors_dir
+        self._models = LiveModels(opener)
+        self._quiet_seconds = quiet_seconds
+        self._retry_seconds = retry_seconds
         self._entries: dict[str, Entry] = {}
         self._wanted: dict[str, LiveModel] = {}
         self._songs: dict[str, bytes | None] = {}
-        self._opened: dict[str, Model] = {}
-        self._failures: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -94,7 +108,7 @@ class Library:
 
     async def _settled(self) -> None:
         """Wait for a change, or for the time to try a failed model again; then for the burst to pause."""
-        retry = RETRY_SECONDS if self._failures else None
+        retry = self._retry_seconds if self._models.failures else None
         try:
             await asyncio.wait_for(self._changed.wait(), retry)
         except TimeoutError:
@@ -102,35 +116,35 @@ class Library:
         deadline = asyncio.get_running_loop().time() + BURST_SECONDS
         while self._changed.is_set() and asyncio.get_running_loop().time() < deadline:
             self._changed.clear()
-            await asyncio.sleep(QUIET_SECONDS)
+            await asyncio.sleep(self._quiet_seconds)
 
     async def _renew(self) -> None:
+        """The catalogue first: a collection that is slow to open keeps no new song waiting."""
         songs, self._songs = self._songs, {}
+        if songs:
+            self.world = await asyncio.to_thread(self._with_songs, songs)
         wanted = dict(self._wanted)
-        world, retired = await asyncio.to_thread(self._next_world, songs, wanted)
-        self.world = world
-        # Requests compute without a pause, so none is in the middle of the old collections now.
-        for model in retired:
-            model.index.close()
+        if self._models.failures or not self._models.stand_at(wanted):
+            retired = await asyncio.to_thread(self._models.follow, wanted)
+            self.world = await asyncio.to_thread(self._with_models, self.world.catalogue)
+            _close_after_use(retired)
 
-    def _next_world(
-        self, songs: Mapping[str, bytes | None], wanted: Mapping[str, LiveModel]
-    ) -> tuple[World, list[Model]]:
-        catalogue = self._next_catalogue(songs)
-        retired = self._open_wanted(wanted)
-        models = {arm: self._bound(model, catalogue) for arm, model in self._opened.items()}
-        missing = {arm: self._failures.get(arm, not_built(arm)) for arm in CONTENT_ARMS if arm not in models}
-        return World(catalogue, models, missing), retired
-
-    def _next_catalogue(self, songs: Mapping[str, bytes | None]) -> Catalogue:
-        if not songs:
-            return self.world.catalogue
+    def _with_songs(self, songs: Mapping[str, bytes | None]) -> World:
         for song_id, value in songs.items():
             self._put(song_id, value)
         CATALOGUE_SONGS.set(len(self._entries))
         catalogue = build_catalogue(self._entries.values()).warm()
         _log.info("the catalogue has %d songs of %d anime", len(catalogue), len(catalogue.anime))
-        return catalogue
+        return self._with_models(catalogue)
+
+    def _with_models(self, catalogue: Catalogue) -> World:
+        opened, failures = self._models.opened, self._models.failures
+        return World(
+            catalogue,
+            {arm: self._bound(model, catalogue) for arm, model in opened.items()},
+            left_out={arm: failures.get(arm, not_built(arm)) for arm in CONTENT_ARMS if arm not in opened},
+            behind={arm: why for arm, why in failures.items() if arm in opened},
+        )
 
     def _put(self, song_id: str, value: bytes | None) -> None:
         known = self._entries.get(song_id)
@@ -147,37 +161,15 @@ class Library:
         else:
             self._entries[entry.song_id] = entry
 
-    def _open_wanted(self, wanted: Mapping[str, LiveModel]) -> list[Model]:
-        """Open what is wanted beside what is open; returns the models that nothing needs any more."""
-        retired = [self._opened.pop(arm) for arm in list(self._opened) if arm not in wanted]
-        self._failures = {arm: why for arm, why in self._failures.items() if arm in wanted}
-        for arm, record in wanted.items():
-            before = self._opened.get(arm)
-            if before is not None and before.record.version == record.version:
-                continue
-            after = self._open(arm, record)
-            if before is not None:
-                retired.append(self._opened.pop(arm))
-            if after is not None:
-                self._opened[arm] = after
-        return retired
-
-    def _open(self, arm: str, record: LiveModel) -> Model | None:
-        try:
-            model = open_model(record, self._vectors_dir)
-        except Exception:  # noqa: BLE001 - whatever is wrong with a collection costs its arm, not the service
-            MODEL_FAILURES.labels(arm).inc()
-            if arm not in self._failures:
-                _log.exception("%s cannot be opened; the arm is left out and tried again", record.collection)
-            self._failures[arm] = f"{record.collection} cannot be opened: animusic models build {arm} makes another"
-            return None
-        self._failures.pop(arm, None)
-        SWITCHES.labels(arm).inc()
-        _log.info("the arm %s serves %s, %d songs", arm, record.collection, record.songs)
-        return model
-
     def _bound(self, model: Model, catalogue: Catalogue) -> BoundModel:
         known = self.world.models.get(model.record.arm)
         if known is not None and known.model is model and self.world.catalogue is catalogue:
             return known
         return bind(model, catalogue)
+
+
+def _close_after_use(retired: list[Model]) -> None:
+    """Close indexes when the last request lets go of its world: one that waits may still ask the old version."""
+    while retired:
+        model = retired.pop()
+        weakref.finalize(model, model.index.close)

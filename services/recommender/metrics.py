@@ -1,5 +1,10 @@
 """The numbers that this service counts, by their names at /metrics."""
 
+from collections import deque
+from functools import partial
+from statistics import median
+from typing import Final
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from contracts.arms import ARMS
@@ -13,6 +18,14 @@ PLAYLIST_SECONDS = Histogram(
 # Its steps: `profile` (Redis), `derive`, `compose`, `log` (Kafka's acknowledgement), `why`.
 STEP_SECONDS = Histogram("animusic_recommender_step_seconds", "One step of a playlist", ["step"], buckets=_MILLISECONDS)
 ARM_SECONDS = Histogram("animusic_recommender_arm_seconds", "One arm's pick", ["arm"], buckets=_MILLISECONDS)
+# The median of the arm's last picks: of RECENT of them, however long ago they were.
+ARM_P50 = Gauge("animusic_recommender_arm_p50_seconds", "Median of one arm's last picks", ["arm"])
+# On a Qdrant server only: the wait for an arm's nearest songs, before the picks; and how often it was in vain, so that
+# the arm computed them here.
+INDEX_SECONDS = Histogram(
+    "animusic_recommender_index_seconds", "A question put to a Qdrant server", ["arm"], buckets=_MILLISECONDS
+)
+INDEX_FAILURES = Counter("animusic_recommender_index_failures_total", "Questions without an answer", ["arm"])
 # Queries put to a collection; more than one a playlist and arm means that earlier picks used up the candidates.
 QUERIES = Counter("animusic_recommender_candidate_queries_total", "Queries for candidates", ["arm"])
 # Why an arm brought nothing: not_built, nothing_left, failed.
@@ -26,6 +39,9 @@ PROFILE_FAILURES = Counter("animusic_recommender_profile_failures_total", "Profi
 CATALOGUE_SONGS = Gauge("animusic_recommender_catalogue_songs", "Songs of the catalogue snapshot")
 SWITCHES = Counter("animusic_recommender_model_switches_total", "Collections opened", ["arm"])
 MODEL_FAILURES = Counter("animusic_recommender_model_failures_total", "Collections that could not be opened", ["arm"])
+BEHIND = Gauge(
+    "animusic_recommender_model_behind", "1 while an arm serves another version than its record names", ["arm"]
+)
 UNREADABLE = Counter("animusic_recommender_unreadable_records_total", "Records that could not be read", ["topic"])
 
 
@@ -34,9 +50,24 @@ PROFILE_STEP, DERIVE_STEP, COMPOSE_STEP, LOG_STEP, WHY_STEP = (
 )
 _ARM_SECONDS = {arm: ARM_SECONDS.labels(arm) for arm in ARMS}
 
+RECENT: Final = 500
+_recent: Final[dict[str, deque[float]]] = {arm: deque(maxlen=RECENT) for arm in ARMS}
+
+
+def arm_p50(arm: str) -> float:
+    """Seconds; NaN before the first pick."""
+    seconds = _recent[arm]
+    return median(seconds) if seconds else float("nan")
+
+
+for _arm in ARMS:
+    # Worked out when somebody looks.
+    ARM_P50.labels(_arm).set_function(partial(arm_p50, _arm))
+
 
 def observe_arm(arm: str, seconds: float, left_out: str | None) -> None:
     """Count one arm's turn."""
     _ARM_SECONDS[arm].observe(seconds)
+    _recent[arm].append(seconds)
     if left_out is not None:
         LEFT_OUT.labels(arm, left_out).inc()

@@ -3,11 +3,12 @@
 Every vector of a listener is a dense float64 array of the model's dimension (the vocabulary's size for a sparse one).
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import scipy.sparse
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from contracts.models import LiveModel
 from services.common.vectors.edge import EdgeIndex
-from services.common.vectors.index import PointIds, Query, VectorIndex
+from services.common.vectors.index import PointIds, Query, RemoteIndex, VectorIndex
 from services.common.vectors.published import load_published, points_of
 from services.recommender.catalogue import Catalogue, Mask, Rows
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient
 
 Vector = NDArray[np.float64]
 
@@ -40,6 +44,8 @@ class Model:
         # A plain view of the mapped file: each small read through numpy's memmap costs ten times as much.
         self.raw: Any = raw if scipy.sparse.issparse(raw) else np.asarray(raw)
         self.index = index
+        # Set where the index is on another machine: then nobody may block on `index.search`.
+        self.remote: RemoteIndex | None = index if isinstance(index, RemoteIndex) else None
         self.row_of: Mapping[str, int] = {song_id: row for row, song_id in enumerate(song_ids)}
         self.points: PointIds = points_of(song_ids)
         self.sparse = bool(scipy.sparse.issparse(raw))
@@ -191,6 +197,21 @@ def open_model(record: LiveModel, vectors_dir: Path) -> Model:
     if published.record.version != record.version:
         raise ValueError(f"{record.collection} holds version {published.record.version}; build it again")
     return Model(published.record, published.song_ids, published.raw, EdgeIndex.open(published.shard)).warm()
+
+
+def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: asyncio.AbstractEventLoop) -> Model:
+    """Open a version on a Qdrant server: its rows come here, its index stays there. Blocks, so never in `loop`.
+
+    `client` belongs to `loop`. Raises IncompleteCollectionError when not all of the version is there (yet), and what
+    the server's client raises when it does not answer.
+    """
+    # Imported here: the client takes a second and 30 MB, and one machine alone needs none of it.
+    from services.common.vectors.server_index import ServerIndex
+    from services.common.vectors.server_rows import assembled, read_collection
+
+    pages = asyncio.run_coroutine_threadsafe(read_collection(client, record), loop).result()
+    rows = assembled(pages, record)
+    return Model(record, rows.song_ids, rows.raw, ServerIndex(client, record, loop)).warm()
 
 
 def largest(weights: NDArray[Any], count: int) -> NDArray[np.intp]:

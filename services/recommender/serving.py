@@ -21,6 +21,7 @@ from services.recommender.answering import Answering
 from services.recommender.composing import Composed, Composer, Moment
 from services.recommender.library import Library, World
 from services.recommender.listeners import Listener, Listeners
+from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import (
     COMPOSE_STEP,
     DERIVE_STEP,
@@ -72,6 +73,7 @@ class Recommender:
         reader: ProfileReader,
         log: PlaylistLog,
         composer: Composer,
+        ahead: LookAhead,
         answering: Answering,
         listeners: Listeners,
         rule: "RestingRule",
@@ -82,6 +84,7 @@ class Recommender:
         self._reader = reader
         self._log = log
         self._composer = composer
+        self._ahead = ahead
         self._answering = answering
         self._listeners = listeners
         self._rule = rule
@@ -105,7 +108,7 @@ class Recommender:
         """A new playlist. Raises LogUnavailable: nothing was served."""
         profile, fresh = await self._profile(ask.user_id, ask.not_before)
         world = self.world()
-        listener = self._derived(profile, world)
+        listener = await self._placed(profile, world)
         moment = Moment(uuid4(), 0, self._clock(), fresh, self._resting(profile, None))
         with COMPOSE_STEP.time():
             composed = self._composer.new(world, listener, moment)
@@ -120,7 +123,7 @@ class Recommender:
             if all(slot.slot < ask.from_slot for slot in before.slots) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
             world = self.world()
-            listener = self._derived(profile, world)
+            listener = await self._placed(profile, world)
             asleep = self._resting(profile, playlist_id)
             moment = Moment(playlist_id, before.revision + 1, self._clock(), fresh, asleep)
             with COMPOSE_STEP.time():
@@ -212,6 +215,13 @@ class Recommender:
     def _derived(self, profile: Profile, world: World) -> Listener:
         with DERIVE_STEP.time():
             return self._listeners.of(profile, world.catalogue)
+
+    async def _placed(self, profile: Profile, world: World) -> Listener:
+        """The listener, with what must be asked elsewhere. The world stays the request's, whatever is swapped in."""
+        listener = self._derived(profile, world)
+        if world.remote:
+            await self._composer.look_ahead(world, listener, self._ahead)
+        return listener
 
     def _resting(self, profile: Profile, but: UUID | None) -> frozenset[str]:
         history = self._recent.history(profile.user_id, profile.history)

@@ -1,4 +1,4 @@
-"""Collections on a Qdrant server: written by jobs, read whole by recommenders; one a version, `<arm>-<version>`.
+"""Collections on a Qdrant server, one a version, `<arm>-<version>`: how they are written, named and dropped.
 
 A collection is complete in itself, so that a recommender on another machine needs no file of the job's: a point has the
 song's row at length 1, and in its payload the song id and the length that the row had, which the mean of favoured songs
@@ -11,12 +11,10 @@ opens the version that the record names, so that an alias which moved too early 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
@@ -36,7 +34,6 @@ _INDEXED_KB: Final = 100
 # What a server that is away, busy or of another mind raises here.
 FAULTS: Final = (ApiException, QdrantException, grpc.RpcError, OSError, TimeoutError)
 _WRITE_ROWS: Final = 500
-_READ_ROWS: Final = 1_000
 _IDS_ROWS: Final = 10_000
 _CALL_SECONDS: Final = 60
 _OPTIMISED_SECONDS: Final = 300.0
@@ -49,14 +46,6 @@ class ServerError(RuntimeError):
 
 class IncompleteCollectionError(LookupError):
     """The server does not hold all points of a version: the job that writes it has not ended, or never began."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A collection read whole, by song id. `raw`: float32 (n, d) or a CSR of that shape, not normalised."""
-
-    song_ids: list[str]
-    raw: NDArray[np.float32] | Any
 
 
 def connecting(settings: QdrantSettings) -> Connect:
@@ -115,22 +104,7 @@ async def write_collection(
         await client.upsert(name, _points([song_ids[row] for row in rows], points[rows], raw[rows]), wait=True)
     report("Qdrant optimises", len(song_ids), len(song_ids))
     await _optimised(client, name)
-    await _complete(client, record)
-
-
-async def read_collection(client: AsyncQdrantClient, record: LiveModel) -> Rows:
-    """All rows of a version. Raises IncompleteCollectionError where it is not, or not whole, on the server."""
-    await _complete(client, record)
-    found: list[Any] = []
-    async for page in _pages(client, record.collection, _READ_ROWS, payload=True):
-        found.extend(page)
-    found.sort(key=lambda point: point.payload["song_id"])
-    lengths = np.fromiter((point.payload["length"] for point in found), np.float32, len(found))
-    song_ids = [point.payload["song_id"] for point in found]
-    if record.vectors == "dense":
-        rows = np.array([point.vector for point in found], dtype=np.float32)
-        return Rows(song_ids, rows * (lengths / np.linalg.norm(rows, axis=1))[:, None])
-    return Rows(song_ids, _csr([point.vector[SPARSE_NAME] for point in found], lengths, record.dimension))
+    await check_complete(client, record)
 
 
 async def switch_alias(client: AsyncQdrantClient, record: LiveModel) -> None:
@@ -154,7 +128,8 @@ async def drop_collections(client: AsyncQdrantClient, arms: Iterable[str], keep:
     return doomed
 
 
-async def _complete(client: AsyncQdrantClient, record: LiveModel) -> None:
+async def check_complete(client: AsyncQdrantClient, record: LiveModel) -> None:
+    """Raises IncompleteCollectionError unless every song of the version is on the server."""
     name = record.collection
     found = (await client.count(name, exact=True)).count if await client.collection_exists(name) else None
     if found != record.songs:
@@ -164,14 +139,15 @@ async def _complete(client: AsyncQdrantClient, record: LiveModel) -> None:
 
 async def _stored(client: AsyncQdrantClient, name: str) -> PointIds:
     """The ids of the points that are there."""
-    pages = [page async for page in _pages(client, name, _IDS_ROWS, payload=False)]
-    return np.array([point.id for page in pages for point in page], dtype=np.uint64)
+    found = [page async for page in pages(client, name, _IDS_ROWS, whole=False)]
+    return np.array([point.id for page in found for point in page], dtype=np.uint64)
 
 
-async def _pages(client: AsyncQdrantClient, name: str, rows: int, *, payload: bool) -> AsyncIterator[list[Any]]:
+async def pages(client: AsyncQdrantClient, name: str, rows: int, *, whole: bool) -> AsyncIterator[list[Any]]:
+    """All points of a collection, `rows` at a time; with vector and payload where `whole`."""
     after: Any = None
     while True:
-        page, after = await client.scroll(name, limit=rows, offset=after, with_payload=payload, with_vectors=payload)
+        page, after = await client.scroll(name, limit=rows, offset=after, with_payload=whole, with_vectors=whole)
         yield page
         if after is None:
             return
@@ -204,18 +180,6 @@ def _vectors(rows: Any) -> Iterable[tuple[Any, float]]:
         weights = rows.data[span].astype(np.float32)
         sparse = models.SparseVector(indices=rows.indices[span].tolist(), values=unit(weights).tolist())
         yield {SPARSE_NAME: sparse}, float(np.linalg.norm(weights))
-
-
-def _csr(vectors: Sequence[models.SparseVector], lengths: NDArray[np.float32], dimension: int) -> Any:
-    import scipy.sparse
-
-    counts = [len(each.indices) for each in vectors]
-    columns = np.array([column for each in vectors for column in each.indices], dtype=np.int32)
-    values = np.array([value for each in vectors for value in each.values], dtype=np.float32)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    rows = scipy.sparse.csr_array((values * np.repeat(lengths, counts), columns, starts), (len(vectors), dimension))
-    rows.sort_indices()
-    return rows
 
 
 def _dense_config(record: LiveModel) -> dict[str, Any]:

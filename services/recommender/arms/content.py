@@ -1,13 +1,13 @@
 """The content arms: the open song whose vector is nearest to the listener's."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeGuard
 
 import numpy as np
 
 from services.common.vectors.index import PointIds, Query
 from services.recommender.arms.base import Ask, LeftOut, Narrowing, Pick
-from services.recommender.models import BoundModel, Vector, largest
+from services.recommender.models import BoundModel, Model, Vector, largest
 from services.recommender.profile_vectors import Nearest, ProfileVector
 
 # How many songs the first query brings, whoever may hear them: more cost hardly more, and spare the second.
@@ -38,6 +38,8 @@ class ContentArm:
         First the nearest songs of all, which cost the least: mostly one of them is open. Then the nearest of the
         eligible set, which all arms share; then of what the earlier picks left of it; then a full computation, because
         an index may miss songs (a graph search is approximate, a sparse one passes over songs without a common word).
+        An index on another machine was asked before (look_ahead.py): nobody waits for it here, and what it left open is
+        computed.
         """
         query = None
         if listener.nearest is None:
@@ -45,13 +47,13 @@ class ContentArm:
             listener.nearest = self._nearest(ask, model, listener.vector, query)
         yield from _open(ask, listener.nearest)
         query = model.model.query(listener.vector) if query is None else query
-        if query is not None and not model.model.wide(query):
+        if _searchable(query, model.model):
             for narrowing in (ask.narrowing, Narrowing(ask.catalogue, ask.open)):
                 yield from _open(ask, self._search(ask, model, query, NARROWED, **narrowing.filter(model)))
         yield from _computed(ask, model, listener.vector)
 
     def _nearest(self, ask: Ask, model: BoundModel, vector: Vector, query: Query | None) -> Nearest:
-        if query is not None and not model.model.wide(query):
+        if _searchable(query, model.model):
             return self._search(ask, model, query, NEAREST)
         scores = model.model.scores(vector)
         best = largest(scores, NEAREST)
@@ -60,6 +62,11 @@ class ContentArm:
     def _search(self, ask: Ask, model: BoundModel, query: Query, k: int, **within: PointIds) -> Nearest:
         ask.queries[self.name] = ask.queries.get(self.name, 0) + 1
         return model.model.index.search(query, k=k, **within)
+
+
+def _searchable(query: Query | None, model: Model) -> TypeGuard[Query]:
+    """Whether the model's index can be asked here and now, and answers faster than a pass over the raw rows."""
+    return query is not None and model.remote is None and not model.wide(query)
 
 
 def _open(ask: Ask, found: Nearest) -> Iterator[tuple[int, float]]:

@@ -21,11 +21,11 @@ from services.common.vectors.server import (
     ServerError,
     connecting,
     drop_collections,
-    read_collection,
     switch_alias,
     write_collection,
 )
 from services.common.vectors.server_index import ServerIndex, blocking_index
+from services.common.vectors.server_rows import assembled, read_collection
 from services.local.engines.ports import free_port
 from tests.connected.vectors.conformance import Conformance, bags_of_words, clustered
 from tests.connected.vectors.memory_server import MemoryServer, Told, names, record_of
@@ -87,7 +87,7 @@ async def test_rows_come_back_with_their_lengths(server, raw):
     record = record_of(raw)
     mixed = np.random.default_rng(0).permutation(SOME)
     await write_collection(server.client, record, [names(SOME)[at] for at in mixed], raw[mixed], Told())
-    rows = await read_collection(server.client, record)
+    rows = assembled(await read_collection(server.client, record), record)
     assert rows.song_ids == names(SOME)
     np.testing.assert_allclose(full(rows.raw), full(raw), atol=2e-6, rtol=1e-6)
     assert rows.raw.dtype == np.float32
@@ -109,7 +109,8 @@ async def test_what_an_interrupted_job_left_is_completed_and_not_written_again(s
     again = Told()
     await write_collection(server.client, record, names(SOME), raw, again)
     assert again.written() == []
-    np.testing.assert_allclose(full((await read_collection(server.client, record)).raw), full(raw), atol=2e-6)
+    rows = assembled(await read_collection(server.client, record), record)
+    np.testing.assert_allclose(full(rows.raw), full(raw), atol=2e-6)
 
 
 async def test_a_version_that_is_not_there_says_what_to_do(server, raw):

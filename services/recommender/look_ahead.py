@@ -1,0 +1,66 @@
+"""Nearest songs from indexes on another machine, all arms at once, before a playlist is composed.
+
+Composing never waits: it is one computation from the drawn order to the last pick. So what lies elsewhere is asked for
+ahead, and kept with the listener's vector like the answer of an index in this process. An index that is late, or fails,
+costs neither the playlist nor the arm: the rows are here as well, and the arm computes what was not answered.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from services.common.vectors.index import Query, RemoteIndex
+from services.recommender.metrics import INDEX_FAILURES, INDEX_SECONDS, QUERIES
+from services.recommender.models import BoundModel
+from services.recommender.profile_vectors import ProfileVector
+
+_log = logging.getLogger(__name__)
+
+# More than of an index in this process: there is no second question, and many of the nearest may have been heard.
+NEAREST: Final = 256
+# After a failure an arm asks nothing for so long, so that a server which hangs delays a playlist in a few hundred.
+SILENT_SECONDS: Final = 5.0
+
+
+class LookAhead:
+    """Fills `ProfileVector.nearest`. `patience`: the longest wait for all answers, in seconds."""
+
+    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._silent_until: dict[str, float] = {}
+
+    async def fill(self, models: Sequence[BoundModel], vector_of: Callable[[BoundModel], ProfileVector]) -> None:
+        """Ask each model's index for what is nearest to the listener, unless that is known. Never raises."""
+        questions = [
+            self._asked(bound, remote, at, query) for bound, remote, at, query in self._open(models, vector_of)
+        ]
+        if questions:
+            await asyncio.gather(*questions)
+
+    def _open(
+        self, models: Sequence[BoundModel], vector_of: Callable[[BoundModel], ProfileVector]
+    ) -> list[tuple[BoundModel, RemoteIndex, ProfileVector, Query]]:
+        found = []
+        for bound in models:
+            model, listener = bound.model, vector_of(bound)
+            silent = self._silent_until.get(model.record.arm, 0.0) > self._clock()
+            if listener.nearest is None and model.remote is not None and not silent:
+                query = model.query(listener.vector)
+                if query is not None and not model.wide(query):
+                    found.append((bound, model.remote, listener, query))
+        return found
+
+    async def _asked(self, bound: BoundModel, remote: RemoteIndex, listener: ProfileVector, query: Query) -> None:
+        arm = bound.model.record.arm
+        try:
+            with INDEX_SECONDS.labels(arm).time():
+                async with asyncio.timeout(self._patience):
+                    listener.nearest = await remote.ask(query, k=NEAREST)
+            QUERIES.labels(arm).inc()
+        except Exception as fault:  # noqa: BLE001 - whatever is wrong with an index costs the arm a computation only
+            INDEX_FAILURES.labels(arm).inc()
+            self._silent_until[arm] = self._clock() + SILENT_SECONDS
+            _log.warning("the index of %s does not answer, the arm computes: %s", arm, fault or type(fault).__name__)

@@ -1,0 +1,181 @@
+"""Models are switched while playlists are served, from shards in this process and from a Qdrant server."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from collectors.synthetic import synthetic_songs
+from contracts.models import LiveModel
+from services.common.settings import KafkaSettings
+from services.common.vectors.published import load_published
+from services.common.vectors.server import write_collection
+from services.local.engines.valkey import ValkeyNode
+from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
+from tests.connected.vectors.memory_server import MemoryServer
+from tests.support.waiting import apoll
+from tests.unit.recommender.worlds import publish, publish_all, words
+
+# The client's in-memory mode says that it searches exactly, whatever it is told.
+pytestmark = [pytest.mark.connected, pytest.mark.filterwarnings("ignore:Local mode performs exact")]
+
+SONGS = synthetic_songs(120)
+IDS = [song.song_id for song in SONGS]
+PER_SECOND = 50
+
+
+class Versions:
+    """Versions of all arms, as a job leaves them: in a directory, and with a server there as well."""
+
+    def __init__(self, directory: Path, server: MemoryServer | None) -> None:
+        self._directory = directory
+        self._server = server
+
+    async def made(self, seed: int) -> list[LiveModel]:
+        records = await asyncio.to_thread(publish_all, self._directory, IDS, seed)
+        for record in records:
+            await self.copied(record)
+        return records
+
+    async def copied(self, record: LiveModel) -> None:
+        if self._server is not None:
+            published = load_published(self._directory / record.collection)
+            raw = published.raw
+            await write_collection(self._server.client, record, published.song_ids, raw, lambda *_: None)
+
+
+@pytest.fixture(params=["edge", "server"])
+async def opened(
+    request: pytest.FixtureRequest, log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+) -> AsyncIterator[tuple[House, Versions, list[LiveModel]]]:
+    settings = settings_for(log, valkey.url, tmp_path)
+    server = MemoryServer() if request.param == "server" else None
+    versions = Versions(settings.vectors_dir if server is None else tmp_path / "elsewhere", server)
+    first = await versions.made(0)
+    await publish_songs(log, SONGS)
+    await switch_to(log, *first)
+    async with open_house(settings, qdrant=server.client if server else None) as house:
+        assert bool(house.parts.library.world.remote) is (server is not None)
+        yield house, versions, first
+
+
+class Load:
+    """Playlists at a steady rate, whatever becomes of those before."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._asked: list[asyncio.Task[dict[str, Any]]] = []
+
+    async def run(self) -> None:
+        while True:
+            self._asked.append(asyncio.create_task(self._house.ask(f"u{len(self._asked) % 7}")))
+            await asyncio.sleep(1 / PER_SECOND)
+
+    async def answers(self) -> list[dict[str, Any]]:
+        return await asyncio.gather(*self._asked)
+
+
+@contextlib.asynccontextmanager
+async def under_load(house: House) -> AsyncIterator[Load]:
+    load = Load(house)
+    task = asyncio.create_task(load.run())
+    try:
+        yield load
+    finally:
+        task.cancel()
+
+
+async def test_a_switch_and_a_rollback_cost_no_playlist_and_mix_no_versions(opened):
+    house, versions, first = opened
+    second = await versions.made(1)
+    async with under_load(house) as load:
+        for live in (second, first, second):
+            await switch_to(house.settings.kafka, *live)
+            await house.serving(**{record.arm: record.version for record in live})
+    answers = await load.answers()
+    assert len(answers) > PER_SECOND / 5
+    assert all(len(answer["slots"]) == 6 for answer in answers), [a["left_out"] for a in answers if a["left_out"]]
+    served = await house.logged()
+    _one_version_an_arm(served, [first, second])
+    last = max(served, key=lambda playlist: playlist.served_at)
+    assert {slot.model_version for slot in last.slots} >= {record.version for record in second}
+
+
+def _one_version_an_arm(playlists: Sequence[Any], known: Sequence[Sequence[LiveModel]]) -> None:
+    versions = {
+        record.arm: {live.version for each in known for live in each if live.arm == record.arm} for record in known[0]
+    }
+    for playlist in playlists:
+        for slot in playlist.slots:
+            assert slot.model_version is None or slot.model_version in versions[slot.arm]
+        assert set(Counter(slot.arm for slot in playlist.slots).values()) == {1}
+
+
+async def test_a_version_that_is_not_here_yet_leaves_the_old_one_serving(opened):
+    house, versions, first = opened
+    here = house.settings.vectors_dir
+    elsewhere = here.with_name("not yet")
+    record = publish(elsewhere, "tfidf", IDS, words(len(IDS), 60, seed=9))
+    await switch_to(house.settings.kafka, record)
+
+    async def behind() -> bool:
+        return "tfidf" in (await house.client.get("/readyz")).json()["behind"]
+
+    await apoll(behind, what="tfidf is behind its record")
+    state = (await house.client.get("/readyz")).json()
+    assert (state["ready"], state["left_out"]) == (True, {})
+    assert record.collection in state["behind"]["tfidf"]
+    old = next(each.version for each in first if each.arm == "tfidf")
+    assert state["arms"]["tfidf"] == old
+    answer = await house.ask()
+    (slot,) = [slot for slot in answer["slots"] if slot["arm"] == "tfidf"]
+    assert house.claim(slot).model_version == old
+    assert 'animusic_recommender_model_behind{arm="tfidf"} 1.0' in (await house.client.get("/metrics")).text
+    await _arrives(versions, elsewhere, here, record)
+    await house.serving(tfidf=record.version)
+    assert (await house.client.get("/readyz")).json()["behind"] == {}
+
+
+async def _arrives(versions: Versions, elsewhere: Path, here: Path, record: LiveModel) -> None:
+    """A moment later the version is there, on either store."""
+    if versions._server is None:
+        (elsewhere / record.collection).rename(here / record.collection)
+    else:
+        await Versions(elsewhere, versions._server).copied(record)
+
+
+async def test_an_arm_without_any_version_is_left_out_until_there_is_one(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    settings, elsewhere = settings_for(log, valkey.url, tmp_path), tmp_path / "elsewhere"
+    await publish_songs(log, SONGS)
+    record = publish(elsewhere, "tfidf", IDS, words(len(IDS), 60))
+    await switch_to(log, record)
+    async with open_house(settings) as house:
+        answer = await house.ask()
+        assert record.collection in answer["left_out"]["tfidf"]
+        assert "animusic models build tfidf" in answer["left_out"]["tfidf"]
+        assert "tfidf" in (await house.client.get("/readyz")).json()["left_out"]
+        settings.vectors_dir.mkdir(parents=True, exist_ok=True)
+        (elsewhere / record.collection).rename(settings.vectors_dir / record.collection)
+        await house.serving(tfidf=record.version)
+
+
+async def test_a_server_that_is_lost_costs_no_arm(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
+    server = MemoryServer()
+    settings = settings_for(log, valkey.url, tmp_path)
+    versions = Versions(tmp_path / "elsewhere", server)
+    await publish_songs(log, SONGS)
+    await switch_to(log, *await versions.made(0))
+    async with open_house(settings, qdrant=server.client) as house:
+        await server.client.close()
+        assert len((await house.ask())["slots"]) == 6
+        assert (await house.client.get("/readyz")).json()["left_out"] == {}
+        failures = 'animusic_recommender_index_failures_total{arm="node2vec"}'
+        (line,) = [line for line in (await house.client.get("/metrics")).text.splitlines() if line.startswith(failures)]
+        assert float(line.split()[-1]) >= 1
