@@ -14,6 +14,7 @@ from typer.main import get_command
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "build": ("models_build", "command"),
     "list": ("models_list", "command"),
+    "compare": ("models_compare", "command"),
     "switch": ("models_switch", "switch"),
     "rollback": ("models_switch", "rollback"),
     "prune": ("models_switch", "prune_"),
