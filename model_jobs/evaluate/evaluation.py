@@ -14,7 +14,7 @@ from model_jobs.evaluate.popularity import Popularity
 from model_jobs.evaluate.questions import COHERENT, RANDOM, RETRIEVED, Coherence, OneGenre, Question, Retrieval, Spread
 from model_jobs.evaluate.scoring import PopularArm, RandomArm, Scorer, Space
 from model_jobs.evaluate.traits import Shared, values_of
-from model_jobs.evaluate.withhold import Field, withhold
+from model_jobs.evaluate.withhold import FIELDS, Field, withhold
 from model_jobs.model import Model, Report, no_report
 
 POPULAR: Final = "popular"
@@ -30,11 +30,15 @@ ModelFor = Callable[[str, Field | None], Model]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is asked. `queries`: songs of each question about songs; `listeners`: of all others."""
+    """How much is asked. `queries`: songs of each question about songs; `listeners`: of all others.
+
+    `withheld`: only questions for which one of these fields is withheld; None among them: those for which none is.
+    """
 
     listeners: int = 200
     queries: int = QUERIES
     seed: int = 0
+    withheld: Sequence[Field | None] = (*FIELDS, None)
 
 
 def evaluate(
@@ -51,8 +55,8 @@ def evaluate(
     """
     ordered = sorted(songs, key=lambda song: song.song_id)
     run = _Run(ordered, plan, model_for, report)
-    run.questions += _questions(ordered, plan, run.notes)
-    run.ask_all({RANDOM: RandomArm(len(ordered), plan.seed), POPULAR: PopularArm(ordered)}, arms)
+    run.questions += (each for each in _questions(ordered, plan, run.notes) if each.withheld in plan.withheld)
+    run.ask_all(arms)
     about = {"songs": len(ordered), **asdict(plan), "models": run.params}
     return Evaluation(about, run.figures, [*run.notes, *run.failed()])
 
@@ -71,23 +75,31 @@ class _Run:
     params: dict[str, Any] = field(default_factory=dict)
     failures: dict[tuple[str, str], list[Field | None]] = field(default_factory=dict)
 
-    def ask_all(self, fixed: Mapping[str, Scorer], arms: Sequence[str]) -> None:
-        """The fixed arms first, then the models, one in memory at a time."""
+    def ask_all(self, arms: Sequence[str]) -> None:
+        """The random arm first, the others are compared with it; then one model in memory at a time."""
         fields = list(dict.fromkeys(question.withheld for question in self.questions))
-        jobs = [(arm, withheld) for arm in [*fixed, *arms] for withheld in fields]
+        jobs = [(arm, withheld) for arm in [RANDOM, POPULAR, *arms] for withheld in fields]
         for number, (arm, withheld) in enumerate(jobs):
             say = _said(self.report, _job(arm, withheld), number, len(jobs))
-            scorer = fixed[arm] if arm in fixed else self._built(arm, withheld, say)
+            scorer = self._scorer(arm, withheld, say)
             asked = [question for question in self.questions if question.withheld == withheld]
             for done, question in enumerate(asked if scorer is not None else []):
                 say("asking", done, len(asked))
                 assert scorer is not None
                 self.figures += question.ask(arm, scorer)
 
+    def _scorer(self, arm: str, withheld: Field | None, say: Report) -> Scorer | None:
+        if arm == RANDOM:
+            return RandomArm(len(self.songs), [self.plan.seed, (*FIELDS, None).index(withheld)])
+        return PopularArm(self.songs) if arm == POPULAR else self._built(arm, withheld, say)
+
     def failed(self) -> Iterator[str]:
         """A sentence for each arm that could not be built."""
-        for (arm, why), fields in self.failures.items():
-            yield f"{arm} was not measured {' and '.join(_without(each) for each in fields)}: {why}"
+        fields = dict.fromkeys(question.withheld for question in self.questions)
+        for (arm, why), missing in self.failures.items():
+            withheld = [each or "nothing" for each in missing]
+            where = "" if len(missing) == len(fields) else f" with {', '.join(withheld)} withheld"
+            yield f"{arm} was not measured{where}: {why}"
 
     def _built(self, arm: str, withheld: Field | None, say: Report) -> Scorer | None:
         try:
@@ -109,7 +121,7 @@ def _left_out(job: str, left_out: Mapping[str, str]) -> str:
 
 def _questions(songs: Sequence[Song], plan: Plan, notes: list[str]) -> Iterator[Question]:
     candidates = Candidates.of(songs)
-    for withheld in (*RETRIEVED, *COHERENT):
+    for withheld in (each for each in (*RETRIEVED, *COHERENT) if each in plan.withheld):
         for elsewhere in (False, True):
             asked = Likeness.draw(candidates, withheld, elsewhere=elsewhere, queries=plan.queries, seed=plan.seed)
             notes += _about(asked)
@@ -171,8 +183,4 @@ def _said(report: Report, job: str, number: int, jobs: int) -> Report:
 
 
 def _job(arm: str, withheld: Field | None) -> str:
-    return f"{arm} {_without(withheld)}" if withheld else arm
-
-
-def _without(withheld: Field | None) -> str:
-    return f"without {withheld}" if withheld else "with nothing withheld"
+    return f"{arm} without {withheld}" if withheld else arm

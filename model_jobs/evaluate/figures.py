@@ -75,4 +75,5 @@ def arms_of(figures: Sequence[Figure]) -> list[str]:
 
 
 def _order(arm: str) -> tuple[int, str]:
-    return (PAPER_ORDER.index(arm) if arm in PAPER_ORDER else -1), arm
+    name = arm.partition(":")[0]
+    return (PAPER_ORDER.index(name) if name in PAPER_ORDER else -1), arm

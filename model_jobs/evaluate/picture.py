@@ -26,7 +26,7 @@ _ALL, _ELSEWHERE = "all", "other anime"
 _COLUMNS: Final = 3
 _WIDTH, _MARGIN, _GAP = 400, 28, 36
 _HEAD, _TITLE, _LINE = 96, 46, 34
-_LABEL, _NUMBERS, _CELL = 74, 72, 34
+_LABEL, _NUMBERS, _CELL = 110, 72, 34
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _number(value: float) -> str:
 
 
 def _colour(arm: str) -> str:
-    return _COLOURS.get(arm, _OTHER_COLOUR)
+    return _COLOURS.get(arm.partition(":")[0], _OTHER_COLOUR)
 
 
 def _text(

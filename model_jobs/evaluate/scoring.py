@@ -64,8 +64,8 @@ class Space:
 class RandomArm:
     """Every song alike: what chance finds."""
 
-    def __init__(self, songs: int, seed: int = 0) -> None:
-        self._songs, self._rng = songs, np.random.default_rng([seed, 8])
+    def __init__(self, songs: int, seed: int | Sequence[int] = 0) -> None:
+        self._songs, self._rng = songs, np.random.default_rng(seed)
 
     def scores(self, likes: NDArray[np.int64]) -> NDArray[np.float32]:
         """A number in [0, 1) for each song."""

@@ -20,6 +20,7 @@ from model_jobs.evaluate.figures import Evaluation, Figure, arms_of
 from model_jobs.evaluate.metrics import Interval
 from model_jobs.evaluate.models_here import arms_here, models_here
 from model_jobs.evaluate.picture import write_picture
+from model_jobs.evaluate.withhold import FIELDS, Field
 from model_jobs.evaluate.writing import as_json, write_csv
 from model_jobs.model import Report
 from services.cli.progress import say
@@ -28,11 +29,14 @@ from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
 
 _LOG: Final = "log"
+# Of tables that go into a file; a terminal has a width of its own.
+_WIDTH: Final = 132
 
 
 def command(
     arms: Annotated[
-        list[str] | None, typer.Argument(help="Content arms; none: all that can be built here.", metavar="[ARM]...")
+        list[str] | None,
+        typer.Argument(help="Content arms, node2vec:paper; none: all that can be built here.", metavar="[ARM]..."),
     ] = None,
     *,
     catalogue: Annotated[
@@ -41,6 +45,10 @@ def command(
     ] = _LOG,
     songs: Annotated[int, typer.Option(min=SMALLEST, help="How many songs `synthetic` makes.")] = SONGS,
     listeners: Annotated[int, typer.Option(min=10, help="How many made-up listeners are given lists.")] = 200,
+    withhold: Annotated[
+        list[str] | None,
+        typer.Option(help="Only questions with this field, or `nothing`, withheld. Repeatable.", metavar="FIELD"),
+    ] = None,
     queries: Annotated[int, typer.Option(min=10, help="At most so many songs are asked about, each.")] = QUERIES,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws; the same seed gives the same figures.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write every figure there, one a row.", metavar="FILE")] = None,
@@ -53,9 +61,9 @@ def command(
     beside the arms. Figures have 95 % bootstrap intervals. What cannot be measured is said below the tables.
     """
     settings = Settings()
+    plan = Plan(listeners, queries, seed, _fields(withhold or ()))
     chosen = arms_here(settings, arms or ())
     known = _songs(settings, catalogue, songs)
-    plan = Plan(listeners, queries, seed)
     with _progress() as report:
         evaluation = evaluate(known, chosen, models_here(settings), plan, report)
     print(as_json(evaluation)) if json else _print(evaluation)
@@ -63,6 +71,14 @@ def command(
         write_csv(csv, evaluation)
     if picture is not None:
         write_picture(picture, evaluation, f"What the models find and spread: {Path(catalogue).name}")
+
+
+def _fields(names: Sequence[str]) -> Sequence[Field | None]:
+    known: dict[str, Field | None] = {**{field: field for field in FIELDS}, "nothing": None}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no field is named {name!r}; `--withhold` takes {', '.join(known)}")
+    return [known[name] for name in names or known]
 
 
 def _songs(settings: Settings, catalogue: str, songs: int) -> Sequence[Song]:
@@ -95,7 +111,9 @@ def _progress() -> Iterator[Report]:
 
 
 def _print(evaluation: Evaluation) -> None:
-    console = Console(soft_wrap=True)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     about = evaluation.about
     console.print(f"{about['songs']:,} songs, {about['listeners']} listeners, seed {about['seed']}")
     for question, candidates, figures in evaluation.tables():
@@ -105,7 +123,7 @@ def _print(evaluation: Evaluation) -> None:
         console.print(_overlaps(figures) if figures[0].other_arm else _table(figures), highlight=False)
     console.print("\nA figure's brackets: 95 % bootstrap interval over songs or listeners.", highlight=False)
     for note in evaluation.notes:
-        console.print(f"- {note}", highlight=False, markup=False)
+        console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(figures: Sequence[Figure]) -> Table:

@@ -17,11 +17,12 @@ from contracts.catalogue import Credits, Song
 from model_jobs.evaluate.evaluation import Plan, evaluate
 from model_jobs.evaluate.figures import COLUMNS, Evaluation
 from model_jobs.evaluate.listeners import Listeners
-from model_jobs.evaluate.models_here import arms_here
+from model_jobs.evaluate.models_here import arms_here, models_here
 from model_jobs.evaluate.picture import svg
 from model_jobs.evaluate.writing import as_json, write_csv
 from model_jobs.model import Report, Vectors, no_report
-from model_jobs.tfidf import Tfidf
+from model_jobs.neural.cache import EmbeddingCache, digest_of
+from model_jobs.tfidf import Tfidf, text_of
 from services.cli.main import app
 from services.common.settings import Settings
 
@@ -85,7 +86,7 @@ def test_what_is_withheld_is_not_used_and_what_is_left_is(evaluation: Evaluation
     tfidf, chance = (evaluation.find("precision@10", arm, "genres") for arm in ("tfidf", "random"))
     assert tfidf.value > 2 * chance.value and tfidf.apart_from(chance)
     assert evaluation.find("times random", "tfidf", "genres").value == pytest.approx(tfidf.value / chance.value)
-    assert "minilm was not measured without genres: no song has a genre to read" in evaluation.notes
+    assert "minilm was not measured with genres withheld: no song has a genre to read" in evaluation.notes
     with pytest.raises(LookupError, match="precision@10 of minilm without genres was not measured"):
         evaluation.find("precision@10", "minilm", "genres")
 
@@ -100,8 +101,7 @@ def test_popular_covers_little_and_is_popular(evaluation: Evaluation) -> None:
 
 
 def test_a_seed_gives_one_evaluation(evaluation: Evaluation) -> None:
-    assert evaluated() == evaluation
-    assert evaluated(list(reversed(SONGS))).figures == evaluation.figures
+    assert evaluated(list(reversed(SONGS))) == evaluation
     assert evaluated(plan=Plan(60, 100, seed=1)).figures != evaluation.figures
 
 
@@ -184,3 +184,29 @@ def test_the_command_prints_tables_and_writes_files(tmp_path: Path) -> None:
     )
     as_object = CliRunner().invoke(app, ["models", "evaluate", "tfidf", *few, "--json"])
     assert json.loads(as_object.stdout)["about"]["songs"] == 120
+
+
+def test_only_what_is_asked_for_is_withheld() -> None:
+    found = evaluated(plan=Plan(60, 100, withheld=["composer"]))
+    assert {each.withheld for each in found.figures} == {"composer"}
+    unknown = CliRunner().invoke(app, ["models", "evaluate", "--catalogue", "sample", "--withhold", "mood"])
+    assert isinstance(unknown.exception, ValueError) and "`--withhold` takes franchise" in str(unknown.exception)
+
+
+def test_without_an_encoder_brought_vectors_are_measured_and_withheld_texts_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_installed(arm: str) -> None:
+        raise RuntimeError(f"{arm} is not built, and what is live stays: there is no encoder here; install one")
+
+    monkeypatch.setattr("model_jobs.evaluate.models_here.check_installed", not_installed)
+    settings = Settings(data_dir=tmp_path)
+    texts = [digest_of(text_of(song)) for song in SONGS]
+    EmbeddingCache(settings.embeddings_dir, "minilm", "r1").put(texts, np.eye(300, dtype=np.float32))
+    found = evaluate(SONGS, ["minilm", "mpnet"], models_here(settings), Plan(20, 40, withheld=["genres", None]))
+    assert found.find("coverage", "minilm", "").value > 0
+    needs = "it needs an encoder for texts that lack a field: there is no encoder here; install one"
+    assert found.notes[-2:] == [
+        f"minilm was not measured with genres withheld: {needs}",
+        f"mpnet was not measured: {needs}",
+    ]
