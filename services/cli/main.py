@@ -28,6 +28,8 @@ VERBS: Final[dict[str, Verb]] = {
     "trace": Verb("trace", "Ask it"),
     "doctor": Verb("doctor", "Ask it"),
     "dlq": Verb("dlq", "Mend it"),
+    "replay": Verb("replay", "Mend it"),
+    "generations": Verb("generations", "Mend it"),
     "settings": Verb("settings", "Know it"),
     "schemas": Verb("schemas", "Know it"),
 }

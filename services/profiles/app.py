@@ -1,7 +1,6 @@
 """The composition root of `animusic serve profiles`."""
 
 import logging
-from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from redis.asyncio import Redis
@@ -11,7 +10,7 @@ from services.common.consuming.consumer import Consumer
 from services.common.consuming.running import run_until_signal
 from services.common.redis import REDIS_OUTAGES, connect
 from services.common.settings import Settings
-from services.profiles.keys import FIRST_GENERATION, LIVE
+from services.profiles.generations import Generations
 from services.profiles.sink import ProfilesSink
 from services.profiles.store import ProfileStore
 from services.profiles.writes import Effect
@@ -41,19 +40,14 @@ async def serve(settings: Settings) -> None:
 
 
 async def build(settings: Settings, redis: Redis, registry: CollectorRegistry) -> Consumer[Effect]:
-    """The consumer, not started yet. Asks Redis for the live generation unless the settings name one."""
+    """The consumer, not started yet. It follows the live generation unless the settings name one."""
     wanted = settings.profiles.generation
-    generation = wanted or await live_generation(redis)
-    sink = ProfilesSink(ProfileStore(redis, generation), live=wanted is None)
+    pointer = Generations(redis)
+    generation = wanted or await pointer.live()
+    sink = ProfilesSink(ProfileStore(redis, generation), pointer if wanted is None else None)
     group = settings.profiles.group if wanted is None else f"{settings.profiles.group}.{wanted}"
     logging.getLogger("animusic.profiles").info("writing generation %s", generation)
     return Consumer(
         settings.kafka, sink, TOPICS, registry,
         group=group, max_records=settings.profiles.batch_records, wait_ms=settings.profiles.batch_wait_ms,
     )  # fmt: skip
-
-
-async def live_generation(redis: Redis) -> str:
-    """The generation that readers read; the first one when there is none yet. Raises redis.exceptions.RedisError."""
-    found: Any = await redis.get(LIVE)
-    return FIRST_GENERATION if found is None else str(found, "ascii")

@@ -1,6 +1,8 @@
 """The names of everything that profiles keep in Redis. All keys of a user share the hash tag of the user's shard.
 
 animusic:live                        the generation that readers read
+animusic:generations                 hash: generation -> JSON of what is noted of it (see generations.py)
+animusic:written                     hash: name of a mark -> generation to which the live consumer writes it
 am:{sNN}:<generation>:marks          hash: name of a mark -> decimal offset of the next record
 am:{sNN}:<generation>:forgotten      set of user ids
 am:{sNN}:<generation>:u:<user id>    hash: the fields of contracts.fold, `#`, which changes with them,
@@ -14,6 +16,8 @@ from typing import Final, NamedTuple
 from contracts.placement import shard_of, shard_tag
 
 LIVE: Final = "animusic:live"
+REGISTER: Final = "animusic:generations"
+WRITTEN: Final = "animusic:written"
 FIRST_GENERATION: Final = "g1"
 
 

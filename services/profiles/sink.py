@@ -1,31 +1,49 @@
 """Profiles as a sink of the consumer kit: effects by shard, marks of all shards of a partition."""
 
+import logging
+import time
 from collections.abc import Sequence
 
 from contracts.marks import MarkName
-from contracts.placement import shards_of_partition
 from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice
 from services.common.redis import REDIS_OUTAGES
+from services.profiles.generations import Generations
+from services.profiles.shards import PartitionShards
 from services.profiles.store import MergeCall, ProfileStore
 from services.profiles.writes import Effect, ShardWrites, by_shard, effect_of
+
+# Readers keep the pointer for a second and wait half a second for a receipt's mark: so long they may still read the
+# generation that was live before, and a profile that is read must not be a stale one.
+GRACE_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
 
 
 class ProfilesSink:
     """Merges feedback, anime lists and served playlists into one generation.
 
-    A flush moves the marks of all shards of its partition: those that the partition has by placement, and those with a
-    mark for it from the time when the topic had fewer partitions. A shard that is neither and has a record all the same
-    (a wiped store reads such old partitions) is taken in by reading the partition again, so that its mark is true.
+    With `pointer`, into the live one: readers are pointed here when they are pointed nowhere, and when they are pointed
+    to another generation this sink goes on in that one, from that one's marks, as soon as nobody reads the former any
+    more. It says so in the store, so that a rebuild knows when it need not feed the new generation any longer.
+
+    A flush moves the marks of all shards of its partition (see PartitionShards).
     """
 
     step = "profiles"
     outages = REDIS_OUTAGES
 
-    def __init__(self, store: ProfileStore, *, live: bool) -> None:
-        """`live`: readers are pointed here when they are pointed nowhere."""
+    def __init__(self, store: ProfileStore, pointer: Generations | None = None) -> None:
         self._store = store
-        self._live = live
-        self._shards: dict[MarkName, set[int]] = {}
+        self._pointer = pointer
+        self._shards = PartitionShards()
+        self._claims: list[Claim] = []
+        self._looked_at = float("-inf")
+        self._moved_at: float | None = None
+        self._log = logging.getLogger("animusic.profiles")
+
+    @property
+    def generation(self) -> str:
+        """The generation that is written now."""
+        return self._store.generation
 
     def decode(self, record: Record) -> Effect | Poison:
         """See `writes.effect_of`."""
@@ -33,39 +51,64 @@ class ProfilesSink:
 
     async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         """The lowest mark of each partition's shards; None when one of them has none."""
-        if self._live:
-            await self._store.be_live_if_none_is()
-        stored = await self._store.marks()
-        found: dict[MarkName, int | None] = {}
-        for name, _, partitions in claims:
-            field = name.field()
-            marked = {shard for shard, marks in enumerate(stored) if field in marks}
-            known = self._shards.setdefault(name, set())
-            known |= marked | set(shards_of_partition(name.partition, partitions))
-            found[name] = min(stored[shard][field] for shard in known) if known == marked else None
-        return found
+        self._claims = list(claims)
+        if self._pointer is not None:
+            await self._pointer.be_live_if_none_is(self.generation)
+            await self._follow(self._pointer)
+            await self._pointer.say_written(self.generation, [claim.name for claim in claims])
+        return await self._lowest(claims)
 
     async def flush(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
-        """One script call a shard and slice, all in one round trip."""
+        """One script call a shard and slice, all in one round trip.
+
+        When readers went to another generation meanwhile, the slices are refused with that one's marks.
+        """
+        due = time.monotonic() - self._looked_at > _LOOK_SECONDS
+        if self._pointer is None or not due or not await self._follow(self._pointer):
+            return await self._merge(slices)
+        await self._pointer.say_written(self.generation, [claim.name for claim in self._claims])
+        return FlushResult(await self._lowest([part.claim for part in slices]))
+
+    async def _lowest(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
+        return self._shards.lowest(claims, await self._store.marks())
+
+    async def _merge(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
         refused: dict[MarkName, int | None] = {}
         calls: list[MergeCall] = []
         names: dict[str, MarkName] = {}
         for part in slices:
             name = part.claim.name
             writes = by_shard([item.value for item in part.items])
-            strangers = writes.keys() - self._shards[name]
-            if strangers:
-                self._shards[name] |= strangers
+            if self._shards.take_in(name, writes):
                 refused[name] = None
                 continue
             names[name.field()] = name
             calls += [
                 MergeCall(shard, name.field(), part.after, part.upto, writes.get(shard, ShardWrites()))
-                for shard in sorted(self._shards[name])
+                for shard in self._shards.of(name)
             ]
         for (_, field), mark in (await self._store.merge(calls)).items():
             refused[names[field]] = _lower(mark, refused.get(names[field], mark))
         return FlushResult(refused)
+
+    async def _follow(self, pointer: Generations) -> bool:
+        """Go on in the generation that readers read, if it is another one, once the grace is over. Whether it did."""
+        now = time.monotonic()
+        self._looked_at = now
+        live = await pointer.live(unset=self.generation)
+        if live == self.generation:
+            self._moved_at = None
+            return False
+        if self._moved_at is None:
+            self._moved_at = now
+            self._log.info(
+                "readers go from generation %s to %s; following in %g s", self.generation, live, GRACE_SECONDS
+            )
+        if now - self._moved_at < GRACE_SECONDS:
+            return False
+        self._log.warning("writing generation %s from its own marks; %s is left as it is", live, self.generation)
+        self._store, self._shards, self._moved_at = self._store.other(live), PartitionShards(), None
+        return True
 
 
 def _lower(one: int | None, other: int | None) -> int | None:

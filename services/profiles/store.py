@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from contracts.placement import SHARDS
-from services.profiles.keys import LIVE, ShardKeys
+from services.profiles.keys import ShardKeys
 from services.profiles.scripts import ACCEPTED, MERGE, NO_MARK
 from services.profiles.writes import ShardWrites
 
@@ -40,9 +40,14 @@ class ProfileStore:
         self._generation = generation
         self._sha = ""
 
-    async def be_live_if_none_is(self) -> None:
-        """Point readers here when they are pointed nowhere (a new or wiped store)."""
-        await self._redis.set(LIVE, self._generation, nx=True)
+    @property
+    def generation(self) -> str:
+        """Its name."""
+        return self._generation
+
+    def other(self, generation: str) -> "ProfileStore":
+        """Another generation of the same store."""
+        return ProfileStore(self._redis, generation)
 
     async def marks(self) -> list[dict[str, int]]:
         """Shard -> name of a mark -> mark. Raises redis.exceptions.RedisError."""

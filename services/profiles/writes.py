@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from contracts.events import FeedbackEvent, first_error
+from contracts.events import FeedbackEvent, first_error, read_event
 from contracts.fold import LIST_FIELD, Folded, Write, served_writes, stored_fields
 from contracts.placement import shard_of
 from contracts.playlists import ServedPlaylist
-from contracts.profiles import PROFILE_RECORD, AnimeList
+from contracts.profiles import AnimeList
+from contracts.records import PLAYLIST_VERSIONS, PROFILE_VERSIONS
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.model import Poison, Record
 
@@ -76,7 +77,7 @@ def served_of(playlist: ServedPlaylist) -> Served:
 
 
 def _profile(record: Record) -> Effect:
-    decoded = PROFILE_RECORD.validate_json(record.value)
+    decoded = PROFILE_VERSIONS.read(record.value)
     if not isinstance(decoded, AnimeList):
         return Forget(decoded.user_id)
     entries = [entry.model_dump(exclude_none=True) for entry in decoded.entries]
@@ -86,8 +87,8 @@ def _profile(record: Record) -> Effect:
 
 
 _DECODERS: dict[str, Callable[[Record], Effect]] = {
-    FEEDBACK.name: lambda record: feedback_of(FeedbackEvent.model_validate_json(record.value)),
-    PLAYLISTS.name: lambda record: served_of(ServedPlaylist.model_validate_json(record.value)),
+    FEEDBACK.name: lambda record: feedback_of(read_event(record.value)),
+    PLAYLISTS.name: lambda record: served_of(PLAYLIST_VERSIONS.read(record.value)),
     PROFILES.name: _profile,
 }
 

@@ -1,0 +1,259 @@
+"""Whether two generations of profiles hold the same: digests without any order, compared at equal marks.
+
+What is compared, shard by shard: every user's stored fields (songs, vetoes, anime list), every history of playlists,
+and who is forgotten. What is not: the bodies of playlists (they expire; their line in the history names revision, time
+and songs), and what readers use to find out what changed.
+
+Both generations may move meanwhile. A user's hashes of both sides and both sides' marks are read in one script call:
+what is equal is equal; what differs counts only where the marks are equal, and is asked again until they are.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+
+from contracts.fold import UNFOLDED_FIELDS, entry_digest
+from contracts.placement import SHARDS
+from services.profiles.keys import ShardKeys
+
+_MODULUS: Final = 1 << 128
+# About a millisecond of the store for each call.
+_FIELDS_A_CALL: Final = 1_500
+_KEPT_DIFFERENCES: Final = 10_000
+_AGAIN_SECONDS: Final = 0.05
+_HISTORY: Final = b"h"
+
+_READ: Final = """
+-- KEYS: marks of both sides, then hashes in pairs. Returns both sides' marks, then the hashes in the same order.
+local found = {}
+for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
+return found
+"""
+Hash = dict[bytes, bytes]
+Progress = Callable[[int], None]
+
+
+class Difference(NamedTuple):
+    """One stored field that differs; None where a side does not have it.
+
+    `field` is the field of `contracts.fold`, or `h` and a playlist's id for a line of the history, or `forgotten`.
+    """
+
+    user_id: str
+    field: bytes
+    left: bytes | None
+    right: bytes | None
+
+
+@dataclass(frozen=True)
+class ShardDigest:
+    """One shard of both generations: sums of the digests of all fields, mod 2**128."""
+
+    shard: int
+    users: int
+    fields: int
+    left: int
+    right: int
+
+
+@dataclass
+class Parity:
+    """What a comparison found.
+
+    Attributes:
+        differences: at most 10,000 of them; `different` counts all.
+        unsettled: users whose marks were not equal within the time given, so that nothing can be said of them.
+        forgotten: users that both sides hold as forgotten.
+        histories: playlists in the histories of both sides.
+    """
+
+    left: str
+    right: str
+    shards: list[ShardDigest] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    different: int = 0
+    unsettled: list[str] = field(default_factory=list)
+    forgotten: int = 0
+    histories: int = 0
+    seconds: float = 0.0
+
+    @property
+    def equal(self) -> bool:
+        """Whether every user of every shard is the same in both."""
+        return not self.different and not self.unsettled
+
+    @property
+    def users(self) -> int:
+        """How many users were compared."""
+        return sum(shard.users for shard in self.shards)
+
+    @property
+    def fields(self) -> int:
+        """How many stored fields the left side has."""
+        return sum(shard.fields for shard in self.shards)
+
+    def digests(self) -> tuple[str, str]:
+        """Of each side as a whole, 32 hex digits."""
+        left, right = (sum(getattr(s, side) for s in self.shards) % _MODULUS for side in ("left", "right"))
+        return f"{left:032x}", f"{right:032x}"
+
+    def note(self, found: Iterable[Difference]) -> None:
+        """Count differences, and keep the first."""
+        for difference in found:
+            self.different += 1
+            if len(self.differences) < _KEPT_DIFFERENCES:
+                self.differences.append(difference)
+
+
+async def compare(
+    redis: Redis,
+    left: str,
+    right: str,
+    marks: Sequence[str],
+    *,
+    patience_seconds: float = 30.0,
+    progress: Progress = lambda shards: None,
+) -> Parity:
+    """Compare two generations. `marks`: names of the marks that must be equal where the two differ.
+
+    Raises redis.exceptions.RedisError. Nothing is written.
+    """
+    began = time.monotonic()
+    parity = Parity(left, right)
+    users = await _users(redis, (left, right))
+    for shard in range(SHARDS):
+        comparison = _Shard(redis, (left, right), shard, marks, deadline=began + patience_seconds)
+        await comparison.run(sorted(users[shard]), parity)
+        progress(shard + 1)
+    parity.seconds = time.monotonic() - began
+    return parity
+
+
+async def digest_of(redis: Redis, generation: str) -> str:
+    """The digest of one generation as a whole, 32 hex digits; nothing in it may move meanwhile."""
+    return (await compare(redis, generation, generation, [])).digests()[0]
+
+
+async def _users(redis: Redis, generations: Sequence[str]) -> list[set[str]]:
+    """Shard -> `u:` or `h:` and the id of each user of any of these generations."""
+    found: list[set[str]] = [set() for _ in range(SHARDS)]
+    for generation in dict.fromkeys(generations):
+        async for key in redis.scan_iter(match=f"am:{{s??}}:{generation}:[uh]:*", count=2_000):
+            text = key.decode()
+            found[int(text[5:7])].add(text[len(ShardKeys.of(generation, 0).prefix) :])
+    return found
+
+
+class _Shard:
+    """One shard of both generations. Names are `u:` or `h:` and a user's id."""
+
+    def __init__(
+        self, redis: Redis, sides: tuple[str, str], shard: int, marks: Sequence[str], *, deadline: float
+    ) -> None:
+        self._redis = redis
+        self._keys = [ShardKeys.of(side, shard) for side in sides]
+        self._shard = shard
+        self._marks = {mark.encode() for mark in marks}
+        self._deadline = deadline
+        self._read = redis.register_script(_READ)
+        self._sums = [0, 0]
+        self._fields = 0
+        self._users = 0
+
+    async def run(self, names: list[str], parity: Parity) -> None:
+        """Compare all of it, adding to what was found so far."""
+        pending: list[str] = []
+        async for chunk in self._chunks(names):
+            pending += await self._look(chunk, parity)
+        while pending and time.monotonic() < self._deadline:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            # One by one: the less is read in a call, the likelier it falls between two flushes.
+            pending = [name for one in pending for name in await self._look([one], parity)]
+        parity.unsettled += sorted({name[2:] for name in pending})
+        await self._compare_forgotten(parity)
+        parity.shards.append(ShardDigest(self._shard, self._users, self._fields, *(s % _MODULUS for s in self._sums)))
+
+    async def _chunks(self, names: list[str]) -> Any:
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.hlen(self._keys[0].prefix + name)
+        sizes = await pipe.execute() if names else []
+        for chunk in _pieces(names, sizes):
+            yield chunk
+
+    async def _look(self, names: list[str], parity: Parity) -> list[str]:
+        """Compare some; returns those that differ while the marks differ."""
+        keys = [self._keys[0].marks, self._keys[1].marks]
+        keys += [side.prefix + name for name in names for side in self._keys]
+        found: list[list[bytes]] = await self._read(keys=keys)
+        settled = self._standing(found[0]) == self._standing(found[1])
+        pending = []
+        for name, left, right in zip(names, found[2::2], found[3::2], strict=True):
+            sides = _stored(left), _stored(right)
+            if sides[0] != sides[1] and not settled:
+                pending.append(name)
+            else:
+                self._count(name, *sides, parity)
+        return pending
+
+    def _standing(self, flat: list[bytes]) -> Hash:
+        return {name: mark for name, mark in zip(flat[::2], flat[1::2], strict=True) if name in self._marks}
+
+    def _count(self, name: str, left: Hash, right: Hash, parity: Parity) -> None:
+        kind, user_id = name[:1], name[2:]
+        prefix = _HISTORY if kind == "h" else b""
+        digest = _sum(user_id, prefix, left)
+        same = left == right
+        self._sums[0] += digest
+        self._sums[1] += digest if same else _sum(user_id, prefix, right)
+        if prefix:
+            parity.histories += len(left)
+        else:
+            self._users += 1
+            self._fields += len(left)
+        if not same:
+            parity.note(_differences(user_id, prefix, left, right))
+
+    async def _compare_forgotten(self, parity: Parity) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        for keys in self._keys:
+            pipe.smembers(keys.forgotten)
+        left, right = await pipe.execute()
+        parity.forgotten += len(left & right)
+        for user in sorted(left ^ right):
+            sides = (b"1" if user in left else None, b"1" if user in right else None)
+            parity.note([Difference(user.decode(), b"forgotten", *sides)])
+
+
+def _pieces(names: list[str], sizes: list[int]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for name, fields in zip(names, sizes, strict=True):
+        if chunk and size + fields > _FIELDS_A_CALL:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(name)
+        size += fields
+    if chunk:
+        yield chunk
+
+
+def _stored(flat: list[bytes]) -> Hash:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    for name in UNFOLDED_FIELDS:
+        fields.pop(name, None)
+    return fields
+
+
+def _sum(user_id: str, prefix: bytes, fields: Hash) -> int:
+    return sum(entry_digest(user_id, prefix + name, value) for name, value in fields.items())
+
+
+def _differences(user_id: str, prefix: bytes, left: Hash, right: Hash) -> Iterator[Difference]:
+    for name in sorted(left.keys() | right.keys()):
+        if left.get(name) != right.get(name):
+            yield Difference(user_id, prefix + name, left.get(name), right.get(name))

@@ -1,0 +1,83 @@
+"""What one reader is asked to do, and what it says while it does: both cross a process boundary as JSON."""
+
+from pydantic import BaseModel, ConfigDict
+
+from contracts.marks import MarkName
+from services.common.consuming.model import Claim
+from services.common.settings import KafkaSettings, RedisSettings
+
+
+class Partition(BaseModel):
+    """One partition to read.
+
+    Attributes:
+        partitions: how many partitions its topic has.
+        start: offset to begin at where the generation has no mark; None: the first that the log still has.
+        until: offset to stop before; None: never stop, follow the log.
+        end: end of the partition when the job was made.
+        size: records to read, as far as known when the job was made; only balances the work.
+        shards: shards whose marks move with the partition beside those by placement.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    topic_id: str
+    partition: int
+    partitions: int
+    start: int | None = None
+    until: int | None = None
+    end: int = 0
+    size: int = 0
+    shards: tuple[int, ...] = ()
+
+    @property
+    def claim(self) -> Claim:
+        """As the consumer kit names it."""
+        return Claim(MarkName(self.topic_id, self.partition), self.topic, self.partitions)
+
+    @property
+    def field(self) -> str:
+        """The name of its mark."""
+        return self.claim.name.field()
+
+
+class Job(BaseModel):
+    """Partitions to fold into a generation.
+
+    Attributes:
+        rate: most records a second; None: as fast as it goes.
+        hold_records: flush at the latest after so many.
+        nice: how far processes stand back where they share processors with what serves (0-19).
+    """
+
+    kafka: KafkaSettings
+    redis: RedisSettings
+    generation: str
+    partitions: tuple[Partition, ...]
+    rate: float | None = None
+    hold_records: int = 50_000
+    nice: int = 10
+
+
+class Report(BaseModel):
+    """How far a reader is.
+
+    Attributes:
+        positions: name of a mark -> offset before which everything is in the store.
+        ends: name of a mark -> end of the partition as the reader knows it.
+        records: read since the start; `poison`: of these, how many could not be read (they are dead letters).
+        gaps: what the log did not have any more, one sentence each.
+        memory: resident bytes of the process.
+        done: every partition has been read to its `until`.
+        error: why it stopped; empty while it goes on.
+    """
+
+    positions: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    records: int = 0
+    poison: int = 0
+    gaps: tuple[str, ...] = ()
+    memory: int = 0
+    done: bool = False
+    error: str = ""

@@ -1,0 +1,258 @@
+"""Partitions read with a consumer of its own (no group), folded, and flushed into one generation with their marks."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import psutil
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from services.common.consuming.flow import LOG_OUTAGES
+from services.common.consuming.metrics import ConsumerMetrics
+from services.common.consuming.model import Record
+from services.common.consuming.patience import Patience
+from services.common.consuming.positions import Position, place
+from services.common.redis import REDIS_OUTAGES
+from services.operator.replay.folding import Held, calls_of
+from services.operator.replay.job import Job, Partition, Report
+from services.profiles.shards import PartitionShards
+from services.profiles.store import MergeCall, ProfileStore
+
+_FETCH_BYTES = 1 << 20
+_AT_ONCE = 2_000
+_HOLD_SECONDS = 2.0
+_CALLS_A_TRIP = 32
+_PATIENCE_SECONDS = 120.0
+
+
+class Reader:
+    """One job. `await start()`, then `await run()` until it is done or `stop()` was called; `report()` at any time.
+
+    What it holds is bounded by `hold_records`, however long the log is. Raises OutageTooLong when log or store stay
+    away: whatever was flushed has its mark, and the same job goes on from there.
+    """
+
+    def __init__(self, job: Job, redis: Redis) -> None:
+        self._job = job
+        self._store = ProfileStore(redis, job.generation)
+        self._shards = PartitionShards()
+        self._stopping = asyncio.Event()
+        self._patience = Patience(
+            "replay", _PATIENCE_SECONDS, self._stopping, ConsumerMetrics(CollectorRegistry(), "replay")
+        )
+        self._consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=job.kafka.bootstrap_servers,
+            client_id="animusic-replay",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        self._partitions = {TopicPartition(p.topic, p.partition): p for p in job.partitions}
+        for partition in job.partitions:
+            self._shards.take_in(partition.claim.name, partition.shards)
+        self._positions: dict[TopicPartition, Position[None]] = {}
+        self._held: dict[TopicPartition, Held] = {}
+        self._held_records = 0
+        self._flushed_at = time.monotonic()
+        self._flushing: asyncio.Task[None] | None = None
+        self._records = self._poison = 0
+        self._gaps: list[str] = []
+        self._pace = _Pace(job.rate)
+        self._log = logging.getLogger("animusic.replay")
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Stand at the generation's marks. Raises redis.exceptions.RedisError, aiokafka's KafkaError."""
+        await self._consumer.start()
+        self._consumer.assign(list(self._partitions))
+        await self._place(self._partitions)
+
+    async def run(self) -> None:
+        """Read until every partition is at its `until`, or until `stop()`; then flush what is held."""
+        while not self._stopping.is_set() and not self.done:
+            batches = await self._patience.until_it_passes("the log", self._fetch, LOG_OUTAGES)
+            taken = 0
+            for tp, records in batches.items():
+                taken += await self._take(tp, records)
+            await self._flush_if_due()
+            await self._pace.keep(taken)
+        if not self._stopping.is_set():
+            await self._flush()
+        await self._flushed()
+
+    def stop(self) -> None:
+        """Ask for the end; what is held is left, its marks say so."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._consumer.stop()
+
+    @property
+    def done(self) -> bool:
+        """Whether every partition was read to its end."""
+        return all(p.until is not None and self._next(tp) >= p.until for tp, p in self._partitions.items())
+
+    def report(self) -> Report:
+        """How far it is: positions are those of the store, not of what is held."""
+        ends = {p.field: self._consumer.highwater(tp) or 0 for tp, p in self._partitions.items()}
+        return Report(
+            positions={self._partitions[tp].field: self._stored(position) for tp, position in self._positions.items()},
+            ends=ends,
+            records=self._records,
+            poison=self._poison,
+            gaps=tuple(self._gaps),
+            memory=psutil.Process().memory_info().rss,
+            done=self.done and not self._held_records and self._flushing is None,
+        )
+
+    def _stored(self, position: Position[None]) -> int:
+        nothing_held = not position.moved and self._flushing is None
+        return position.next if nothing_held else position.after
+
+    # ---- places -------------------------------------------------------------------------------------------------
+
+    async def _place(self, partitions: dict[TopicPartition, Partition]) -> None:
+        """Go to the store's marks; where it has none, to the start that the job names."""
+        claims = [p.claim for p in partitions.values()]
+        stored = await self._passes("the store", self._store.marks, REDIS_OUTAGES)
+        marks = self._shards.lowest(claims, stored)
+        starts = await self._consumer.beginning_offsets(list(partitions))
+        ends = await self._consumer.end_offsets(list(partitions))
+        for tp, partition in partitions.items():
+            start = max(starts[tp], partition.start or 0)
+            position: Position[None]
+            position, trouble = place(partition.claim, marks[partition.claim.name], start, ends[tp])
+            if trouble:
+                self._gap(tp, trouble)
+            # Where the store knows nothing yet, a mark is written even if there is nothing to read.
+            position.moved = marks[partition.claim.name] is None
+            self._positions[tp] = position
+            self._held[tp] = Held()
+            self._consumer.seek(tp, position.next)
+
+    async def _passes(self, what: str, call: Callable[[], Any], outages: tuple[type[Exception], ...]) -> Any:
+        return await self._patience.until_it_passes(what, call, outages)
+
+    def _gap(self, tp: TopicPartition, trouble: str) -> None:
+        sentence = f"{tp.topic}/{tp.partition}: {trouble}"
+        if sentence not in self._gaps:
+            self._gaps.append(sentence)
+            self._log.error("gap in %s", sentence)
+
+    def _next(self, tp: TopicPartition) -> int:
+        position = self._positions.get(tp)
+        return position.next if position else 0
+
+    # ---- records ------------------------------------------------------------------------------------------------
+
+    async def _fetch(self) -> dict[TopicPartition, list[Record]]:
+        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=50, max_records=_AT_ONCE)
+        return found
+
+    async def _take(self, tp: TopicPartition, records: list[Record]) -> int:
+        position, until = self._positions[tp], self._partitions[tp].until
+        verdict = position.judge(records[0].offset)
+        if verdict == "ask again":
+            position.jumped = True
+            self._consumer.seek(tp, position.next)
+            return 0
+        if verdict == "went back":
+            records = [record for record in records if record.offset >= position.next]
+        elif records[0].offset > position.next:
+            await self._look_at_hole(tp, position, records[0].offset)
+        if until is not None and records and records[-1].offset >= until:
+            records = [record for record in records if record.offset < until]
+            self._consumer.pause(tp)
+            position.next = max(position.next, until)
+            position.moved = True
+        if records:
+            self._fold(tp, position, records)
+        return len(records)
+
+    def _fold(self, tp: TopicPartition, position: Position[None], records: Sequence[Record]) -> None:
+        add = self._held[tp].add
+        self._poison += sum(not add(record) for record in records)
+        self._records += len(records)
+        self._held_records += len(records)
+        position.take([], max(position.next, records[-1].offset + 1))
+
+    async def _look_at_hole(self, tp: TopicPartition, position: Position[None], offset: int) -> None:
+        starts = await self._consumer.beginning_offsets([tp])
+        if starts[tp] > position.next:
+            self._gap(tp, f"offsets {position.next} to {offset - 1} expired before they were read")
+
+    # ---- flushes ------------------------------------------------------------------------------------------------
+
+    async def _flush_if_due(self) -> None:
+        if not any(position.moved for position in self._positions.values()):
+            return
+        late = time.monotonic() - self._flushed_at > _HOLD_SECONDS
+        if late or self._held_records >= self._job.hold_records or self._at_end():
+            await self._flush()
+
+    def _at_end(self) -> bool:
+        """Whether nothing is left to read just now: then what is held need not wait for more."""
+        return all(
+            self._next(tp) >= (self._consumer.highwater(tp) or 0) or self._next(tp) >= (p.until or 1 << 62)
+            for tp, p in self._partitions.items()
+        )
+
+    async def _flush(self) -> None:
+        """Hand what is held to a flush that goes on while more is read; one at a time, in the order of the log."""
+        await self._flushed()
+        moved = {tp: position for tp, position in self._positions.items() if position.moved}
+        calls: list[MergeCall] = []
+        for tp, position in moved.items():
+            name, writes = self._partitions[tp].claim.name, self._held[tp].by_shard()
+            position.moved = False
+            # A shard that no mark of ours covers: read again from the start, so that its mark is true.
+            if self._shards.take_in(name, writes):
+                await self._place({tp: self._partitions[tp]})
+                continue
+            calls += calls_of(name, position.after, position.next, self._shards.of(name), writes)
+        self._held_records = 0
+        self._flushed_at = time.monotonic()
+        uptos = {tp: position.next for tp, position in moved.items() if self._positions[tp] is position}
+        self._flushing = asyncio.create_task(self._write(calls, uptos))
+
+    async def _flushed(self) -> None:
+        """Wait for the flush under way."""
+        if self._flushing is not None:
+            flushing, self._flushing = self._flushing, None
+            await flushing
+
+    async def _write(self, calls: list[MergeCall], uptos: dict[TopicPartition, int]) -> None:
+        refused: set[str] = set()
+        for at in range(0, len(calls), _CALLS_A_TRIP):
+            merge = partial(self._store.merge, calls[at : at + _CALLS_A_TRIP])
+            answers = await self._passes("the store", merge, REDIS_OUTAGES)
+            refused |= {field for _, field in answers}
+        for tp, upto in uptos.items():
+            if self._partitions[tp].field not in refused:
+                self._positions[tp].after = upto
+        if refused:
+            self._log.warning("the store is behind us (wiped or restored?): reading again from its marks")
+            await self._place({tp: p for tp, p in self._partitions.items() if p.field in refused})
+
+
+class _Pace:
+    """At most `rate` records a second, on average since the last pause."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._due = time.monotonic()
+
+    async def keep(self, records: int) -> None:
+        if self._rate is None or not records:
+            return
+        now = time.monotonic()
+        self._due = max(self._due, now - 1.0) + records / self._rate
+        if self._due > now:
+            await asyncio.sleep(self._due - now)

@@ -1,0 +1,85 @@
+"""One process of a rebuild: `python -m services.operator.replay.worker`, started by `workers`, never by hand.
+
+It reads a Job as one line of JSON from standard input and writes a Report as one line of JSON twice a second. It ends
+when its job is done, at the line `stop`, and when standard input closes: a killed parent leaves no child behind.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import Final
+
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from services.common.consuming.patience import OutageTooLong, Stopping
+from services.common.redis import connect
+from services.common.telemetry import configure_logging
+from services.operator.replay.job import Job, Report
+from services.operator.replay.reading import Reader
+
+_SAY_SECONDS: Final = 0.25
+_OUTAGES: Final = (OutageTooLong, KafkaError, RedisError, ConnectionError, LookupError, OSError)
+
+
+async def main() -> None:
+    """The process."""
+    # Ctrl-C goes to the whole group; the parent decides when a worker stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lines = await _standard_input()
+    job = Job.model_validate_json(await lines.readline())
+    os.nice(job.nice)
+    redis = connect(job.redis)
+    reader = Reader(job, redis)
+    told = asyncio.create_task(_stop_when_told(lines, reader))
+    saying = asyncio.create_task(_keep_saying(reader))
+    try:
+        await reader.start()
+        with contextlib.suppress(Stopping):
+            await reader.run()
+        _say(reader.report())
+    except _OUTAGES as error:
+        _say(Report(error=str(error) or type(error).__name__))
+    finally:
+        told.cancel()
+        saying.cancel()
+        await reader.close()
+        await redis.aclose()
+
+
+async def _standard_input() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=1 << 24)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _stop_when_told(lines: asyncio.StreamReader, reader: Reader) -> None:
+    line = await lines.readline()
+    if not line:
+        # Whoever started this process is gone: what it did not flush is read again by the next one.
+        os._exit(0)
+    reader.stop()
+
+
+async def _keep_saying(reader: Reader) -> None:
+    while True:
+        await asyncio.sleep(_SAY_SECONDS)
+        _say(reader.report())
+
+
+def _say(report: Report) -> None:
+    sys.stdout.write(report.model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    configure_logging(os.environ.get("ANIMUSIC_LOG_LEVEL", "WARNING"))
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
