@@ -164,7 +164,12 @@ async def stale_models(settings: Settings) -> list[Model]:
         model = _like_live(settings, arm, live.get(arm))
         if model is None:
             continue
-        version = version_of(model, content_digest(model, catalogue.songs, catalogue.values))
+        try:
+            version = version_of(model, content_digest(model, catalogue.songs, catalogue.values))
+        except (RuntimeError, ValueError) as unavailable:
+            # A sentence model that was built elsewhere, or whose weights are gone: what is live is the best there is.
+            _log.warning("%s", unavailable)
+            continue
         if arm not in live or live[arm].version != version or _published(settings, arm, version) is None:
             stale.append(model)
     return stale

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from model_jobs.model import Model
-from model_jobs.neural.arms import Neural
+from model_jobs.neural.arms import Imported, Neural
 from model_jobs.node2vec import Node2Vec, node2vec_of
 from model_jobs.tfidf import Tfidf
 from services.common.settings import Settings
@@ -19,11 +19,12 @@ def buildable(settings: Settings) -> list[str]:
 
 
 def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None = None) -> Model:
-    """The model of an arm. Raises ValueError for an arm that nothing here builds, and for unknown parameters."""
+    """The model of an arm, as a live model's parameters describe it where they are given.
+
+    Raises ValueError for an arm that nothing here builds, and for unknown parameters.
+    """
     if arm in settings.models.neural:
-        if params:
-            raise ValueError(f"{arm} has no parameters: its model's files say all")
-        return Neural(arm, settings.models.neural[arm], settings.embeddings_dir)
+        return _sentence_model(settings, arm, params or {})
     if arm not in LIGHT:
         known = ", ".join(buildable(settings))
         raise ValueError(f"`animusic models build` makes {known}; nothing here builds a model named {arm!r}")
@@ -34,3 +35,12 @@ def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None =
     except TypeError as error:
         raise ValueError(f"{arm} has no such parameter: {error}") from error
     return model
+
+
+def _sentence_model(settings: Settings, arm: str, params: Mapping[str, Any]) -> Model:
+    """One that encodes, or, where the live vectors were brought here, one that knows what was brought."""
+    if "imported" in params:
+        return Imported(arm, params["model"], params["revision"], settings.embeddings_dir)
+    if params and "revision" not in params:
+        raise ValueError(f"{arm} has no parameters: its model's files say all")
+    return Neural(arm, settings.models.neural[arm], settings.embeddings_dir)

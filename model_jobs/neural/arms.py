@@ -44,11 +44,17 @@ class Neural:
         self._name_or_path = name_or_path
         self._cache_dir = cache_dir
         self._find, self._opened = find, opened
+        # Where the last build encoded.
+        self.device = "cpu"
 
     @cached_property
     def weights(self) -> Weights:
         """The model's files. Raises RuntimeError or ValueError with what to do where they cannot be had."""
         return self._find(self.arm, self._name_or_path)
+
+    def reads(self, song: Song) -> bytes:
+        """The text, all that a vector is made of."""
+        return text_of(song).encode()
 
     def params(self) -> dict[str, Any]:
         """What the vectors depend on, beside the songs: not where the weights lie. Raises as `weights` does."""
@@ -74,6 +80,7 @@ class Neural:
         """Encode and keep, batch by batch."""
         report(f"loading {self.weights.name}", 0, len(texts))
         encoder = self._opened(self.arm, self.weights)
+        self.device = encoder.device
         # Of equal length in a batch, so that none is padded much; the longest first, so that the rate only rises.
         order = sorted(texts, key=lambda digest: (-len(texts[digest]), digest))
         found: dict[str, NDArray[np.float32]] = {}
@@ -97,6 +104,10 @@ class Imported:
         self.arm = arm
         self._model, self._revision = model, revision
         self._cache = EmbeddingCache(cache_dir, arm, revision)
+
+    def reads(self, song: Song) -> bytes:
+        """The text, by which a vector is found."""
+        return text_of(song).encode()
 
     def params(self) -> dict[str, Any]:
         """As `Neural`'s, and what vectors are there: more of them make another version."""

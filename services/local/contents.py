@@ -13,8 +13,11 @@ from services.common.settings import KafkaSettings, Settings
 from services.local.files import read_json, write_json
 from services.local.layout import Layout
 
-# The models that this machine builds by itself; mpnet and minilm need an encoder and are built when asked.
+# The models that this machine builds by itself; the others need an encoder, and are built when asked.
 BUILT_HERE: Final = ("tfidf", "node2vec")
+# Of these the sample's vectors are shipped, so that it needs no encoder.
+SHIPPED_ARMS: Final = ("minilm", "mpnet")
+SAMPLE: Final = "sample"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,28 @@ class Contents:
         current = noted.get("built_from") == state.as_json()
         versions = noted.get("versions", {}) if current else {}
         return [arm for arm in BUILT_HERE if not _is_there(settings, live.get(arm), versions.get(arm))]
+
+    def note_shipped(self, state: CatalogueState, live: dict[str, LiveModel]) -> None:
+        """Remember which models were made of the shipped vectors, and for which state of the catalogue."""
+        versions = {arm: live[arm].version for arm in SHIPPED_ARMS if arm in live}
+        self._write(shipped={"made_for": state.as_json(), "versions": versions})
+
+    def shipped_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
+        """The arms that the shipped vectors are to be imported for: none has them live, or a start like this one does.
+
+        A model that somebody built, imported or rolled back to by hand is left alone.
+        """
+        if self.catalogue != SAMPLE:
+            return []
+        noted = self._noted.get("shipped", {})
+        current, versions = noted.get("made_for") == state.as_json(), noted.get("versions", {})
+        ours = [arm for arm in SHIPPED_ARMS if arm not in live or live[arm].version == versions.get(arm)]
+        return [arm for arm in ours if not (current and _is_there(settings, live.get(arm), versions.get(arm)))]
+
+    def without_vectors(self, live: dict[str, LiveModel]) -> list[str]:
+        """The arms of SHIPPED_ARMS without a model, or with the sample's while another catalogue is loaded."""
+        versions = self._noted.get("shipped", {}).get("versions", {}) if self.catalogue != SAMPLE else {}
+        return [arm for arm in SHIPPED_ARMS if arm not in live or live[arm].version == versions.get(arm)]
 
     def _write(self, **changes: Any) -> None:
         self._noted = {**self._noted, **changes}

@@ -1,18 +1,20 @@
-"""What a log without content is given: a catalogue, and the models that this machine builds from it."""
+"""What a log without content is given: a catalogue, the models that this machine builds from it, shipped vectors."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from rich.markup import escape
 
 from services.common.settings import Settings
-from services.local.contents import CatalogueState, Contents, catalogue_state, live_models
+from services.local.contents import SAMPLE, CatalogueState, Contents, catalogue_state, live_models
 from services.local.errors import PartFailed
 from services.local.jobs import run_job
 from services.local.layout import Layout
 from services.local.progress import Steps
 
-SHIPPED: Final = ("sample", "synthetic")
+SHIPPED: Final = (SAMPLE, "synthetic")
 
 
 def check_catalogue(settings: Settings) -> None:
@@ -34,13 +36,44 @@ async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
     contents = Contents(layout)
     state = await _catalogue(settings, layout, contents, steps)
     live = await live_models(settings.kafka)
-    stale = contents.stale_arms(settings, state, live)
-    if not stale:
+    stale, shipped = contents.stale_arms(settings, state, live), contents.shipped_arms(settings, state, live)
+    if not stale and not shipped:
         steps.say(f"[green]✓[/green] models: {', '.join(sorted(live))}")
-        return
-    built = set(live) - set(stale) | {arm for arm in stale if await _built(arm, layout, steps)}
-    live = await live_models(settings.kafka)
-    contents.note_models(state, {arm: model.version for arm, model in live.items() if arm in built})
+    else:
+        built, imported = await asyncio.gather(_all_built(stale, layout, steps), _imported(shipped, layout, steps))
+        kept, live = set(live) - set(stale), await live_models(settings.kafka)
+        contents.note_models(state, {arm: model.version for arm, model in live.items() if arm in kept | built})
+        if imported:
+            contents.note_shipped(state, live)
+    _say_what_needs_an_encoder(contents.without_vectors(live), steps)
+
+
+def _say_what_needs_an_encoder(missing: Sequence[str], steps: Steps) -> None:
+    if missing:
+        steps.say(
+            f"  {' and '.join(missing)}: not built for this catalogue; `animusic models build {' '.join(missing)}` "
+            "encodes it (once `make neural` has brought torch), `animusic models import FILE` takes ready vectors"
+        )
+
+
+async def _all_built(arms: Sequence[str], layout: Layout, steps: Steps) -> set[str]:
+    """Build one after the other; those that worked out."""
+    return {arm for arm in arms if await _built(arm, layout, steps)}
+
+
+async def _imported(arms: Sequence[str], layout: Layout, steps: Steps) -> bool:
+    """Make models of the shipped vectors; whether there was anything to do and it worked out."""
+    if not arms:
+        return False
+    only = [word for arm in arms for word in ("--arm", arm)]
+    try:
+        with steps.step(f"models {', '.join(arms)}", "importing the shipped vectors") as step:
+            await run_job("vectors", ("models", "import", SAMPLE, *only), layout)
+            step.done("shipped vectors, live")
+    except PartFailed as failure:
+        steps.say(f"{escape(str(failure))}\nPlaylists come without {', '.join(arms)}; the next start tries again.")
+        return False
+    return True
 
 
 async def _built(arm: str, layout: Layout, steps: Steps) -> bool:

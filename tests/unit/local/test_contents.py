@@ -16,6 +16,15 @@ def model(arm: str, version: str = "0" * 16) -> LiveModel:
     return LiveModel(arm=arm, version=version, vectors="dense", dimension=2, songs=1, catalogue_digest="c", built_at=0)
 
 
+def publish(settings: Settings, *models: LiveModel) -> dict[str, LiveModel]:
+    """What says that a model lies on the disk; the models by arm."""
+    for each in models:
+        directory = settings.vectors_dir / each.collection
+        directory.mkdir(parents=True)
+        (directory / "model.json").touch()
+    return {each.arm: each for each in models}
+
+
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(data_dir=tmp_path)
@@ -24,10 +33,7 @@ def settings(tmp_path) -> Settings:
 @pytest.fixture
 def built(tmp_path, settings) -> Contents:
     """Both models, built from STATE and on the disk."""
-    for arm in ("tfidf", "node2vec"):
-        directory = settings.vectors_dir / model(arm).collection
-        directory.mkdir(parents=True)
-        (directory / "model.json").touch()
+    publish(settings, model("tfidf"), model("node2vec"))
     contents = Contents(Layout.of(tmp_path))
     contents.note_models(STATE, {"tfidf": "0" * 16, "node2vec": "0" * 16})
     return contents
@@ -64,6 +70,41 @@ def test_what_was_noted_is_read_again(built, tmp_path, settings) -> None:
     again = Contents(Layout.of(tmp_path))
     assert again.catalogue == "sample"
     assert again.stale_arms(settings, STATE, LIVE) == []
+
+
+@pytest.fixture
+def shipped(tmp_path, settings) -> tuple[Contents, dict[str, LiveModel]]:
+    """The sample, with the shipped vectors live, imported for STATE."""
+    live = publish(settings, model("minilm"), model("mpnet"))
+    contents = Contents(Layout.of(tmp_path))
+    contents.note_catalogue("sample")
+    contents.note_shipped(STATE, live)
+    return contents, live
+
+
+def test_the_sample_gets_the_shipped_vectors_once(shipped, settings) -> None:
+    contents, live = shipped
+    assert contents.shipped_arms(settings, STATE, {}) == ["minilm", "mpnet"]
+    assert contents.shipped_arms(settings, STATE, live) == []
+    longer = CatalogueState("a" * 32, 305)
+    assert contents.shipped_arms(settings, longer, live) == ["minilm", "mpnet"]
+    (settings.vectors_dir / model("mpnet").collection / "model.json").unlink()
+    assert contents.shipped_arms(settings, STATE, live) == ["mpnet"]
+
+
+def test_what_somebody_made_live_by_hand_is_left_alone(shipped, settings) -> None:
+    contents, live = shipped
+    by_hand = {**live, "mpnet": model("mpnet", "1" * 16)}
+    assert contents.shipped_arms(settings, CatalogueState("a" * 32, 305), by_hand) == ["minilm"]
+
+
+def test_another_catalogue_gets_no_shipped_vectors(shipped, settings) -> None:
+    contents, live = shipped
+    assert contents.without_vectors(live) == []
+    contents.note_catalogue("synthetic")
+    assert contents.shipped_arms(settings, STATE, {}) == []
+    assert contents.without_vectors(live) == contents.without_vectors({}) == ["minilm", "mpnet"]
+    assert contents.without_vectors({**live, "mpnet": model("mpnet", "1" * 16)}) == ["minilm"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""A first start without torch serves six arms, to a listener who has only an anime list, and says what each takes."""
+
+import re
+from importlib.util import find_spec
+
+import httpx
+import pytest
+
+from contracts.arms import ARMS
+
+pytestmark = pytest.mark.system
+
+ENTRIES = [
+    {"mal_id": 9253, "status": "completed", "score": 9},
+    {"mal_id": 5114, "status": "completed", "score": 10},
+    {"mal_id": 1, "status": "watching"},
+]
+
+
+def test_the_first_start_imported_the_shipped_vectors(first_start) -> None:
+    _, printed = first_start
+    assert "models minilm, mpnet: shipped vectors, live" in printed
+    assert "not built" not in printed
+    # Served without it, not only beside it.
+    assert find_spec("torch") is None
+
+
+def test_a_newcomer_with_an_anime_list_gets_six_arms(system, listener) -> None:
+    answer = listener.http.put("/v1/profile/anime", json={"entries": ENTRIES})
+    assert answer.status_code == 200, answer.text
+    first = listener.playlist(answer.json()["receipt"])
+    assert {slot["arm"] for slot in first["slots"]} == set(ARMS)
+    assert (first["left_out"], first["cold"], first["fresh"]) == ({}, "list", True)
+    assert len({slot["anime_id"] for slot in first["slots"]}) == len(ARMS)
+
+
+def test_each_arms_median_is_in_the_metrics(system, listener) -> None:
+    for _ in range(9):
+        listener.playlist()
+    text = httpx.get(f"{system.part('recommender')['address']}/metrics").text
+    for arm in ARMS:
+        assert 0 < median_seconds(text, arm) <= 0.25, arm
+
+
+def median_seconds(metrics: str, arm: str) -> float:
+    """The upper bound of the bucket that the median of an arm's picks falls into."""
+    pattern = rf'animusic_recommender_arm_seconds_bucket{{arm="{arm}",le="([^"]+)"}} (\S+)'
+    buckets = [(float(bound), float(count)) for bound, count in re.findall(pattern, metrics)]
+    total = buckets[-1][1]
+    assert total >= 9, arm
+    return next(bound for bound, count in buckets if count >= total / 2)
+
+
+def test_what_an_encoder_would_have_to_build_is_refused_with_a_sentence(system) -> None:
+    done = system.command("models", "build", "mpnet")
+    assert done.returncode == 1
+    assert done.stderr.startswith("animusic: mpnet is not built, and what is live stays: ")
+    assert "pip install 'animusic[neural]'" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    listed = system.command("models", "list").stdout
+    assert [line.split()[-1] for line in listed.splitlines() if "mpnet" in line] == ["live"]
