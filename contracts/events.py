@@ -7,7 +7,9 @@ client may not say about itself (user, arrival time, the slot that a good token 
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from contracts.evolution.versions import Versions
 
 SCHEMA: Final = 1
 Kind = Literal["shown", "started", "progress", "ended", "skipped", "liked", "unliked", "vetoed", "unvetoed"]
@@ -138,6 +140,13 @@ class FeedbackEvent(BaseModel):
     def log_value(self) -> bytes:
         """The record value: compact JSON without the absent fields."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+# A breaking change of FeedbackEvent is a new version: the model as it is now becomes an `Older` here, with an upcaster.
+EVENT_VERSIONS: Final[Versions[FeedbackEvent]] = Versions(TypeAdapter(FeedbackEvent))
+# An event of the log, whatever its version, as the newest one says it. Raises pydantic.ValidationError; `first_error`
+# says it in words.
+read_event: Final = EVENT_VERSIONS.read
 
 
 def clock_refusal(occurred_at: int, now: int, issued_at: int | None) -> str | None:

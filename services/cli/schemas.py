@@ -33,23 +33,38 @@ RECORDS: Final[dict[str, TypeAdapter[Any]]] = {
 
 def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is stale.")] = False,
+    check_compatible: Annotated[
+        bool, typer.Option("--check-compatible", help="Write nothing; fail when a published schema would break.")
+    ] = False,
 ) -> None:
-    """Generate the JSON Schemas of every record and HTTP body into contracts/schemas."""
-    stale = stale_files(DIRECTORY)
+    """Generate the JSON Schemas of every record and HTTP body into contracts/schemas.
+
+    What is published (contracts/published) follows by compatible additions; a breaking change is refused.
+    """
+    from services.cli import published
+
+    broken = published.broken_promises(published.DIRECTORY)
+    if broken:
+        raise RuntimeError("\n  ".join(["these changes would lose what is published:", *broken, published.REMEDY]))
+    if check_compatible:
+        print(f"compatible with all of {published.DIRECTORY}")
+        return
+    wanted = ((DIRECTORY, generated()), (published.DIRECTORY, published.proposed()))
+    stale = {path: text for directory, texts in wanted for path, text in stale_files(directory, texts).items()}
     if check and stale:
         names = ", ".join(sorted(path.name for path in stale))
-        raise RuntimeError(f"stale in contracts/schemas: {names}. `animusic schemas` writes them anew.")
+        raise RuntimeError(f"stale in contracts: {names}. `animusic schemas` writes them anew.")
     for path, text in stale.items():
         _write(path, text)
-    print(f"{len(generated())} schemas in {DIRECTORY}, {len(stale)} of them {'stale' if check else 'written'}")
+    print(f"{len(generated())} schemas in {DIRECTORY}, {len(stale)} files {'stale' if check else 'written'}")
 
 
 def generated() -> dict[str, str]:
     """Relative path -> text of every schema: `topics/<topic>.json` and `http/<body>.json`."""
-    texts = {f"topics/{topic}.json": _text(topic, adapter.json_schema()) for topic, adapter in RECORDS.items()}
-    texts["http/ClientEvent.json"] = _text("ClientEvent", ClientEvent.model_json_schema())
+    texts = {f"topics/{topic}.json": titled(topic, adapter.json_schema()) for topic, adapter in RECORDS.items()}
+    texts["http/ClientEvent.json"] = titled("ClientEvent", ClientEvent.model_json_schema())
     for name, body in bodies():
-        texts[f"http/{name}.json"] = _text(name, body.model_json_schema())
+        texts[f"http/{name}.json"] = titled(name, body.model_json_schema())
     return texts
 
 
@@ -60,9 +75,13 @@ def bodies() -> Iterator[tuple[str, type[BaseModel]]]:
             yield name, member
 
 
-def stale_files(directory: Path) -> dict[Path, str | None]:
-    """File -> the text that it should have (None: it should not exist), of every file that differs."""
-    wanted: dict[Path, str | None] = {directory / name: text for name, text in generated().items()}
+def stale_files(directory: Path, texts: dict[str, str] | None = None) -> dict[Path, str | None]:
+    """File -> the text that it should have (None: it should not exist), of every file that differs.
+
+    `texts`: relative path -> text of every file that should be there; the generated schemas where it is not given.
+    """
+    texts = generated() if texts is None else texts
+    wanted: dict[Path, str | None] = {directory / name: text for name, text in texts.items()}
     there = {path: path.read_text(encoding="utf-8") for path in directory.rglob("*.json")}
     stale: dict[Path, str | None] = {path: text for path, text in wanted.items() if there.get(path) != text}
     stale.update((path, None) for path in there if path not in wanted)
@@ -77,6 +96,7 @@ def _write(path: Path, text: str | None) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _text(name: str, schema: dict[str, Any]) -> str:
-    titled = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name, **schema}
-    return json.dumps(titled, indent=2, ensure_ascii=False) + "\n"
+def titled(name: str, schema: dict[str, Any]) -> str:
+    """The text of a schema's file."""
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name, **schema}
+    return json.dumps(named, indent=2, ensure_ascii=False) + "\n"

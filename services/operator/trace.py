@@ -14,12 +14,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from contracts.events import FeedbackEvent
+from contracts.events import FeedbackEvent, read_event
 from contracts.fold import SONG_FIELD, stored_fields
 from contracts.fold import fold as fold_events
 from contracts.marks import MarkName
 from contracts.placement import partition_of
 from contracts.playlists import ServedPlaylist
+from contracts.records import PLAYLIST_VERSIONS
 from contracts.registers import SERVED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS
 from services.common.kafka import partition_ids, read_to_end
@@ -140,7 +141,7 @@ async def _record(settings: Settings, partition: int, offset: int) -> FeedbackEv
         at = TopicPartition(FEEDBACK.name, partition)
         consumer.assign([at])
         consumer.seek(at, offset)
-        return FeedbackEvent.model_validate_json((await asyncio.wait_for(consumer.getone(at), 10)).value)
+        return read_event((await asyncio.wait_for(consumer.getone(at), 10)).value)
     finally:
         await consumer.stop()
 
@@ -170,7 +171,7 @@ async def _next_playlist(settings: Settings, logged: LoggedEvent) -> ServedPlayl
 
 def _playlist_of(record: Any) -> ServedPlaylist | None:
     try:
-        return ServedPlaylist.model_validate_json(record.value)
+        return PLAYLIST_VERSIONS.read(record.value)
     except ValidationError:
         # Unreadable records are the consumers' business: they are among the dead letters.
         return None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import FeedbackEvent, first_error
@@ -13,7 +13,8 @@ from contracts.marks import MarkName
 from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
-from contracts.profiles import PROFILE_RECORD, AnimeList, Forgotten
+from contracts.profiles import AnimeList, Forgotten
+from contracts.records import read_record
 from contracts.topics import CATALOGUE, FEEDBACK, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
@@ -23,14 +24,6 @@ from services.warehouse.rows import Place, Placed
 Value = FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | ModelBuild | AnimeList | Forgotten | None
 
 TOPICS: Final = (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name)
-_READERS: Final[dict[str, TypeAdapter[Any]]] = {
-    FEEDBACK.name: TypeAdapter(FeedbackEvent),
-    PLAYLISTS.name: TypeAdapter(ServedPlaylist),
-    PROFILES.name: PROFILE_RECORD,
-    CATALOGUE.name: TypeAdapter(WithdrawnSong | Song),
-    MODELS.name: TypeAdapter(LiveModel),
-    MODEL_BUILDS.name: TypeAdapter(ModelBuild),
-}
 # Topics whose offsets have no holes of their own.
 _KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name})
 # Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
@@ -64,7 +57,7 @@ class WarehouseSink:
         if record.value is None:
             return Poison("the record has no value") if record.topic in _NO_TOMBSTONES else None
         try:
-            value: Value = _READERS[record.topic].validate_json(record.value)
+            value: Value = read_record(record.topic, record.value)
         except ValidationError as error:
             return Poison(first_error(error))
         return value

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from contracts.letters import Redriven, letter_id
 from contracts.marks import MarkName
 from services.common.consuming.letters import headers_of
 from services.common.consuming.model import Claim, Slice, Taken
@@ -62,12 +63,22 @@ def test_halves_meet_at_a_mark_and_lose_nothing():
 
 
 def test_the_headers_of_a_dead_letter_say_where_it_came_from():
-    record = SimpleNamespace(topic="t", partition=2, offset=9, timestamp=77)
-    assert headers_of(record, "profiles", "because") == [
+    record = SimpleNamespace(topic="t", partition=2, offset=9, timestamp=77, headers=())
+    first = headers_of(record, "profiles", "because", "ab" * 16)
+    name = letter_id("ab" * 16, "t", 2, 9).encode()
+    assert first == [
         ("reason", b"because"),
         ("step", b"profiles"),
         ("topic", b"t"),
         ("partition", b"2"),
         ("offset", b"9"),
         ("time", b"77"),
+        ("topic_id", b"ab" * 16),
+        ("letter", name),
+        ("attempts", b"1"),
     ]
+    # Sent again from the dead letters it lies elsewhere, and is the same letter.
+    record = SimpleNamespace(
+        topic="t", partition=2, offset=30, timestamp=99, headers=Redriven(name.decode(), 1).headers()
+    )
+    assert headers_of(record, "profiles", "because", "ab" * 16)[-2:] == [("letter", name), ("attempts", b"2")]
