@@ -1,0 +1,1 @@
+"""Curves, estimators and reports, over the views of the warehouse."""
