@@ -142,7 +142,7 @@ def _listeners(candidates: Candidates, plan: Plan, notes: list[str]) -> Iterator
             yield OneGenre(candidates, listeners, elsewhere, plan.seed)
     popularity = Popularity.of(candidates.songs)
     notes += popularity.notes
-    yield Spread(candidates, listeners, popularity, plan.seed)
+    yield Spread(candidates, listeners, popularity, plan.seed, notes)
 
 
 def _about(asked: Likeness) -> Iterator[str]:

@@ -113,12 +113,16 @@ class OneGenre:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the same listeners get from models that were told everything: how much of the catalogue, and what of it."""
+    """What the same listeners get from models that were told everything: how much of the catalogue, and what of it.
+
+    `notes` takes a sentence for what cannot be measured.
+    """
 
     candidates: Candidates
     listeners: Listeners
     popularity: Popularity
     seed: int
+    notes: list[str]
     lists: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     withheld: None = None
 
@@ -136,6 +140,9 @@ class Spread:
 
     def _popularity(self, arm: str, lists: NDArray[np.int64]) -> Iterator[Figure]:
         for name, values in self.popularity.of_lists(lists).items():
+            if not len(values):
+                self.notes.append(f"{arm} brings no song whose popularity is known: {name} is not measured for it")
+                continue
             yield Figure(_TOGETHER, "", "all", name, arm, bootstrap(values, seed=self.seed))
 
     def _overlaps(self, arm: str) -> Iterator[Figure]:

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from collectors.synthetic import synthetic_songs
-from contracts.catalogue import Credits, Song
+from contracts.catalogue import Anime, Credits, Link, Song
 from model_jobs.evaluate.evaluation import Plan, evaluate
 from model_jobs.evaluate.figures import COLUMNS, Evaluation
 from model_jobs.evaluate.listeners import Listeners
@@ -210,3 +210,18 @@ def test_without_an_encoder_brought_vectors_are_measured_and_withheld_texts_are_
         f"minilm was not measured with genres withheld: {needs}",
         f"mpnet was not measured: {needs}",
     ]
+
+
+def test_an_arm_that_brings_only_songs_of_unknown_popularity_is_named() -> None:
+    link = Link(site="youtube", id="x", views=1_000)
+    songs = [song.model_copy(update={"links": ()}) for song in SONGS]
+    for row in range(14):
+        nowhere = (
+            songs[row].appearances[0].model_copy(update={"anime": Anime(anime_id=f"new-{row}", title=f"New {row}")})
+        )
+        songs[row] = songs[row].model_copy(update={"links": (link,), "appearances": (nowhere,)})
+    found = evaluate(songs, [], lambda arm, withheld: Tfidf(), Plan(20, 40, withheld=[None]))
+    assert (
+        "popular brings no song whose popularity is known: popularity percentile is not measured for it" in found.notes
+    )
+    assert found.find("popularity percentile", "random", "").n == 20
