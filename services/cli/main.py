@@ -28,6 +28,8 @@ VERBS: Final[dict[str, Verb]] = {
     "trace": Verb("trace", "Ask it"),
     "report": Verb("report", "Ask it"),
     "doctor": Verb("doctor", "Ask it"),
+    "backup": Verb("backup", "Mend it"),
+    "restore": Verb("restore", "Mend it"),
     "dlq": Verb("dlq", "Mend it"),
     "replay": Verb("replay", "Mend it"),
     "generations": Verb("generations", "Mend it"),

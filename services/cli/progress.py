@@ -1,4 +1,4 @@
-"""How a long job shows itself: a bar with its rate on a terminal, one line at the end everywhere else."""
+"""How a long job shows itself: a bar with rate and time left on a terminal, plain lines everywhere else."""
 
 import sys
 import time
@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_LINE_EVERY_SECONDS = 10.0
 
 
 def say(line: str) -> None:
@@ -18,17 +28,22 @@ def say(line: str) -> None:
 def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show how far a job is while the block runs; the block calls what it gets with the steps done so far."""
     started, done = time.monotonic(), 0
+    said = started
     console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    rate = TextColumn("{task.fields[rate]}")
-    with Progress(*columns, rate, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
+    shown = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    times = TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*shown, *times, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total, rate="")
 
         def advance_to(step: int) -> None:
-            nonlocal done
-            done = step
-            per_second = step / max(time.monotonic() - started, 1e-9)
+            nonlocal done, said
+            done, now = step, time.monotonic()
+            per_second = step / max(now - started, 1e-9)
             progress.update(task, completed=step, rate=f"{per_second:,.0f} {unit}/s")
+            if not console.is_terminal and now - said > _LINE_EVERY_SECONDS:
+                said = now
+                left = (total - step) / max(per_second, 1e-9)
+                say(f"{what}: {step:,} of {total:,} {unit}, {per_second:,.0f} {unit}/s, {left:.0f} s left")
 
         yield advance_to
     if not console.is_terminal:

@@ -1,0 +1,50 @@
+"""`animusic backup`: the log's topics as Parquet files."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contracts.topics import TOPICS
+from services.cli.progress import bar
+from services.common.settings import Settings
+from services.local.standing_log import standing_log
+from services.operator.backup.taking import Taken, backup
+
+
+def command(
+    directory: Annotated[Path, typer.Argument(help="Where the files go; made if need be.", metavar="DIR")],
+    topics: Annotated[
+        str | None, typer.Option(help="Some topics, with commas between them; all of ours if not said.")
+    ] = None,
+) -> None:
+    """Copy what the log has and the backup in DIR has not: Parquet (zstd) with checksums, beside DIR/manifest.json.
+
+    The system may run meanwhile: the copy reaches up to where the log ended when it began. Run it again after an
+    interruption, or every night: only what is new is copied. Profiles and warehouse follow from the log; the signing
+    key (ANIMUSIC_SECRET, or <data_dir>/secret) and built models (`animusic models build`) are not in it.
+    """
+    names = [name.strip() for name in topics.split(",")] if topics else [topic.name for topic in TOPICS]
+    settings = Settings()
+    if not (settings.data_dir / "kafka").is_dir() and "bootstrap_servers" not in settings.kafka.model_fields_set:
+        raise LookupError(
+            f"there is no log in {settings.data_dir.absolute()}: go to the directory where the system was started, or "
+            "set ANIMUSIC_DATA_DIR or ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
+        )
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    with standing_log(settings) as log:
+        taken = asyncio.run(backup(log, directory, names, bar))
+    _say(directory, taken)
+
+
+def _say(directory: Path, taken: Taken) -> None:
+    manifest = taken.manifest
+    print(f"{'copied':<10}{taken.copied:>12,} records in {taken.seconds:.1f} s")
+    print(f"{'held':<10}{manifest.records:>12,} records of {len(manifest.topics)} topics in {directory}")
+    print(f"{'size':<10}{manifest.bytes:>12,} bytes in {len(manifest.files()):,} files")
+    for name in taken.anew:
+        print(f"copied again from its start, as tombstones may have expired since the last backup: {name}")
+    for sentence in taken.lost:
+        print(f"MISSING {sentence}")

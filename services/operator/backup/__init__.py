@@ -1,0 +1,1 @@
+"""The log's topics as Parquet files, and back: everything else follows from the log."""

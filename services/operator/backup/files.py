@@ -1,0 +1,109 @@
+"""One Parquet file (zstd): consecutive records of one partition, as the log held them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from services.operator.backup.manifest import FileEntry, digest_of, sync_directory
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("timestamp", pa.int64(), nullable=False),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        pa.field("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())])), nullable=False),
+    ]
+)
+PARTIAL: Final = ".partial"
+_ROWS = 2_000
+
+
+class Row(NamedTuple):
+    """One record. `timestamp` in ms; `headers` in their order, with their doubles."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class FileWriter:
+    """Writes one file under a name that says that it is not whole; `close` gives it its own."""
+
+    def __init__(self, root: Path, path: str, first: int) -> None:
+        self._root, self._path, self._first = root, path, first
+        self._target = root / path
+        self._partial = self._target.with_name(self._target.name + PARTIAL)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
+        self._records = 0
+
+    def add(self, records: Sequence[Any]) -> None:
+        """Append records (aiokafka ConsumerRecord) as one row group."""
+        self._writer.write_table(_table(records), row_group_size=len(records))
+        self._records += len(records)
+
+    def close(self, upto: int) -> FileEntry:
+        """Make the file whole and durable; `upto` is the offset that the next one goes on from."""
+        self._writer.close()
+        with self._partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        digest = digest_of(self._partial)
+        self._partial.replace(self._target)
+        sync_directory(self._target.parent)
+        size = self._target.stat().st_size
+        return FileEntry(
+            path=self._path, first=self._first, upto=upto, records=self._records, bytes=size, sha256=digest
+        )
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._writer.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def _table(records: Sequence[Any]) -> pa.Table:
+    columns = [
+        [r.offset for r in records],
+        [r.timestamp for r in records],
+        [r.key for r in records],
+        [r.value for r in records],
+        [[{"name": name, "value": value} for name, value in r.headers] for r in records],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def read_rows(root: Path, file: FileEntry, skip: int = 0) -> Iterator[list[Row]]:
+    """The records of a file in batches, without the first `skip`."""
+    with pq.ParquetFile(root / file.path) as parquet:
+        for batch in parquet.iter_batches(batch_size=_ROWS):
+            if skip >= batch.num_rows:
+                skip -= batch.num_rows
+                continue
+            yield _rows(batch.slice(skip))
+            skip = 0
+
+
+def _rows(batch: pa.RecordBatch) -> list[Row]:
+    offsets, timestamps, keys, values, headers = (column.to_pylist() for column in batch.columns)
+    pairs = (tuple((h["name"], h["value"]) for h in found) if found else () for found in headers)
+    return [Row(*fields) for fields in zip(offsets, timestamps, keys, values, pairs, strict=True)]
+
+
+def damage(root: Path, file: FileEntry) -> str | None:
+    """What is wrong with a file, in a few words; None when it is as it was written."""
+    path = root / file.path
+    try:
+        size = path.stat().st_size
+        if size != file.bytes:
+            return f"has {size:,} bytes, not {file.bytes:,}"
+        return None if digest_of(path) == file.sha256 else "its sha256 is another one"
+    except OSError as error:
+        return (error.strerror or type(error).__name__).lower()

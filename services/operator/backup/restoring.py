@@ -1,0 +1,242 @@
+"""`animusic restore`: the files back into an empty log, record by record, with their keys, headers and times.
+
+Every file is checked before anything is written. A restored partition has the same records in the same order, from
+offset 0 on; where the backup has holes (compaction, expiry) later records get lower offsets. Marks and receipts carry
+the topic's id, and a restored topic has another one: stores read it from its start (decision 16).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+
+from services.common.settings import KafkaSettings
+from services.operator.backup.files import Row, damage, read_rows
+from services.operator.backup.manifest import MANIFEST, Manifest, PartitionEntry, TopicEntry, read_manifest
+from services.operator.backup.source import LogTopic, describe, reader
+from services.operator.backup.taking import Bar
+from services.operator.backup.writing import Writer
+
+_AT_ONCE: Final = 4
+_LOOK_SECONDS = 15.0
+
+
+@dataclass
+class Restored:
+    """What a restore did. `moved`: topic/partition -> by how much its last offsets are lower than they were."""
+
+    manifest: Manifest
+    written: int = 0
+    seconds: float = 0.0
+    created: list[str] = field(default_factory=list)
+    moved: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A partition to write: its first `done` records are in the log already."""
+
+    topic: str
+    number: int
+    entry: PartitionEntry
+    done: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+    @property
+    def left(self) -> int:
+        return self.entry.records - self.done
+
+
+async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume: bool = False) -> Restored:
+    """Write a backup into a log whose topics are empty or not there yet; `resume` goes on after an interruption.
+
+    Raises FileNotFoundError when there is no backup, ValueError when a file is damaged or the log does not fit,
+    RuntimeError when somebody else wrote meanwhile, ConnectionError when the log does not answer. Before the last two
+    nothing was written.
+    """
+    began = time.monotonic()
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise FileNotFoundError(f"there is no backup in {directory}: it has no {MANIFEST}")
+    await asyncio.to_thread(_verify, directory, manifest, show)
+    log = await describe(settings, list(manifest.topics))
+    parts = _plan(manifest, log, resume=resume)
+    await _compare_ends(settings, directory, [part for part in parts if part.done])
+    created = await _create(settings, manifest, log)
+    restored = Restored(manifest, sum(part.left for part in parts), created=created)
+    await _write_all(settings, directory, [part for part in parts if part.left], show)
+    await _check_ends(settings, manifest)
+    restored.moved = {part.name: part.entry.moved for part in parts if part.entry.moved and part.entry.records}
+    restored.seconds = time.monotonic() - began
+    return restored
+
+
+# ---- before anything is written -------------------------------------------------------------------------------------
+
+
+def _verify(directory: Path, manifest: Manifest, show: Bar) -> None:
+    wrong = []
+    done = 0
+    with show("check the files", manifest.bytes, "bytes") as advance_to:
+        for file in manifest.files():
+            trouble = damage(directory, file)
+            if trouble:
+                wrong.append(f"{directory / file.path} ({trouble})")
+            done += file.bytes
+            advance_to(done)
+    if wrong:
+        raise ValueError(
+            f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
+            "or restore an older one"
+        )
+
+
+def _plan(manifest: Manifest, log: dict[str, LogTopic], *, resume: bool) -> list[_Part]:
+    """Every partition, and how much of it is in the log. Raises ValueError when the log does not fit the backup."""
+    parts = []
+    for name, topic in manifest.topics.items():
+        found = log.get(name)
+        ends = found.ends if found else dict.fromkeys(topic.partitions, 0)
+        if len(ends) != len(topic.partitions):
+            raise ValueError(
+                f"{name} has {len(ends)} partitions, and {len(topic.partitions)} in the backup: delete the empty "
+                "topic, it is then made as it was"
+            )
+        parts += [_Part(name, number, entry, ends[number]) for number, entry in sorted(topic.partitions.items())]
+    full = sorted({part.topic for part in parts if part.done})
+    if full and not resume:
+        raise ValueError(
+            f"the log is not empty: {', '.join(full)} has records. If a restore of this backup was interrupted, say "
+            "--resume; else restore into an empty log: stop the system, move its kafka directory away, and try again"
+        )
+    longer = [part.name for part in parts if part.left < 0]
+    if longer:
+        raise ValueError(
+            f"{', '.join(longer)} has more records than the backup: this is another log, nothing was written"
+        )
+    return parts
+
+
+async def _compare_ends(settings: KafkaSettings, directory: Path, parts: list[_Part]) -> None:
+    """The last record of each begun partition must be the backup's record of that place."""
+    if not parts:
+        return
+    consumer = reader(settings)
+    await consumer.start()
+    try:
+        for part in parts:
+            tp = TopicPartition(part.topic, part.number)
+            consumer.assign([tp])
+            consumer.seek(tp, part.done - 1)
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    found = await consumer.getone(tp)
+            except TimeoutError:
+                found = None
+            wanted = next(_rows(directory, part.entry, part.done - 1))[0]
+            if found is None or not _same(found, wanted):
+                raise ValueError(
+                    f"the last record of {part.name} is not the one that this backup has there: this is no restore of "
+                    "it that could go on. Restore into an empty log"
+                )
+    finally:
+        await consumer.stop()
+
+
+def _same(record: Any, row: Row) -> bool:
+    said = (record.timestamp, record.key, record.value, tuple(record.headers))
+    return said == (row.timestamp, row.key, row.value, row.headers)
+
+
+async def _create(settings: KafkaSettings, manifest: Manifest, log: dict[str, LogTopic]) -> list[str]:
+    missing = {name: topic for name, topic in manifest.topics.items() if name not in log}
+    if not missing:
+        return []
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        made = [_new_topic(settings, name, topic) for name, topic in missing.items()]
+        response = await admin.create_topics(made, timeout_ms=20_000)
+    finally:
+        await admin.close()
+    for name, code, message in response.topic_errors:
+        if code:
+            raise for_code(code)(f"cannot create topic {name}: {message}")
+    return sorted(missing)
+
+
+def _new_topic(settings: KafkaSettings, name: str, topic: TopicEntry) -> NewTopic:
+    return NewTopic(
+        name=name,
+        num_partitions=len(topic.partitions),
+        replication_factor=settings.replication,
+        topic_configs={**topic.config, "min.insync.replicas": str(settings.min_insync)},
+    )
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+async def _write_all(settings: KafkaSettings, directory: Path, parts: list[_Part], show: Bar) -> None:
+    places = asyncio.Semaphore(_AT_ONCE)
+    done = 0
+    async with Writer.started(settings) as writer:
+        with show("write the log", sum(part.left for part in parts), "records") as advance_to:
+
+            def advance(records: int) -> None:
+                nonlocal done
+                done += records
+                advance_to(done)
+
+            async def one(part: _Part) -> None:
+                async with places:
+                    await _write(writer, directory, part, advance)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for part in parts:
+                        group.create_task(one(part))
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+
+
+async def _write(writer: Writer, directory: Path, part: _Part, advance: Callable[[int], None]) -> None:
+    batches = _rows(directory, part.entry, part.done)
+    while rows := await asyncio.to_thread(next, batches, None):
+        await writer.append(part.topic, part.number, rows)
+        advance(len(rows))
+
+
+def _rows(directory: Path, entry: PartitionEntry, skip: int) -> Iterator[list[Row]]:
+    for file in entry.files:
+        if skip >= file.records:
+            skip -= file.records
+            continue
+        yield from read_rows(directory, file, skip)
+        skip = 0
+
+
+async def _check_ends(settings: KafkaSettings, manifest: Manifest) -> None:
+    log = await describe(settings, list(manifest.topics), wait_seconds=_LOOK_SECONDS)
+    if missing := manifest.topics.keys() - log.keys():
+        raise ConnectionError(f"the log does not show the restored {', '.join(missing)}; see `animusic doctor`")
+    wrong = [
+        f"{name}/{number} ends at {log[name].ends[number]}, not {entry.records}"
+        for name, topic in manifest.topics.items()
+        for number, entry in topic.partitions.items()
+        if log[name].ends[number] != entry.records
+    ]
+    if wrong:
+        raise RuntimeError(
+            f"somebody else wrote to the log while it was restored: {'; '.join(wrong)}. Stop whatever writes to it, "
+            "and restore into an empty log"
+        )
