@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,12 +16,12 @@ from services.common.kafka import wait_for_broker
 from services.common.settings import KafkaSettings, Settings
 from services.operator.dlq.editing import assignments, exactly
 from services.operator.dlq.letters import OPEN, Letter
-from services.operator.dlq.purging import purge as purge_letters
 from services.operator.dlq.reading import read_bytes, read_letters
-from services.operator.dlq.redriving import Outcome
-from services.operator.dlq.redriving import redrive as redrive_letters
 from services.operator.dlq.selecting import Filter, moment
 from services.operator.dlq.summary import as_json, by_hour, clock, groups
+
+if TYPE_CHECKING:
+    from services.operator.dlq.redriving import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: records that could not be read, and what becomes of them.")
 
@@ -119,6 +119,9 @@ def redrive(
     Each is read as the consumers will read it first; what would fail again is kept, and said. Exit code 1 when any is
     kept. Redriving twice has one effect.
     """
+    # The consumers' own code comes along, which to list and show letters nobody needs.
+    from services.operator.dlq.redriving import redrive as redrive_letters
+
     wanted = _filter(
         ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
         limit=limit, everything=again or bool(ids),
@@ -156,6 +159,8 @@ def purge(
     dry_run: DryRun = False,
 ) -> None:
     """Let go of letters, and delete their bytes as far as the log allows. Open letters only with --unredriven."""
+    from services.operator.dlq.purging import purge as purge_letters
+
     wanted = _filter(
         ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
         limit=limit, everything=True,
@@ -235,7 +240,7 @@ def _print_each(letters: list[Letter]) -> None:
     Console(soft_wrap=True, highlight=False).print(table)
 
 
-def _print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
+def _print_outcome(outcome: "Outcome", *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     none = "" if outcome.redriven or outcome.kept else " (no open letter is meant; --again also takes redriven ones)"
     say(f"{len(outcome.redriven):,} {would}redriven, {len(outcome.kept):,} kept{none}")

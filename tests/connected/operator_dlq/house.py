@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from contracts.placement import partition_of
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
 from services.common.consuming.consumer import Consumer
@@ -40,8 +41,6 @@ class House:
 
     async def put(self, values: Iterable[tuple[str, bytes | None]], topic: str = FEEDBACK.name) -> None:
         """Append (user, value) records where they belong; all are durable at the end."""
-        from contracts.placement import partition_of
-
         partitions = len(await self.producer.partitions_for(topic))
         sending = [
             await self.producer.send(topic, value, key=user.encode(), partition=partition_of(user, partitions))
@@ -65,6 +64,12 @@ class House:
         """Rows of ClickHouse."""
         found: list[dict[str, Any]] = self.clickhouse.query(statement).to_pylist()
         return found
+
+    async def clickhouse_holds(self, rows: int) -> bool:
+        """Whether the log's feedback lies in ClickHouse, each record once; what it holds otherwise is an error."""
+        (found,) = self.ask("SELECT uniqExact(`partition`, `offset`) AS n FROM animusic.feedback")
+        assert found["n"] == rows, found
+        return True
 
     async def letters(self) -> list[Letter]:
         """Every letter, in the order in which they were first found."""
