@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.models import LiveModel
+from model_jobs.build import stale_models
 from model_jobs.live import live_models
 from services.cli.progress import say
 from services.common.catalogue_log import read_catalogue
@@ -17,29 +18,34 @@ from services.common.vectors.published import published_models
 
 
 def command() -> None:
-    """List the models that lie on this machine, and which of them are live."""
+    """List the models that lie on this machine, and which of them are live. `models build` renews stale ones."""
     settings = Settings()
-    live, digest = asyncio.run(_live(settings))
+    live, stale = asyncio.run(_live(settings))
     table = Table("arm", "version", "vectors", "songs", "built (UTC)", "state", box=None)
     on_disk = published_models(settings.vectors_dir)
     elsewhere = [record for record in live.values() if record not in on_disk]
     for record in sorted([*on_disk, *elsewhere], key=lambda record: (record.arm, -record.built_at)):
-        table.add_row(*_row(record, live, digest, here=record in on_disk))
+        table.add_row(*_row(record, live, stale, here=record in on_disk))
     if table.row_count:
         Console(soft_wrap=True).print(table)
     else:
         say("no models yet; `animusic models build` makes them")
 
 
-async def _live(settings: Settings) -> tuple[dict[str, LiveModel], str]:
+async def _live(settings: Settings) -> tuple[dict[str, LiveModel], set[str]]:
+    """Arm -> its live model, and the arms that a build would renew."""
     await wait_for_broker(settings.kafka)
-    return await live_models(settings.kafka), (await read_catalogue(settings.kafka)).digest()
+    live, digest = await live_models(settings.kafka), (await read_catalogue(settings.kafka)).digest()
+    # What was built from this very catalogue needs no closer look.
+    if all(record.catalogue_digest == digest for record in live.values()):
+        return live, set()
+    return live, {model.arm for model in await stale_models(settings)}
 
 
-def _row(record: LiveModel, live: dict[str, LiveModel], digest: str, *, here: bool) -> tuple[Any, ...]:
+def _row(record: LiveModel, live: dict[str, LiveModel], stale: set[str], *, here: bool) -> tuple[Any, ...]:
     state = "live" if record.arm in live and live[record.arm].version == record.version else "old"
-    if record.catalogue_digest != digest:
-        state += ", of another catalogue"
+    if state == "live" and record.arm in stale:
+        state += ", stale"
     if not here:
         state += ", not on this machine"
     if record.params.get("made_up"):
