@@ -61,6 +61,8 @@ def effect_of(record: Record) -> Effect | Poison:
         return _DECODERS[record.topic](record)
     except ValidationError as error:
         return Poison(first_error(error))
+    except OverflowError as error:
+        return Poison(f"a number that has no room in the store: {error}")
 
 
 def feedback_of(event: FeedbackEvent) -> Feedback:
