@@ -34,7 +34,7 @@ POISONED = int(os.environ.get("ANIMUSIC_TEST_POISONED", "100"))
 
 
 class Poisoning(NamedTuple):
-    """A way to spoil a record, the reason that must be given, and the words that mend it; none: only the whole value."""
+    """A way to spoil a record, the reason that must be given, and the words that mend it (none: its whole value)."""
 
     spoil: Callable[[bytes], bytes]
     reason: str
