@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import uvicorn
@@ -35,9 +35,6 @@ from services.recommender.models import open_from_server, open_model
 from services.recommender.playlist_log import PlaylistLog
 from services.recommender.profile_vectors import ProfileVectors
 from services.recommender.serving import Recommender, RestingRule
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient
 
 _log = logging.getLogger(__name__)
 
@@ -99,16 +96,14 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, rng: np.random.Generator | None = None, qdrant: "AsyncQdrantClient | None" = None
-) -> AsyncIterator[tuple[Starlette, Parts]]:
+async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[Starlette, Parts]]:
     """A started recommender and its HTTP application; stopped on the way out.
 
-    The application answers at once; `/readyz` is red until the catalogue has been read. `rng` and `qdrant` are for
-    tests: the draws are seeded by the operating system, the client is made from the settings.
+    The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
+    are seeded by the operating system.
     """
     redis = connect(settings.redis)
-    opener, close_qdrant = _opener(settings, qdrant)
+    opener, close_qdrant = _opener(settings)
     parts = Parts(settings, redis, rng or np.random.default_rng(), opener)
     parts.tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
@@ -127,20 +122,15 @@ async def running(
         await close_qdrant()
 
 
-def _opener(settings: Settings, qdrant: "AsyncQdrantClient | None") -> tuple[Opener, Callable[[], Awaitable[None]]]:
+def _opener(settings: Settings) -> tuple[Opener, Callable[[], Awaitable[None]]]:
     """What opens collections - on the server of the settings, else in this process - and what ends that."""
-    if qdrant is None and settings.qdrant.url is None:
+    if settings.qdrant.url is None:
         return partial(open_model, vectors_dir=settings.vectors_dir), _nothing
-    client = qdrant or _client_of(settings)
-    opener = partial(open_from_server, client=client, loop=asyncio.get_running_loop())
-    return opener, client.close if qdrant is None else _nothing
-
-
-def _client_of(settings: Settings) -> "AsyncQdrantClient":
     # Imported here: one machine alone never needs the client.
     from services.common.vectors.server import client_of
 
-    return client_of(settings.qdrant)
+    client = client_of(settings.qdrant)
+    return partial(open_from_server, client=client, loop=asyncio.get_running_loop()), client.close
 
 
 async def _nothing() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from services.common.settings import REPO_ROOT
-from tests.bench import catalogue, consumers, fresh, gateway, memory, playlists, scale
+from tests.bench import catalogue, consumers, fresh, gateway, index, memory, playlists, scale
 from tests.bench.report import Section, markdown, say, show
 from tests.bench.stage import Stage
 
@@ -19,6 +19,7 @@ WRITTEN = REPO_ROOT / "docs" / "benchmarks.md"
 # In the order in which they run: what starts parts of its own first, then what shares one running system.
 SECTIONS: dict[str, Callable[[Stage], Awaitable[Section]]] = {
     "catalogue": catalogue.measure,
+    "index": index.measure,
     "consumers": consumers.measure,
     "playlists": playlists.measure,
     "fresh": fresh.measure,

@@ -40,16 +40,12 @@ _OPTIMISED_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 0.2
 
 
-class ServerError(RuntimeError):
-    """The Qdrant server does not answer, or refuses; the message says what to do."""
-
-
 class IncompleteCollectionError(LookupError):
     """The server does not hold all points of a version: the job that writes it has not ended, or never began."""
 
 
 def connecting(settings: QdrantSettings) -> Connect:
-    """How to reach the server of the settings. In the block, FAULTS become ServerError."""
+    """How to reach the server of the settings. In the block FAULTS become RuntimeError."""
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AsyncQdrantClient]:
@@ -59,7 +55,7 @@ def connecting(settings: QdrantSettings) -> Connect:
         except FAULTS as fault:
             where = f"{settings.url} (gRPC on port {settings.grpc_port})"
             what = said(fault)
-            raise ServerError(f"Qdrant at {where} fails: {what}; its address is ANIMUSIC_QDRANT__URL") from fault
+            raise RuntimeError(f"Qdrant at {where} fails: {what}; its address is ANIMUSIC_QDRANT__URL") from fault
         finally:
             await client.close()
 
@@ -91,7 +87,7 @@ async def write_collection(
     """Write a version's collection, unless it is there; what an interrupted job left is completed, not repeated.
 
     `raw`: float32 (n, d), or a scipy CSR of that shape; row i belongs to `song_ids[i]`. Returns when every point is
-    stored and the server has optimised them. Raises ServerError, or one of FAULTS, when the server fails; ValueError on
+    stored and the server has optimised them. Raises one of FAULTS when the server fails; ValueError on
     a row of zeros.
     """
     name, points = record.collection, points_of(song_ids)

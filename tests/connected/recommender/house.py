@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import httpx
 import numpy as np
-from qdrant_client import AsyncQdrantClient
 
 from contracts.catalogue import Song
 from contracts.events import FeedbackEvent
@@ -106,11 +105,9 @@ async def switch_to(log: KafkaSettings, *records: LiveModel) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_house(
-    settings: Settings, *, seed: int = 1, ready: bool = True, qdrant: AsyncQdrantClient | None = None
-) -> AsyncIterator[House]:
-    """A started recommender; with `ready`, one that has read the log; with `qdrant`, its collections are there."""
-    async with running(settings, np.random.default_rng(seed), qdrant) as (app, parts):
+async def open_house(settings: Settings, *, seed: int = 1, ready: bool = True) -> AsyncIterator[House]:
+    """A started recommender; with `ready`, one that has read the log."""
+    async with running(settings, np.random.default_rng(seed)) as (app, parts):
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://recommender", timeout=20) as client:
             if ready:

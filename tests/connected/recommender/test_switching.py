@@ -12,17 +12,16 @@ from redis.asyncio import Redis
 
 from collectors.synthetic import synthetic_songs
 from contracts.models import LiveModel
-from services.common.settings import KafkaSettings
+from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.published import load_published
-from services.common.vectors.server import write_collection
+from services.common.vectors.server import connecting, write_collection
 from services.local.engines.valkey import ValkeyNode
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
-from tests.connected.vectors.memory_server import MemoryServer
+from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 from tests.support.waiting import apoll
 from tests.unit.recommender.worlds import publish, publish_all, words
 
-# The client's in-memory mode says that it searches exactly, whatever it is told.
-pytestmark = [pytest.mark.connected, pytest.mark.filterwarnings("ignore:Local mode performs exact")]
+pytestmark = pytest.mark.connected
 
 SONGS = synthetic_songs(120)
 IDS = [song.song_id for song in SONGS]
@@ -32,7 +31,7 @@ PER_SECOND = 50
 class Versions:
     """Versions of all arms, as a job leaves them: in a directory, and with a server there as well."""
 
-    def __init__(self, directory: Path, server: MemoryServer | None) -> None:
+    def __init__(self, directory: Path, server: QdrantWire | None) -> None:
         self._directory = directory
         self._server = server
 
@@ -43,10 +42,11 @@ class Versions:
         return records
 
     async def copied(self, record: LiveModel) -> None:
-        if self._server is not None:
-            published = load_published(self._directory / record.collection)
-            raw = published.raw
-            await write_collection(self._server.client, record, published.song_ids, raw, lambda *_: None)
+        if self._server is None:
+            return
+        published = load_published(self._directory / record.collection)
+        async with connecting(self._server.settings)() as client:
+            await write_collection(client, record, published.song_ids, published.raw, lambda *_: None)
 
 
 @pytest.fixture(params=["edge", "server"])
@@ -54,14 +54,19 @@ async def opened(
     request: pytest.FixtureRequest, log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ) -> AsyncIterator[tuple[House, Versions, list[LiveModel]]]:
     settings = settings_for(log, valkey.url, tmp_path)
-    server = MemoryServer() if request.param == "server" else None
-    versions = Versions(settings.vectors_dir if server is None else tmp_path / "elsewhere", server)
-    first = await versions.made(0)
-    await publish_songs(log, SONGS)
-    await switch_to(log, *first)
-    async with open_house(settings, qdrant=server.client if server else None) as house:
-        assert bool(house.parts.library.world.remote) is (server is not None)
-        yield house, versions, first
+    with contextlib.ExitStack() as started:
+        server = started.enter_context(qdrant_wire()) if request.param == "server" else None
+        versions = Versions(settings.vectors_dir if server is None else tmp_path / "elsewhere", server)
+        first = await versions.made(0)
+        await publish_songs(log, SONGS)
+        await switch_to(log, *first)
+        async with open_house(_on(settings, server)) as house:
+            assert bool(house.parts.library.world.remote) is (server is not None)
+            yield house, versions, first
+
+
+def _on(settings: Settings, server: QdrantWire | None) -> Settings:
+    return settings if server is None else settings.model_copy(update={"qdrant": server.settings})
 
 
 class Load:
@@ -100,9 +105,10 @@ async def test_a_switch_and_a_rollback_cost_no_playlist_and_mix_no_versions(open
     answers = await load.answers()
     assert len(answers) > PER_SECOND / 5
     assert all(len(answer["slots"]) == 6 for answer in answers), [a["left_out"] for a in answers if a["left_out"]]
+    after = await house.ask("after")
     served = await house.logged()
     _one_version_an_arm(served, [first, second])
-    last = max(served, key=lambda playlist: playlist.served_at)
+    (last,) = [playlist for playlist in served if str(playlist.playlist_id) == after["playlist_id"]]
     assert {slot.model_version for slot in last.slots} >= {record.version for record in second}
 
 
@@ -167,15 +173,23 @@ async def test_an_arm_without_any_version_is_left_out_until_there_is_one(
 
 
 async def test_a_server_that_is_lost_costs_no_arm(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
-    server = MemoryServer()
     settings = settings_for(log, valkey.url, tmp_path)
-    versions = Versions(tmp_path / "elsewhere", server)
     await publish_songs(log, SONGS)
-    await switch_to(log, *await versions.made(0))
-    async with open_house(settings, qdrant=server.client) as house:
-        await server.client.close()
-        assert len((await house.ask())["slots"]) == 6
-        assert (await house.client.get("/readyz")).json()["left_out"] == {}
-        failures = 'animusic_recommender_index_failures_total{arm="node2vec"}'
-        (line,) = [line for line in (await house.client.get("/metrics")).text.splitlines() if line.startswith(failures)]
-        assert float(line.split()[-1]) >= 1
+    with contextlib.ExitStack() as started:
+        server = started.enter_context(qdrant_wire())
+        await switch_to(log, *await Versions(tmp_path / "elsewhere", server).made(0))
+        async with open_house(_on(settings, server)) as house:
+            asked = len(server.asked)
+            assert len((await house.ask())["slots"]) == 6
+            assert server.asked[asked:] == ["query"] * 3
+            again = await Versions(tmp_path / "elsewhere", server).made(1)
+            await switch_to(log, *again)
+            await house.serving(**{record.arm: record.version for record in again})
+            started.close()
+            answer = await house.ask()
+            assert (len(answer["slots"]), answer["left_out"]) == (6, {})
+            assert (await house.client.get("/readyz")).json()["left_out"] == {}
+            failures = 'animusic_recommender_index_failures_total{arm="node2vec"} '
+            metrics = (await house.client.get("/metrics")).text.splitlines()
+            (line,) = [line for line in metrics if line.startswith(failures)]
+            assert float(line.removeprefix(failures)) >= 1

@@ -1,24 +1,25 @@
 """The Qdrant server adapter against the conformance suite, and the collections that it reads.
 
-No Qdrant server can be had here, so what runs is the client's own in-memory mode: the same calls, but no wire, no
-8-bit copies, no optimiser. What goes over the wire is looked at in tests/unit.
+No Qdrant server can be had here. What answers is the client's own in-memory mode behind the server's gRPC surface: the
+wire is real; 8-bit copies, the optimiser and the disk are not.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from qdrant_client import AsyncQdrantClient
 
+from contracts.models import LiveModel
 from services.common.settings import QdrantSettings
 from services.common.vectors.index import RemoteIndex, VectorIndex
 from services.common.vectors.published import points_of
 from services.common.vectors.server import (
     IncompleteCollectionError,
-    ServerError,
     connecting,
     drop_collections,
     switch_alias,
@@ -28,27 +29,32 @@ from services.common.vectors.server_index import ServerIndex, blocking_index
 from services.common.vectors.server_rows import assembled, read_collection
 from services.local.engines.ports import free_port
 from tests.connected.vectors.conformance import Conformance, bags_of_words, clustered
-from tests.connected.vectors.memory_server import MemoryServer, Told, names, record_of
+from tests.connected.vectors.versions import Told, names, record_of
+from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 
-# The in-memory mode says that it searches exactly, whatever it is told.
-pytestmark = [pytest.mark.connected, pytest.mark.filterwarnings("ignore:Local mode performs exact")]
+pytestmark = pytest.mark.connected
 
 SOME = 1_200
 
 
 class TestServer(Conformance):
-    # The client's in-memory mode takes a hundred times as long for a search as a server would.
+    # The in-memory mode takes far longer for a search than a server would.
     QUERIES = 6
 
     @classmethod
     @contextmanager
     def opened(cls, ids: NDArray[np.uint64], vectors: Any, tmp: Any) -> Iterator[VectorIndex]:
-        server, record = MemoryServer(), record_of(vectors)
-        songs = names(len(ids))
-        asyncio.run(write_collection(server.client, record, songs, vectors, Told()))
+        record, songs = record_of(vectors), names(len(ids))
         given = dict(zip(points_of(songs).tolist(), ids.tolist(), strict=True))
-        with blocking_index(server.connect, record) as index:
-            yield _Renamed(index, given)
+        with qdrant_wire() as server:
+            asyncio.run(_written(server, record, songs, vectors))
+            with blocking_index(connecting(server.settings), record) as index:
+                yield _Renamed(index, given)
+
+
+async def _written(server: QdrantWire, record: LiveModel, songs: list[str], vectors: Any) -> None:
+    async with connecting(server.settings)() as client:
+        await write_collection(client, record, songs, vectors, Told())
 
 
 class _Renamed:
@@ -69,8 +75,15 @@ class _Renamed:
 
 
 @pytest.fixture
-def server() -> MemoryServer:
-    return MemoryServer()
+def server() -> Iterator[QdrantWire]:
+    with qdrant_wire() as started:
+        yield started
+
+
+@pytest.fixture
+async def client(server: QdrantWire) -> AsyncIterator[AsyncQdrantClient]:
+    async with connecting(server.settings)() as made:
+        yield made
 
 
 @pytest.fixture(params=["dense", "sparse"])
@@ -83,17 +96,17 @@ def full(rows: Any) -> NDArray[np.float32]:
     return rows if isinstance(rows, np.ndarray) else rows.toarray()
 
 
-async def test_rows_come_back_with_their_lengths(server, raw):
+async def test_rows_come_back_with_their_lengths(client, raw):
     record = record_of(raw)
     mixed = np.random.default_rng(0).permutation(SOME)
-    await write_collection(server.client, record, [names(SOME)[at] for at in mixed], raw[mixed], Told())
-    rows = assembled(await read_collection(server.client, record), record)
+    await write_collection(client, record, [names(SOME)[at] for at in mixed], raw[mixed], Told())
+    rows = assembled(await read_collection(client, record), record)
     assert rows.song_ids == names(SOME)
     np.testing.assert_allclose(full(rows.raw), full(raw), atol=2e-6, rtol=1e-6)
     assert rows.raw.dtype == np.float32
 
 
-async def test_what_an_interrupted_job_left_is_completed_and_not_written_again(server, raw):
+async def test_what_an_interrupted_job_left_is_completed_and_not_written_again(client, raw):
     record, told = record_of(raw), Told()
 
     def dies(what: str, done: int, steps: int) -> None:
@@ -101,53 +114,53 @@ async def test_what_an_interrupted_job_left_is_completed_and_not_written_again(s
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await write_collection(server.client, record, names(SOME), raw, dies)
+        await write_collection(client, record, names(SOME), raw, dies)
     with pytest.raises(IncompleteCollectionError, match=f"has 500 of {SOME} songs there"):
-        await read_collection(server.client, record)
-    await write_collection(server.client, record, names(SOME), raw, told)
+        await read_collection(client, record)
+    await write_collection(client, record, names(SOME), raw, told)
     assert told.written() == [500, 1_000]
     again = Told()
-    await write_collection(server.client, record, names(SOME), raw, again)
+    await write_collection(client, record, names(SOME), raw, again)
     assert again.written() == []
-    rows = assembled(await read_collection(server.client, record), record)
+    rows = assembled(await read_collection(client, record), record)
     np.testing.assert_allclose(full(rows.raw), full(raw), atol=2e-6)
 
 
-async def test_a_version_that_is_not_there_says_what_to_do(server, raw):
+async def test_a_version_that_is_not_there_says_what_to_do(client, raw):
     with pytest.raises(IncompleteCollectionError, match="is not on the Qdrant server; `animusic models build"):
-        await read_collection(server.client, record_of(raw))
+        await read_collection(client, record_of(raw))
 
 
-async def test_a_row_of_zeros_is_refused(server):
+async def test_a_row_of_zeros_is_refused(client):
     rows = np.zeros((3, 4), np.float32)
     with pytest.raises(ValueError, match="zeros"):
-        await write_collection(server.client, record_of(rows), names(3), rows, Told())
+        await write_collection(client, record_of(rows), names(3), rows, Told())
 
 
-async def test_the_alias_follows_the_switch_and_back(server, raw):
+async def test_the_alias_follows_the_switch_and_back(client, raw):
     old, new = record_of(raw), record_of(raw)
     for record in (old, new):
-        await write_collection(server.client, record, names(SOME), raw, Told())
+        await write_collection(client, record, names(SOME), raw, Told())
     for live in (old, new, old):
-        await switch_alias(server.client, live)
-        (alias,) = (await server.client.get_aliases()).aliases
+        await switch_alias(client, live)
+        (alias,) = (await client.get_aliases()).aliases
         assert (alias.alias_name, alias.collection_name) == (live.arm, live.collection)
 
 
-async def test_old_versions_are_dropped_and_other_arms_are_left_alone(server):
+async def test_old_versions_are_dropped_and_other_arms_are_left_alone(client):
     rows = clustered(np.random.default_rng(1), 20)
     made = [record_of(rows, arm) for arm in ("mpnet", "mpnet", "minilm")]
     for record in made:
-        await write_collection(server.client, record, names(20), rows, Told())
-    assert await drop_collections(server.client, ["mpnet"], {made[1].collection}) == [made[0].collection]
-    left = {each.name for each in (await server.client.get_collections()).collections}
+        await write_collection(client, record, names(20), rows, Told())
+    assert await drop_collections(client, ["mpnet"], {made[1].collection}) == [made[0].collection]
+    left = {each.name for each in (await client.get_collections()).collections}
     assert left == {made[1].collection, made[2].collection}
 
 
-async def test_awaited_and_blocking_searches_find_the_same(server, raw):
+async def test_awaited_and_blocking_searches_find_the_same(client, raw):
     record = record_of(raw)
-    await write_collection(server.client, record, names(SOME), raw, Told())
-    index = ServerIndex(server.client, record, asyncio.get_running_loop())
+    await write_collection(client, record, names(SOME), raw, Told())
+    index = ServerIndex(client, record, asyncio.get_running_loop())
     assert isinstance(index, RemoteIndex)
     query = raw[5] if isinstance(raw, np.ndarray) else (raw[[5]].indices.astype(np.int32), raw[[5]].data)
     awaited = await index.ask(query, k=7)
@@ -157,10 +170,10 @@ async def test_awaited_and_blocking_searches_find_the_same(server, raw):
         index.search(query, k=7)
 
 
-async def test_queries_of_another_kind_are_refused(server, raw):
+async def test_queries_of_another_kind_are_refused(client, raw):
     record = record_of(raw)
-    await write_collection(server.client, record, names(SOME), raw, Told())
-    index = ServerIndex(server.client, record, asyncio.get_running_loop())
+    await write_collection(client, record, names(SOME), raw, Told())
+    index = ServerIndex(client, record, asyncio.get_running_loop())
     sparse = (np.array([1], np.int32), np.array([1.0], np.float32))
     with pytest.raises(ValueError, match="put to"):
         await index.ask(sparse if isinstance(raw, np.ndarray) else np.ones(4, np.float32), k=3)
@@ -169,6 +182,6 @@ async def test_queries_of_another_kind_are_refused(server, raw):
 async def test_a_server_that_does_not_answer_is_named_with_its_setting():
     url = f"http://127.0.0.1:{free_port()}"
     connect = connecting(QdrantSettings(url=url, grpc_port=free_port()))
-    with pytest.raises(ServerError, match=f"Qdrant at {url}.*ANIMUSIC_QDRANT__URL"):
+    with pytest.raises(RuntimeError, match=f"Qdrant at {url}.*ANIMUSIC_QDRANT__URL"):
         async with connect() as client:
             await client.collection_exists("mpnet-1")

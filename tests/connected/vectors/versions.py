@@ -1,27 +1,14 @@
-"""A Qdrant that lies in the client's own memory: the same client and the same calls, no server behind them."""
+"""Versions of collections made up for tests."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 import numpy as np
-from qdrant_client import AsyncQdrantClient
 
 from contracts.models import LiveModel
 
 _versions = count(1)
-
-
-class MemoryServer:
-    """What `connecting` gives, but every connection is to the one client, which stays open."""
-
-    def __init__(self) -> None:
-        self.client = AsyncQdrantClient(location=":memory:")
-
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[AsyncQdrantClient]:
-        yield self.client
 
 
 def names(count: int) -> list[str]:
