@@ -13,7 +13,7 @@ import numpy as np
 from contracts.catalogue import Song
 from model_jobs.model import Report, Vectors, no_report
 from model_jobs.skip_gram import SkipGram
-from model_jobs.song_graph import KINDS, Kind, song_graph, song_node
+from model_jobs.song_graph import KINDS, Kind, edges_of, song_graph, song_node
 from model_jobs.walks import Walker
 from services.common.settings import Node2VecPreset, Node2VecSettings
 
@@ -71,6 +71,10 @@ class Node2Vec:
         nodes = [kind for kind in KINDS if kind in self.nodes]
         weights = {kind: float(self.edge_weights[kind]) for kind in nodes if self.edge_weights.get(kind, 1.0) != 1.0}
         return {**asdict(self), "p": float(self.p), "q": float(self.q), "nodes": nodes, "edge_weights": weights}
+
+    def reads(self, song: Song) -> bytes:
+        """The song's edges."""
+        return "\n".join(map("\t".join, edges_of(song, self.nodes))).encode()
 
     def build(self, songs: Sequence[Song], report: Report = no_report) -> Vectors:
         """One dense row a song; a song without any of the nodes (none by default) is left out.

@@ -10,7 +10,7 @@ second `popular` arm, which stands in the playlist already. Nor do known counts 
 files nineteen in twenty) fit on one scale.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, get_args
@@ -71,8 +71,7 @@ def song_graph(
     of_kind = dict.fromkeys(KINDS, 1.0) | dict(weights or {})
     spelled = cache(normalised)
     for song in songs:
-        for here, kind, name in _edges(song, kinds):
-            there = name if kind == "anime" else spelled(name)
+        for here, kind, there in edges_of(song, kinds, spelled):
             ends.append(numbers.setdefault(here, len(numbers)))
             ends.append(numbers.setdefault(f"{kind}:{there}", len(numbers)))
             edge_weights.append(of_kind[kind])
@@ -86,8 +85,16 @@ def graph_of_edges(edges: Sequence[tuple[str, str, float]]) -> SongGraph:
     return _graph(list(numbers), np.array(ends, dtype=np.int64), np.array([weight for _, _, weight in edges]))
 
 
-def _edges(song: Song, kinds: Collection[Kind]) -> Iterator[tuple[str, Kind, str]]:
-    """(node, kind of its neighbour, name of its neighbour), some of them more than once."""
+def edges_of(
+    song: Song, kinds: Collection[Kind] = KINDS, spelled: Callable[[str], str] = normalised
+) -> Iterator[tuple[str, Kind, str]]:
+    """All that a song adds to the graph: (node, kind of its neighbour, name of its neighbour), some more than once."""
+    for here, kind, name in _named(song, kinds):
+        yield here, kind, name if kind == "anime" else spelled(name)
+
+
+def _named(song: Song, kinds: Collection[Kind]) -> Iterator[tuple[str, Kind, str]]:
+    """The edges, with names as they are written."""
     node = song_node(song.song_id)
     for appearance in song.appearances:
         anime = appearance.anime

@@ -39,6 +39,10 @@ class Tfidf:
         """What the vectors depend on, beside the songs."""
         return {"min_df": self.min_df, "stop_words": self.stop_words, "rows": "counts x idf"}
 
+    def reads(self, song: Song) -> bytes:
+        """The text."""
+        return text_of(song).encode()
+
     def vectorizer(self) -> Any:
         """The scikit-learn vectorizer whose unnormalised rows these are."""
         # Imported here: it takes seconds, and a command that finds the model up to date needs none of it.

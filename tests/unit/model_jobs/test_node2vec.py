@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from collectors.synthetic import cluster_of, synthetic_songs
+from contracts.catalogue import Link
 from model_jobs.node2vec import Node2Vec, node2vec_of
+from model_jobs.tfidf import Tfidf
 from services.common.settings import Node2VecSettings, Settings
 
 _DIGEST = """
@@ -38,6 +40,15 @@ def test_one_seed_gives_one_model_in_any_process() -> None:
     assert sha256(here.tobytes()).hexdigest() == elsewhere
     rows = [Node2Vec(dimension=8, walks=2, seed=seed).build(synthetic_songs(60)).raw for seed in (1, 2)]
     assert not np.array_equal(*rows)
+
+
+@pytest.mark.parametrize("model", [Tfidf(), Node2Vec(), Node2Vec(nodes=("anime",))], ids=["tfidf", "node2vec", "anime"])
+def test_what_is_not_read_asks_for_no_new_build(model: Tfidf | Node2Vec) -> None:
+    song = synthetic_songs(50)[3]
+    viewed = song.model_copy(update={"links": (Link(site="youtube", id="x", views=7),)})
+    tagged = song.model_copy(update={"tags": (*song.tags, "another")})
+    assert model.reads(song) == model.reads(viewed)
+    assert (model.reads(song) == model.reads(tagged)) is (getattr(model, "nodes", None) == ("anime",))
 
 
 @pytest.mark.parametrize("arm", ["tfidf", "node2vec"])
