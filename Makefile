@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .PHONY: help
 help:  ## list these verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: $(VENV)/.run  ## start the whole system on http://127.0.0.1:8080 (CATALOGUE=sample, synthetic, or a CSV's path)
@@ -48,6 +48,10 @@ types: $(VENV)/.dev  ## mypy, strict
 bench: $(VENV)/.dev  ## measure and write docs/benchmarks.md (BENCH=playlists for one section, BENCH=--quick for a look)
 	$(BIN)/python -m tests.bench $(BENCH)
 
+.PHONY: bench-models
+bench-models: $(VENV)/.dev  ## measure the builds of models (BENCH='--quick', '--scale 1,3', '--write')
+	$(BIN)/python -m tests.bench.models $(BENCH)
+
 .PHONY: schemas
 schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
 	$(BIN)/animusic schemas
@@ -58,6 +62,7 @@ lock:  ## pin requirements/*.txt anew from pyproject.toml (needs uv)
 	$(UV) pip compile $(LOCK) pyproject.toml requirements/build.in -o requirements/run.txt
 	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(UV) pip compile $(LOCK) requirements/bench.in -o requirements/bench.txt
 	$(UV) pip compile $(LOCK) -c requirements/dev.txt --extra neural \
 		pyproject.toml requirements/build.in -o requirements/neural.txt
 
