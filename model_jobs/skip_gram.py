@@ -148,8 +148,9 @@ def _add(rows: _Rows, nodes: _Nodes, gradients: _Rows, rate: float) -> None:
 
     # Node and place as one number: they are all different, so any sort gives one order, and sums have one order.
     places = nodes.size
-    keys = np.sort(nodes.ravel().astype(np.int64) * places + np.arange(places))
-    owners, order = np.divmod(keys, places)
+    bits = places.bit_length()
+    keys = np.sort(nodes.ravel().astype(np.int64) << bits | np.arange(places))
+    owners, order = keys >> bits, keys & ((1 << bits) - 1)
     first = np.flatnonzero(np.diff(owners, prepend=-1))
     counts = np.diff(first, append=places)
     steps = (rate * np.minimum(1.0, _MOST_STEPS / counts)).astype(np.float32)
