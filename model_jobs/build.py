@@ -13,12 +13,12 @@ from aiokafka.errors import KafkaError
 from contracts.catalogue import Song
 from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
-from model_jobs.builds import Meter, append, live_before, peak_memory_bytes, read_builds, this_machine
+from model_jobs.builds import Meter, append, candidates, peak_memory_bytes, read_builds, this_machine
 from model_jobs.checks import check_vectors
-from model_jobs.lifecycle import go_live, switch_to
+from model_jobs.lifecycle import go_live, remove_others, switch_to
 from model_jobs.live import live_models
 from model_jobs.model import Model, Report, Vectors, content_digest, no_report, version_of
-from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, arm_lock, kept_versions, publish, remove_old
+from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, arm_lock, publish
 from model_jobs.registry import LIGHT, model_named
 from services.common.catalogue_log import CatalogueLog, read_catalogue
 from services.common.clock import now_ms
@@ -97,11 +97,12 @@ class _Build:
     async def run(self, *, switch: bool) -> Built:
         try:
             record, vectors, recall = self._make()
+            if switch:
+                with self.meter.stage("publish"):
+                    await go_live(self.settings, record, self.report)
         except Exception as failure:
             await self._note_failure(failure)
             raise
-        if switch:
-            await go_live(self.settings, record, self.report)
         made = {"songs": record.songs, "encoded": record.songs - vectors.reused, "reused": vectors.reused}
         await self._note("built", went_live=switch, left_out=len(vectors.left_out), recall=recall, **made)
         await self._tidy(record)
@@ -143,13 +144,10 @@ class _Build:
         await append(self.settings.kafka, noted)
 
     async def _tidy(self, record: LiveModel) -> None:
-        """Remove what was left behind and what is too old; what was just built and what is live stay in any case."""
-        arm, live = record.arm, (await live_models(self.settings.kafka)).get(record.arm)
-        current = live.version if live is not None else None
-        before = live_before(await read_builds(self.settings.kafka), arm, current)
-        found = [each for each in published_models(self.settings.vectors_dir) if each.arm == arm]
-        kept = kept_versions(found, current, before, KEPT_VERSIONS)
-        remove_old(self.settings.vectors_dir, arm, [*kept, record.version])
+        """Remove what was left behind and what was live too long ago; candidates stay until somebody prunes."""
+        on_disk = published_models(self.settings.vectors_dir)
+        also = {record.version, *candidates(await read_builds(self.settings.kafka), record.arm)}
+        await remove_others(self.settings, record.arm, on_disk, KEPT_VERSIONS, also, dry_run=False)
 
 
 async def stale_models(settings: Settings) -> list[Model]:

@@ -127,6 +127,13 @@ def live_before(builds: Sequence[ModelBuild], arm: str, live: str | None) -> str
     return next((version for version in reversed(way) if version != live), None)
 
 
+def candidates(builds: Sequence[ModelBuild], arm: str) -> set[str]:
+    """The versions of an arm that were built and never went live: somebody wants to look at them first."""
+    of_arm = [build for build in builds if build.arm == arm and build.version is not None]
+    live = {build.version for build in of_arm if build.went_live}
+    return {str(build.version) for build in of_arm if build.outcome == "built" and build.version not in live}
+
+
 def _step(way: list[str], version: str, replaced: str | None, *, back: bool) -> None:
     if back and version in way:
         del way[way.index(version) + 1 :]

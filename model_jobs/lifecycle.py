@@ -1,6 +1,6 @@
 """Which version of an arm is live: switched to, gone back from, and removed when nobody can want it any more."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from contracts.models import LiveModel
 from model_jobs.builds import append, live_before, read_builds
 from model_jobs.live import live_models, switch
 from model_jobs.model import Report, no_report
+from model_jobs.on_server import copy_to_server, drop_from_server, name_on_server
 from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, Removed, kept_versions, remove_old
 from services.common.clock import now_ms
 from services.common.settings import Settings
@@ -64,12 +65,10 @@ async def roll_back(settings: Settings, arm: str) -> Switched:
 
 def _nothing_before(arm: str, before: str | None, on_disk: Sequence[str]) -> str:
     listed = f"on this disk lie {', '.join(on_disk)}" if on_disk else "none lies on this disk"
+    remedy = f"`animusic models switch {arm} VERSION` takes one of them, `animusic models build {arm}` makes another"
     if before is None:
-        return f"no version of {arm} was live before this one, and {listed}; `animusic models build {arm}` makes one"
-    return (
-        f"{arm} was at {before} before, which was removed; {listed}: `animusic models switch {arm} VERSION` takes one, "
-        f"`animusic models build {arm}` makes one"
-    )
+        return f"no version of {arm} was live before this one, and {listed}: {remedy}"
+    return f"{arm} was at {before} before, which does not lie here any more; {listed}: {remedy}"
 
 
 async def prune(settings: Settings, keep: int = KEPT_VERSIONS, *, dry_run: bool = False) -> Pruned:
@@ -77,16 +76,12 @@ async def prune(settings: Settings, keep: int = KEPT_VERSIONS, *, dry_run: bool 
 
     Raises ConnectionError or LookupError when the log cannot say what is live: then nothing is removed.
     """
-    live, history = await live_models(settings.kafka), await read_builds(settings.kafka)
     on_disk = published_models(settings.vectors_dir)
     removed: list[Removed] = []
     busy: list[str] = []
-    for arm in sorted({*CONTENT_ARMS, *(record.arm for record in on_disk)}) if settings.vectors_dir.is_dir() else ():
-        current = live[arm].version if arm in live else None
-        of_arm = [record for record in on_disk if record.arm == arm]
-        kept = kept_versions(of_arm, current, live_before(history, arm, current), keep)
+    for arm in CONTENT_ARMS if settings.vectors_dir.is_dir() else ():
         try:
-            removed += remove_old(settings.vectors_dir, arm, kept, dry_run=dry_run)
+            removed += await remove_others(settings, arm, on_disk, keep, dry_run=dry_run)
         except ArmBusyError:
             busy.append(arm)
     return Pruned(removed, busy)
@@ -121,9 +116,33 @@ async def _switch(settings: Settings, record: LiveModel, outcome: Outcome) -> Sw
 
 
 async def go_live(settings: Settings, record: LiveModel, report: Report = no_report) -> None:
-    """The one record that switches an arm. Raises aiokafka's KafkaError."""
+    """Switch an arm by its one record; where a Qdrant server is set, it has the collection and the alias first.
+
+    Raises aiokafka's KafkaError, or RuntimeError when that server fails: then the arm stays as it is.
+    """
+    await copy_to_server(settings, record, report)
     report("switching", 0, 1)
+    await name_on_server(settings, record)
     await switch(settings.kafka, record)
+
+
+async def remove_others(
+    settings: Settings, arm: str, on_disk: Sequence[LiveModel], keep: int, also: Collection[str] = (), *, dry_run: bool
+) -> list[Removed]:
+    """Remove an arm's old versions here and on the Qdrant server, but `keep` of them and `also`.
+
+    `on_disk`: what is published here, newest first. Raises ArmBusyError, and what asking the log raises.
+    """
+    live = (await live_models(settings.kafka)).get(arm)
+    current = live.version if live is not None else None
+    before = live_before(await read_builds(settings.kafka), arm, current)
+    kept = kept_versions([record for record in on_disk if record.arm == arm], current, before, keep)
+    removed = remove_old(settings.vectors_dir, arm, [*kept, *also], dry_run=dry_run)
+    if not dry_run:
+        # What is live may have been built on another machine.
+        wanted = {*kept, *also, *filter(None, (current, before if keep > 1 else None))}
+        removed += [Removed(name, "old, on Qdrant", 0) for name in await drop_from_server(settings, arm, wanted)]
+    return removed
 
 
 def check_published(settings: Settings, record: LiveModel) -> None:

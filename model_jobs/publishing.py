@@ -122,7 +122,9 @@ def remove_old(vectors_dir: Path, arm: str, keep: Sequence[str], *, dry_run: boo
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    """What the disk gives back: files of the index have holes, where the system can say so."""
+    stats = [path.stat() for path in directory.rglob("*") if path.is_file()]
+    return sum(stat.st_blocks * 512 if hasattr(stat, "st_blocks") else stat.st_size for stat in stats)
 
 
 def _remove(path: Path, arm: str) -> None:

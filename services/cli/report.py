@@ -17,6 +17,8 @@ from services.common.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Answers to the paper's questions, from what the warehouse has seen.")
 _ENOUGH_SECONDS: Final = 60.0
+# A file or a pipe has no width of its own.
+_WIDE: Final = 140
 
 
 @app.callback()
@@ -60,7 +62,7 @@ def _print(report: list[Line], said: list[str]) -> None:
         table.add_column(name, justify="left" if name in ("arm", "stage", "original", "ours is") else "right")
     for line in report:
         table.add_row(*_row(line), end_section=line.stage == WHOLE)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
     console.print(table)
     for sentence in said:
         console.print(sentence, highlight=False, markup=False)
