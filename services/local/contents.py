@@ -90,11 +90,14 @@ class Contents:
         self._write(models={"built_from": built_from.as_json(), "versions": versions})
 
     def stale_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
-        """The arms of BUILT_HERE whose model is missing, or built from another state of the catalogue."""
+        """The arms of BUILT_HERE whose model is missing, or built from another state of the catalogue.
+
+        A version that somebody switched or went back to by hand since is left alone.
+        """
         noted = self._noted.get("models", {})
         current = noted.get("built_from") == state.as_json()
         versions = noted.get("versions", {}) if current else {}
-        return [arm for arm in BUILT_HERE if not _is_there(settings, live.get(arm), versions.get(arm))]
+        return [arm for arm in BUILT_HERE if arm not in versions or not _lies_here(settings, live.get(arm))]
 
     def note_shipped(self, state: CatalogueState, live: dict[str, LiveModel]) -> None:
         """Remember which models were made of the shipped vectors, and for which state of the catalogue."""
@@ -124,6 +127,8 @@ class Contents:
 
 
 def _is_there(settings: Settings, model: LiveModel | None, version: str | None) -> bool:
-    if model is None or model.version != version:
-        return False
-    return (settings.vectors_dir / model.collection / "model.json").is_file()
+    return model is not None and model.version == version and _lies_here(settings, model)
+
+
+def _lies_here(settings: Settings, model: LiveModel | None) -> bool:
+    return model is not None and (settings.vectors_dir / model.collection / "model.json").is_file()

@@ -54,10 +54,17 @@ def test_another_log_makes_both_stale(built, settings) -> None:
     assert built.stale_arms(settings, CatalogueState("b" * 32, 304), LIVE) == ["tfidf", "node2vec"]
 
 
-def test_a_model_that_is_not_live_or_not_the_noted_one_is_stale(built, settings) -> None:
+def test_a_model_that_is_not_live_or_could_not_be_built_is_stale(built, settings) -> None:
     assert built.stale_arms(settings, STATE, {"tfidf": model("tfidf")}) == ["node2vec"]
+    built.note_models(STATE, {"node2vec": "0" * 16})
+    assert built.stale_arms(settings, STATE, LIVE) == ["tfidf"]
+
+
+def test_a_version_that_somebody_went_back_to_is_left_alone(built, settings) -> None:
     other = {**LIVE, "tfidf": model("tfidf", "1" * 16)}
     assert built.stale_arms(settings, STATE, other) == ["tfidf"]
+    publish(settings, other["tfidf"])
+    assert built.stale_arms(settings, STATE, other) == []
 
 
 def test_a_model_whose_files_are_gone_is_stale(built, settings) -> None:
