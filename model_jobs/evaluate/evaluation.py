@@ -55,7 +55,7 @@ def evaluate(
     """
     ordered = sorted(songs, key=lambda song: song.song_id)
     run = _Run(ordered, plan, model_for, report)
-    run.questions += (each for each in _questions(ordered, plan, run.notes) if each.withheld in plan.withheld)
+    run.questions += _questions(ordered, plan, run.notes)
     run.ask_all(arms)
     about = {"songs": len(ordered), **asdict(plan), "models": run.params}
     return Evaluation(about, run.figures, [*run.notes, *run.failed()])
@@ -127,22 +127,22 @@ def _questions(songs: Sequence[Song], plan: Plan, notes: list[str]) -> Iterator[
             notes += _about(asked)
             if len(asked.queries):
                 yield (Retrieval if withheld in RETRIEVED else Coherence)(asked, plan.seed)
-    notes += _whose_tags(candidates)
+    if "franchise" in plan.withheld:
+        notes += _whose_tags(candidates)
     yield from _listeners(candidates, plan, notes)
 
 
 def _listeners(candidates: Candidates, plan: Plan, notes: list[str]) -> Iterator[Question]:
     listeners = Listeners.draw(candidates.songs, plan.listeners, plan.seed)
     if listeners.genre is None:
-        notes.append(
-            "no genre has 20 songs: listeners like any three songs, and precision of their genre is not measured"
-        )
-    else:
+        notes.append("no genre has 20 songs: listeners like any three songs; precision of their genre is not measured")
+    elif "genres" in plan.withheld:
         for elsewhere in (False, True):
             yield OneGenre(candidates, listeners, elsewhere, plan.seed)
-    popularity = Popularity.of(candidates.songs)
-    notes += popularity.notes
-    yield Spread(candidates, listeners, popularity, plan.seed, notes)
+    if None in plan.withheld:
+        popularity = Popularity.of(candidates.songs)
+        notes += popularity.notes
+        yield Spread(candidates, listeners, popularity, plan.seed, notes)
 
 
 def _about(asked: Likeness) -> Iterator[str]:
