@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from model_jobs.checks import check_vectors
 from model_jobs.lifecycle import go_live, remove_others, switch_to
 from model_jobs.live import live_models
 from model_jobs.model import Model, Report, Vectors, content_digest, no_report, version_of
+from model_jobs.on_server import settle_on_server
 from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, arm_lock, publish
 from model_jobs.registry import LIGHT, model_named
 from services.common.catalogue_log import CatalogueLog, read_catalogue
@@ -75,6 +76,7 @@ async def _without_building(
     settings: Settings, ready: LiveModel, live: LiveModel | None, meter: Meter, *, switch: bool
 ) -> Built:
     if live is not None and live.version == ready.version:
+        await settle_on_server(settings, ready)
         return Built(ready, "already live", True, meter.seconds, {})
     if not switch:
         return Built(ready, "already built", False, meter.seconds, {})
@@ -171,6 +173,15 @@ async def stale_models(settings: Settings) -> list[Model]:
         if arm not in live or live[arm].version != version or _published(settings, arm, version) is None:
             stale.append(model)
     return stale
+
+
+async def models_as_live(settings: Settings, arms: Sequence[str]) -> list[Model]:
+    """The models of arms with the parameters that they are live with, where they are and where those are known.
+
+    Raises ValueError for an arm that nothing here builds.
+    """
+    live = await live_models(settings.kafka)
+    return [_like_live(settings, arm, live.get(arm)) or model_named(settings, arm) for arm in arms]
 
 
 def _like_live(settings: Settings, arm: str, live: LiveModel | None) -> Model | None:
