@@ -40,6 +40,12 @@ async def name_on_server(settings: Settings, record: LiveModel) -> None:
         await switch_alias(client, record)
 
 
+async def settle_on_server(settings: Settings, record: LiveModel) -> None:
+    """What a live version needs of a server that was set, or lost its disk, after the switch to it."""
+    await copy_to_server(settings, record)
+    await name_on_server(settings, record)
+
+
 async def drop_from_server(settings: Settings, arm: str, keep: Collection[str]) -> list[str]:
     """Delete the arm's collections but those of the versions to keep; returns the names of what is gone."""
     if settings.qdrant.url is None:

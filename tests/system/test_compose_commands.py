@@ -1,9 +1,9 @@
 """Every command of docker-compose.yml, run natively with the environment that Compose gives it.
 
 What stands in for what: the containers' names become the addresses of a Kafka and a Valkey that the test starts,
-/data a directory, each port a free one. What cannot run here: a ClickHouse server (there is no package of it), so the
-warehouse is booted on chDB with all else as it is (that the settings with `external` parse is checked apart); and the
-Qdrant container, which nothing talks to before the server adapter of VectorIndex.
+/data a directory, each port a free one. What cannot run here, as there is no package of it: a ClickHouse server, so
+the warehouse is booted on chDB with all else as it is (that the settings with `external` parse is checked apart); and a
+Qdrant server, for which the client's in-memory mode answers behind the same gRPC surface.
 """
 
 import json
@@ -22,6 +22,7 @@ from services.local.engines.kafka import KafkaNode
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode
 from services.local.parts import animusic
+from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 from tests.support.stores import kafka_node, valkey_node
 from tests.support.system import ROOT
 from tests.support.waiting import poll
@@ -36,16 +37,18 @@ PORTS = {"8080": "gateway", "8081": "recommender", "8082": "profiles", "8083": "
 class Native:
     """The services of the Compose file as processes of this machine."""
 
-    def __init__(self, directory: Path, kafka: KafkaNode, valkey: ValkeyNode) -> None:
+    def __init__(self, directory: Path, kafka: KafkaNode, valkey: ValkeyNode, qdrant: QdrantWire) -> None:
         done = compose("config", "--format", "json", **SECRETS)
         assert done.returncode == 0, done.stderr
         self.services: dict[str, Any] = json.loads(done.stdout)["services"]
         self.directory = directory
+        self.qdrant = qdrant
         self._ports = {port: str(free_port()) for port in PORTS}
         self._stand_ins = {
             "kafka:9092": kafka.bootstrap_servers,
             "redis://valkey:6379/0": valkey.url,
             "http://recommender:8081": f"http://127.0.0.1:{self._ports['8081']}",
+            "http://qdrant:6333": str(qdrant.settings.url),
             "/data": str(directory / "data"),
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -57,6 +60,7 @@ class Native:
     def environment(self, name: str) -> dict[str, str]:
         """The same for this machine."""
         own = {variable: self._here(value) for variable, value in self.given(name).items()}
+        own["ANIMUSIC_QDRANT__GRPC_PORT"] = str(self.qdrant.port)
         own["ANIMUSIC_CLICKHOUSE__EXTERNAL"] = "false"
         own["ANIMUSIC_CLICKHOUSE__DSN"] = f"http://127.0.0.1:{self._ports['8123']}/animusic"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANIMUSIC_")}
@@ -98,8 +102,8 @@ class Native:
 def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Native]:
     """The commands with their stores."""
     directory = Path(tmp_path_factory.mktemp("compose"))
-    with kafka_node(directory / "kafka") as kafka, valkey_node(directory / "valkey") as valkey:
-        running = Native(directory, kafka, valkey)
+    with kafka_node(directory / "kafka") as kafka, valkey_node(directory / "valkey") as valkey, qdrant_wire() as qdrant:
+        running = Native(directory, kafka, valkey, qdrant)
         yield running
         for process in running.processes.values():
             process.kill()
@@ -118,6 +122,7 @@ def test_the_settings_take_every_environment_as_it_is(native, name, monkeypatch)
         settings.clickhouse.dsn == f"http://animusic:{SECRETS['ANIMUSIC_CLICKHOUSE_PASSWORD']}@clickhouse:8123/animusic"
     )
     assert settings.kafka.bootstrap_servers == "kafka:9092"
+    assert settings.qdrant.url == "http://qdrant:6333"
     assert settings.signing_key() == SECRETS["ANIMUSIC_SECRET"].encode()
 
 
@@ -127,6 +132,12 @@ def test_a_job_does_its_work_and_ends(native, name) -> None:
         native.command(name), env=native.environment(name), capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_models_lie_on_the_qdrant_server_and_are_named_there(native) -> None:
+    aliases = {alias.alias_name: alias.collection_name for alias in native.qdrant.client.get_aliases().aliases}
+    assert set(aliases) == {"tfidf", "node2vec"}
+    assert all(name.startswith(f"{arm}-") for arm, name in aliases.items())
 
 
 def test_every_service_gets_healthy_and_the_system_plays(native) -> None:
