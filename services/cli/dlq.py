@@ -35,7 +35,8 @@ User = Annotated[str | None, typer.Option(help="Whom the record is about.")]
 Offsets = Annotated[list[int] | None, typer.Option("--offset", help="Where the letter lies among the dead letters.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")]
-_EXAMPLES_OF_KEPT = 20
+_REASONS_SAID = 20
+_EXAMPLES = 5
 
 
 @app.command("list")
@@ -88,7 +89,7 @@ def show(
         return
     rows = {**as_json(found), "logged": clock(found.last.logged), "buried": clock(found.last.buried)}
     for name, told in rows.items():
-        print(f"{name:<12} {told}")
+        print(f"{name:<12} {', '.join(told) if isinstance(told, list) else told or '-'}")
     for failure in found.failures:
         print(f"{'failed':<12} attempt {failure.attempts}, {failure.step} at {failure.place}: {failure.reason}")
     print(f"{'value':<12} {'none (null)' if value is None else value.decode('utf-8', 'backslashreplace')}")
@@ -244,8 +245,10 @@ def _print_outcome(outcome: "Outcome", *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     none = "" if outcome.redriven or outcome.kept else " (no open letter is meant; --again also takes redriven ones)"
     say(f"{len(outcome.redriven):,} {would}redriven, {len(outcome.kept):,} kept{none}")
-    for letter, why in outcome.kept[:_EXAMPLES_OF_KEPT]:
-        say(f"  {letter.id} ({letter.last.place}): {why}")
-    more = len(outcome.kept) - _EXAMPLES_OF_KEPT
-    if more > 0:
-        say(f"  and {more:,} more")
+    kept: dict[str, list[str]] = {}
+    for letter, why in outcome.kept:
+        kept.setdefault(why, []).append(letter.id)
+    for why, names in sorted(kept.items(), key=lambda item: -len(item[1]))[:_REASONS_SAID]:
+        more = " …" if len(names) > _EXAMPLES else ""
+        say(f"  {len(names):,} kept: {why}")
+        say(f"    {' '.join(names[:_EXAMPLES])}{more}")

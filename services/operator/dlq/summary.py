@@ -1,5 +1,6 @@
 """Many letters in few lines: by reason, and by hour. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from typing import Any, Final
 from services.operator.dlq.letters import Letter
 
 _HOUR_MS: Final = 3_600_000
+# Where in a record the fault lies tells records apart, not reasons.
+_SPOT: Final = re.compile(r"\b(line|column|index) \d+")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Letters of one reason, topic and set of steps. `example` is the newest letter's id."""
+    """Letters of one reason (but for where in a record), topic and set of steps. `example`: the newest letter's id."""
 
     reason: str
     topic: str
@@ -29,7 +32,7 @@ def groups(letters: Iterable[Letter]) -> list[Group]:
     """Letters by reason, topic and steps; the largest group first."""
     found: dict[tuple[str, str, tuple[str, ...]], list[Letter]] = {}
     for letter in letters:
-        found.setdefault((letter.reason, letter.last.place.topic, letter.steps), []).append(letter)
+        found.setdefault((_SPOT.sub(r"\1 …", letter.reason), letter.last.place.topic, letter.steps), []).append(letter)
     made = [_group(*about, members) for about, members in found.items()]
     return sorted(made, key=lambda group: (-group.count, group.reason))
 

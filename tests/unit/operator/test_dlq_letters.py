@@ -160,11 +160,12 @@ def test_many_letters_in_few_lines() -> None:
     topic = Topic()
     for number in range(3):
         topic.fail("profiles", offset=number, reason="schema: no", timestamp=T0 + 2 * number * HOUR)
-    topic.fail("warehouse", offset=9, reason="another", timestamp=T0 + HOUR)
+    topic.fail("warehouse", offset=9, reason="EOF at line 1 column 7", timestamp=T0 + HOUR)
+    topic.fail("warehouse", offset=9, reason="EOF at line 1 column 30", timestamp=T0 + HOUR)
     letters = list(topic.book.letters.values())
     assert [(group.reason, group.count, group.states) for group in groups(letters)] == [
         ("schema: no", 3, {"open": 3}),
-        ("another", 1, {"open": 1}),
+        ("EOF at line … column …", 1, {"open": 1}),
     ]
     assert groups(letters)[0].example == letters[2].id
     hours = by_hour(letters)
