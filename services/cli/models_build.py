@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from model_jobs.build import Built, build, stale_models
+from model_jobs.build import Built, build, models_as_live, stale_models
 from model_jobs.checks import CheckFailedError
 from model_jobs.model import Model
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
@@ -42,6 +42,9 @@ def command(
     no_switch: Annotated[
         bool, typer.Option("--no-switch", help="Publish, but let listeners keep what is live: compare, then switch.")
     ] = False,
+    as_live: Annotated[
+        bool, typer.Option("--as-live", help="With the parameters that the arm is live with, not the defaults.")
+    ] = False,
 ) -> None:
     """Build models from the catalogue in the log and switch to them.
 
@@ -58,6 +61,8 @@ def command(
     chosen = arms or ([_NODE2VEC] if params else None)
     if chosen is None:
         models = asyncio.run(stale_models(settings))
+    elif as_live:
+        models = asyncio.run(models_as_live(settings, chosen))
     else:
         models = [model_named(settings, arm, params if arm == _NODE2VEC else None) for arm in chosen]
     if not models:

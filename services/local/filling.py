@@ -79,7 +79,7 @@ async def _imported(arms: Sequence[str], layout: Layout, steps: Steps) -> bool:
 async def _built(arm: str, layout: Layout, steps: Steps) -> bool:
     try:
         with steps.step(f"model {arm}", "building") as step:
-            await run_job("models", ("models", "build", arm), layout)
+            await run_job("models", ("models", "build", arm, "--as-live"), layout)
             step.done("built and live")
     except PartFailed as failure:
         steps.say(f"{escape(str(failure))}\nPlaylists come without {arm}; the next start tries again.")
