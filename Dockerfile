@@ -1,4 +1,5 @@
 # One image for every command: `animusic serve gateway`, `animusic topics`, `animusic models build` …
+# Encoding texts needs torch, several GB: `docker build --build-arg REQUIREMENTS=neural` makes the image of such jobs.
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 \
@@ -8,8 +9,9 @@ ENV PYTHONUNBUFFERED=1 \
 WORKDIR /app
 
 # The pins change seldom, the code often: this layer is made anew only with them.
-COPY requirements/run.txt requirements/run.txt
-RUN pip install --require-hashes -r requirements/run.txt
+ARG REQUIREMENTS=run
+COPY requirements/run.txt requirements/neural.txt requirements/
+RUN pip install --require-hashes -r requirements/${REQUIREMENTS}.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY contracts contracts

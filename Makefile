@@ -29,6 +29,17 @@ run: $(VENV)/.run  ## start the whole system on http://127.0.0.1:8080 (CATALOGUE
 test: $(VENV)/.dev  ## run every test; the stores are started by the tests themselves
 	$(BIN)/python -m pytest $(TESTS) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+.PHONY: neural
+neural: $(VENV)/.neural  ## add what encodes texts (minilm, mpnet); torch is several GB
+
+.PHONY: test-neural
+test-neural:  ## run the tests of encoding, in an environment of their own (.venv-neural, several GB)
+	@$(MAKE) --no-print-directory VENV=.venv-neural neural-tests
+
+.PHONY: neural-tests
+neural-tests: $(VENV)/.dev $(VENV)/.neural
+	$(BIN)/python -m pytest tests/neural -q $(PYTEST_ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff's rules and format, and the import contracts
 	$(BIN)/ruff check .
@@ -71,7 +82,7 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotat
 
 .PHONY: clean
 clean:  ## remove the environment and every cache; the data in .animusic stays
-	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-neural build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "The data directory (.animusic, unless ANIMUSIC_DATA_DIR says another) was left alone."
 
@@ -83,6 +94,10 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(call install,requirements/dev.txt)
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.neural: requirements/neural.txt pyproject.toml | $(BIN)/python
+	@$(call install,requirements/neural.txt)
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:

@@ -53,11 +53,12 @@ def _fetched(arm: str, name: str, patterns: Sequence[str]) -> Path:
         raise _cannot(arm, name, "the hub has no public model of that name") from error
     except Exception as error:
         # The hub's client lets errors of several HTTP libraries through.
-        raise _cannot(arm, name, f"no copy is here, and the hub does not answer ({type(error).__name__})") from error
+        why = f"no copy of it is here while the hub does not answer ({type(error).__name__})"
+        raise _cannot(arm, name, why) from error
 
 
 def _cannot(arm: str, name: str, why: str) -> RuntimeError:
     return RuntimeError(
-        f"{arm} is not built, and what is live stays: it needs the model {name}, and {why}; connect once and run this "
+        f"{arm} is not built, and what is live stays: it needs the model {name}, but {why}; connect once and run this "
         f"again, or name the directory of a copy: {where_it_is_set(arm)}"
     )

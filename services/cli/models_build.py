@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from model_jobs.build import Built, build, models_as_live, stale_models
 from model_jobs.checks import CheckFailedError
@@ -14,6 +12,7 @@ from model_jobs.model import Model
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
 from model_jobs.registry import model_named
 from services.cli import node2vec_options
+from services.cli.models_progress import shown
 from services.cli.progress import say
 from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
@@ -97,21 +96,7 @@ def _build_all(settings: Settings, models: Sequence[Model], *, switch: bool) -> 
 
 
 def _build(settings: Settings, model: Model, *, switch: bool) -> None:
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(model.arm, total=None)
-
-        waited = False
-
-        def report(what: str, done: int, steps: int) -> None:
-            nonlocal waited
-            if what.startswith("waiting") and not waited:
-                waited = True
-                say(f"{model.arm}: {what}")
-            # A step that does not say how far it is gets a bar that only shows that it lives.
-            progress.update(task, description=f"{model.arm}: {what}", completed=done, total=steps if done else None)
-
+    with shown(model.arm) as report:
         try:
             built = asyncio.run(build(settings, model, report, switch=switch))
         except CheckFailedError as error:
