@@ -27,6 +27,7 @@ VERBS: Final[dict[str, Verb]] = {
     "sql": Verb("sql", "Ask it"),
     "trace": Verb("trace", "Ask it"),
     "report": Verb("report", "Ask it"),
+    "status": Verb("status", "Ask it"),
     "doctor": Verb("doctor", "Ask it"),
     "backup": Verb("backup", "Mend it"),
     "restore": Verb("restore", "Mend it"),

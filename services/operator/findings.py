@@ -10,12 +10,13 @@ State = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """`remedy` is a sentence that says what to do; empty when nothing needs doing."""
+    """`remedy` is a sentence that says what to do; empty when nothing needs doing. `page`: where more is said."""
 
     name: str
     state: State
     detail: str
     remedy: str = ""
+    page: str = ""
 
 
 Check = Callable[[], Awaitable[list[Finding]]]

@@ -1,0 +1,165 @@
+"""`animusic status`: how the running system is."""
+
+import asyncio
+import json
+import logging
+import time
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from services.common.settings import Settings
+from services.local.files import read_json
+from services.local.layout import Layout
+from services.operator.status.judging import Limits, age
+from services.operator.status.looking import Looker
+from services.operator.status.model import Lag, Status
+
+_WORDS: Final = ("healthy", "degraded", "broken")
+_COLOURS: Final = ("green", "yellow", "red")
+_SIGNS: Final = {"ok": "✓", "warn": "!", "fail": "✗"}
+_GB: Final = 2**30
+_DEFAULT = Limits()
+
+
+def command(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between looks.", metavar="SECONDS")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a look, for scripts.")] = False,
+    partitions: Annotated[bool, typer.Option("--partitions", help="A line a partition, not a topic.")] = False,
+    lag: Annotated[int, typer.Option(min=0, help="Records behind that are a finding.")] = _DEFAULT.lag,
+    oldest: Annotated[
+        float, typer.Option(min=0, help="Age of an unhandled record that is one.", metavar="SECONDS")
+    ] = _DEFAULT.oldest_seconds,
+    hours: Annotated[int, typer.Option(min=1, help="How long dead letters and gaps are new.")] = _DEFAULT.hours,
+) -> None:
+    """How far every store is behind the log, how the parts are, and what to do about what is not well.
+
+    Lag is counted from the stores' own marks. Exits with 0 when all is well, 1 when it is degraded (something lags, new
+    dead letters, gaps), 2 when a part does not answer.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    settings = Settings()
+    layout = Layout(settings.data_dir.absolute())
+    looker = Looker(settings, Limits(lag, oldest, hours), lambda: read_json(layout.status))
+    if watch:
+        asyncio.run(_watch(looker, every, as_json=as_json, partitions=partitions))
+        return
+    status = asyncio.run(looker.look())
+    if as_json:
+        print(_json(status))
+    else:
+        Console().print(_page(status, partitions=partitions), soft_wrap=True)
+    raise typer.Exit(status.code)
+
+
+async def _watch(looker: Looker, every: float, *, as_json: bool, partitions: bool) -> None:
+    console = Console()
+    if as_json or not console.is_terminal:
+        while True:
+            status = await looker.look()
+            print(_json(status) if as_json else _line(status), flush=True)
+            await asyncio.sleep(every)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            status = await looker.look()
+            live.update(_page(status, partitions=partitions), refresh=True)
+            await asyncio.sleep(every)
+
+
+def _json(status: Status) -> str:
+    return json.dumps(asdict(status), ensure_ascii=False)
+
+
+def _line(status: Status) -> str:
+    behind = sum(lag.lag for lag in status.lags)
+    wrong = "; ".join(f"{finding.name}: {finding.detail}" for finding in status.findings)
+    return f"{_clock(status.at_ms)} {_WORDS[status.code]}, {behind:,} behind{': ' if wrong else ''}{wrong}"
+
+
+def _page(status: Status, *, partitions: bool) -> RenderableType:
+    head = Text(f"{_WORDS[status.code]} at {_clock(status.at_ms)}", style=f"bold {_COLOURS[status.code]}")
+    blocks: list[RenderableType] = [head, *_findings(status), Text(), _parts(status)]
+    if status.lags:
+        blocks += [Text(), _lags(status.lags, partitions=partitions)]
+    return Group(*blocks)
+
+
+def _findings(status: Status) -> list[Text]:
+    found = []
+    for finding in status.findings:
+        colour = "red" if finding.state == "fail" else "yellow"
+        line = Text.assemble((f"{_SIGNS[finding.state]} {finding.name}: ", colour), finding.detail)
+        found.append(line.append(f"\n  → {finding.remedy} ({finding.page})", style="bold"))
+    return found
+
+
+def _parts(status: Status) -> Table:
+    table = _table("part", "how it is")
+    log, redis, clickhouse, disk = status.log, status.redis, status.clickhouse, status.disk
+    table.add_row("log", log.trouble or f"{log.brokers} brokers, {log.topics} topics, {log.records:,} records followed")
+    table.add_row(
+        "dead letters", f"{log.letters.open} open of {log.letters.total}; {log.letters.last_reason or 'none'}"
+    )
+    models = ", ".join(f"{arm} {version}" for arm, version in sorted(log.models.items()))
+    table.add_row("models live", models or "none")
+    saved = "append-only file" if redis.append_only else "no append-only file"
+    about = f"{redis.version}, generation {redis.generation or '-'}, {_size(redis.used_bytes)} used, {saved}"
+    table.add_row("redis", redis.trouble or about)
+    about = (
+        f"{clickhouse.version}, {clickhouse.rows:,} rows in {clickhouse.parts} parts, {_size(clickhouse.bytes_on_disk)}"
+    )
+    table.add_row("clickhouse", clickhouse.trouble or f"{about}, {clickhouse.gaps.noted} gaps noted")
+    sizes = ", ".join(f"{name} {_size(size)}" for name, size in sorted(disk.used.items(), key=lambda kv: -kv[1])[:5])
+    table.add_row("disk", disk.trouble or f"{_size(disk.free)} free of {_size(disk.size)}; {sizes}")
+    children = {process.name: process for process in status.processes}
+    for service in status.services:
+        child = children.get(service.name)
+        restarts = f", {child.restarts} restarts" if child else ""
+        table.add_row(service.name, f"{'ready' if service.ready else service.detail} at {service.url}{restarts}")
+    for child in children.values():
+        if child.name not in {service.name for service in status.services}:
+            table.add_row(f"{child.name} (process)", f"{child.state}, {child.restarts} restarts")
+    return table
+
+
+def _lags(lags: list[Lag], *, partitions: bool) -> Table:
+    table = _table("group", "topic", "lag", "in/s", "handled/s", "oldest", "end", "mark", "committed")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    rows: dict[tuple[str, ...], list[Lag]] = {}
+    for lag in lags:
+        place = f"{lag.topic}/{lag.partition}" if partitions else lag.topic
+        rows.setdefault((lag.group, place), []).append(lag)
+    for (group, place), held in rows.items():
+        oldest = max((lag.oldest_seconds for lag in held if lag.oldest_seconds is not None), default=None)
+        table.add_row(
+            group, place, f"{sum(lag.lag for lag in held):,}", _rate([lag.incoming for lag in held]),
+            _rate([lag.handled for lag in held]), "-" if oldest is None else age(oldest),
+            *(f"{sum(number or 0 for number in numbers):,}" for numbers in (
+                [lag.end for lag in held], [lag.mark for lag in held], [lag.committed for lag in held])),
+        )  # fmt: skip
+    return table
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False, header_style="dim")
+
+
+def _rate(rates: list[float | None]) -> str:
+    known = [rate for rate in rates if rate is not None]
+    return f"{sum(known):,.0f}" if known else "-"
+
+
+def _size(count: int) -> str:
+    return f"{count / _GB:.1f} GB" if count >= _GB else f"{count / 2**20:.0f} MB"
+
+
+def _clock(at_ms: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at_ms / 1000))

@@ -1,0 +1,167 @@
+"""From what was found to what is wrong and what to do about it. Pure: numbers in, findings out."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from services.operator.findings import Finding, State
+from services.operator.status.model import (
+    ClickhouseHealth,
+    Disk,
+    Lag,
+    LogHealth,
+    Process,
+    RedisHealth,
+    ServiceHealth,
+    Status,
+)
+
+HEALTHY, DEGRADED, BROKEN = 0, 1, 2
+LOW_DISK_BYTES: Final = 2 << 30
+PAGE: Final = "docs/runbook/is-it-healthy.md"
+_CODES: Final[dict[State, int]] = {"ok": HEALTHY, "warn": DEGRADED, "fail": BROKEN}
+# ClickHouse slows inserts down at 1,000 parts of a partition and refuses them at 3,000.
+_MANY_PARTS: Final = 500
+_FULL: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on something is a finding: records of lag, seconds of age, and the hours in which news are new."""
+
+    lag: int = 10_000
+    oldest_seconds: float = 60.0
+    hours: int = 24
+
+
+def judge(status: Status, limits: Limits) -> list[Finding]:
+    """Everything that is not well, the worst first."""
+    found = [
+        *_log(status.log, limits),
+        *redis(status.redis),
+        *_clickhouse(status.clickhouse, limits),
+        *_services(status.services),
+        *_lags(status.lags, limits),
+        *disk_space(status.disk),
+        *_processes(status.processes),
+    ]
+    return sorted(found, key=lambda finding: -_CODES[finding.state])
+
+
+def code_of(findings: Iterable[Finding]) -> int:
+    """0 healthy, 1 degraded, 2 broken."""
+    return max((_CODES[finding.state] for finding in findings), default=HEALTHY)
+
+
+def _finding(name: str, state: State, detail: str, remedy: str, anchor: str) -> Finding:
+    return Finding(name, state, detail, remedy, f"{PAGE}#{anchor}")
+
+
+def _log(log: LogHealth, limits: Limits) -> Iterator[Finding]:
+    if log.trouble:
+        remedy = "look at <data_dir>/logs/kafka.log, or at ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
+        yield _finding("log", "fail", log.trouble, remedy, "the-log-does-not-answer")
+        return
+    if log.missing:
+        detail = f"topics are missing: {', '.join(log.missing)}"
+        yield _finding("log", "fail", detail, "`animusic topics` makes them", "a-topic-is-missing")
+    if log.leaderless:
+        detail = f"{len(log.leaderless)} partitions have no leader: {_some(log.leaderless)}"
+        yield _finding("log", "fail", detail, "start the brokers that are down", "a-broker-is-down")
+    if log.under_replicated:
+        detail = f"{len(log.under_replicated)} partitions lack a copy: {_some(log.under_replicated)}"
+        yield _finding("log", "warn", detail, "start the brokers that are down, or wait", "a-broker-is-down")
+    if log.letters.new:
+        detail = (
+            f"{log.letters.new} dead letters in {limits.hours} h, {log.letters.open} open; {log.letters.last_reason}"
+        )
+        yield _finding(
+            "dead letters", "warn", detail, "`animusic dlq list`, then redrive or purge them", "dead-letters"
+        )
+
+
+def redis(store: RedisHealth) -> Iterator[Finding]:
+    """What is wrong with the store of profiles."""
+    if store.trouble:
+        remedy = "look at <data_dir>/logs/valkey.log, or at ANIMUSIC_REDIS__URL"
+        yield _finding("redis", "fail", store.trouble, remedy, "redis-does-not-answer")
+        return
+    if store.loading:
+        yield _finding("redis", "fail", "it is still loading its file", "wait", "redis-does-not-answer")
+    if store.policy != "noeviction":
+        remedy = "set maxmemory-policy noeviction: an evicted profile is a wrong profile"
+        yield _finding("redis", "warn", f"it may evict profiles ({store.policy})", remedy, "redis-is-full")
+    if store.limit_bytes and store.used_bytes > _FULL * store.limit_bytes:
+        detail = f"{store.used_bytes:,} of {store.limit_bytes:,} bytes used"
+        yield _finding("redis", "warn", detail, "raise maxmemory, or prune generations", "redis-is-full")
+    for name in store.failing:
+        remedy = "see its log; most often the disk is full. Nothing is lost: profiles follow from the log"
+        yield _finding("redis", "warn", f"{name} is not ok", remedy, "redis-cannot-save")
+
+
+def _clickhouse(store: ClickhouseHealth, limits: Limits) -> Iterator[Finding]:
+    if store.trouble:
+        remedy = "look at <data_dir>/logs/warehouse.log, or at ANIMUSIC_CLICKHOUSE__DSN"
+        yield _finding("clickhouse", "fail", store.trouble, remedy, "clickhouse-does-not-answer")
+        return
+    if store.most_parts > _MANY_PARTS:
+        detail = f"{store.most_parts} parts in one table: merges do not keep up"
+        yield _finding("clickhouse", "warn", detail, "raise ANIMUSIC_WAREHOUSE__FLUSH_MS", "too-many-parts")
+    if store.gaps.new:
+        detail = f"{store.gaps.new} gaps in {limits.hours} h, the last: {store.gaps.last}"
+        remedy = "records left the log before they were read: restore a backup that has them"
+        yield _finding("gaps", "warn", detail, remedy, "recorded-gaps")
+
+
+def _services(services: list[ServiceHealth]) -> Iterator[Finding]:
+    for service in services:
+        if not service.ready:
+            remedy = f"look at <data_dir>/logs/{service.name}.log"
+            yield _finding(service.name, "fail", service.detail, remedy, "a-service-is-not-ready")
+        if service.gaps:
+            detail = f"{service.gaps} gaps since its start"
+            yield _finding(service.name, "warn", detail, "its log says which offsets", "recorded-gaps")
+
+
+def _lags(lags: list[Lag], limits: Limits) -> Iterator[Finding]:
+    groups: dict[tuple[str, str], list[Lag]] = defaultdict(list)
+    for lag in lags:
+        groups[lag.store, lag.topic].append(lag)
+    for (store, topic), held in groups.items():
+        behind = sum(lag.lag for lag in held)
+        oldest = max((lag.oldest_seconds for lag in held if lag.oldest_seconds is not None), default=0.0)
+        if behind > limits.lag or oldest > limits.oldest_seconds:
+            detail = f"{behind:,} records of {topic} behind, the oldest {age(oldest)} old"
+            remedy = f"see <data_dir>/logs/{store}.log: is it stopped, slow, or catching up?"
+            yield _finding(f"{store} lags", "warn", detail, remedy, "something-lags")
+
+
+def disk_space(disk: Disk) -> Iterator[Finding]:
+    """Whether the data directory has room."""
+    if disk.trouble:
+        return
+    if disk.free < LOW_DISK_BYTES:
+        detail = f"{disk.free / 2**30:.1f} GB free below {disk.path}"
+        remedy = "free some disk space: when it is full the gateway answers 503"
+        yield _finding("disk", "warn", detail, remedy, "the-disk-fills-up")
+
+
+def _processes(processes: list[Process]) -> Iterator[Finding]:
+    for process in processes:
+        if not process.alive:
+            detail = f"no process (state {process.state}, {process.restarts} restarts)"
+            remedy = f"the end of <data_dir>/logs/{process.name}.log says why it ended"
+            yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def age(seconds: float) -> str:
+    """Seconds as people say them."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,103 @@
+"""What this machine tells: the data directory's size, the supervisor's children, what each service says of itself."""
+
+import asyncio
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from services.common.settings import Settings
+from services.operator.status.model import Disk, Process, ServiceHealth
+
+_SIZE_SECONDS = 1.5
+_GAPS = re.compile(r"^animusic_consumer_gaps_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
+
+
+def disk(data_dir: Path) -> Disk:
+    """Bytes of each directory below the data directory; what takes longer than a moment to count is left out."""
+    if not data_dir.is_dir():
+        return Disk(str(data_dir), trouble="there is no such directory on this machine")
+    usage = shutil.disk_usage(data_dir)
+    deadline = time.monotonic() + _SIZE_SECONDS
+    used = {path.name: _size(path, deadline) for path in sorted(data_dir.iterdir()) if path.is_dir()}
+    return Disk(
+        str(data_dir), used={name: size for name, size in used.items() if size}, free=usage.free, size=usage.total
+    )
+
+
+def _size(root: Path, deadline: float) -> int:
+    """Bytes that the files take (not their lengths: Kafka's index files are sparse)."""
+    total = 0
+    for directory, _, files in os.walk(root):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+            except OSError:
+                continue
+        if time.monotonic() > deadline:
+            break
+    return total
+
+
+def processes(supervisor: dict[str, Any]) -> list[Process]:
+    """The children as `status.json` of a local system names them; none without one."""
+    return [_process(name, part) for name, part in supervisor.get("parts", {}).items()]
+
+
+def _process(name: str, part: dict[str, Any]) -> Process:
+    pid: int | None = part["pid"]
+    return Process(name, part["state"], pid, part["restarts"], alive=pid is not None and psutil.pid_exists(pid))
+
+
+def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, str]:
+    """Service -> base URL: those that the supervisor names, else those that the settings name."""
+    local = {name: str(part["address"]) for name, part in supervisor.get("parts", {}).items()}
+    services = {name: url.rstrip("/") for name, url in local.items() if url.startswith("http")}
+    if services:
+        return services
+    named = {"gateway": f"http://{settings.host}:{settings.port}"}
+    for number, url in enumerate(settings.gateway.recommender_urls, start=1):
+        named["recommender" if len(settings.gateway.recommender_urls) == 1 else f"recommender-{number}"] = url.rstrip(
+            "/"
+        )
+    named["warehouse"] = f"http://{settings.warehouse.host}:{settings.warehouse.port}"
+    if settings.profiles.metrics_port:
+        named["profiles"] = f"http://127.0.0.1:{settings.profiles.metrics_port}"
+    return named
+
+
+async def services(urls: dict[str, str], seconds: float) -> list[ServiceHealth]:
+    """What each service answers at /readyz, and the gaps that it counts."""
+    async with httpx.AsyncClient(timeout=seconds) as client:
+        return list(await asyncio.gather(*(_service(client, name, url) for name, url in urls.items())))
+
+
+async def _service(client: httpx.AsyncClient, name: str, url: str) -> ServiceHealth:
+    try:
+        ready = await client.get(f"{url}/readyz")
+        metrics = await client.get(f"{url}/metrics")
+    except httpx.HTTPError as error:
+        return ServiceHealth(name, url, ready=False, detail=f"does not answer ({type(error).__name__})")
+    gaps = int(sum(float(number) for number in _GAPS.findall(metrics.text)))
+    return ServiceHealth(name, url, ready=ready.is_success, detail="; ".join(_said(ready)), gaps=gaps)
+
+
+def _said(answer: httpx.Response) -> Iterable[str]:
+    """What is wrong, in the words of the three shapes that our services answer in."""
+    if answer.is_success:
+        return []
+    try:
+        body = answer.json()
+    except ValueError:
+        return [f"answers {answer.status_code}"]
+    if "reason" in body:
+        return [str(body["reason"])]
+    if "missing" in body:
+        return [f"{part}: {what}" for part, what in body["missing"].items()]
+    return [f"{name}: {part['detail']}" for name, part in body.get("parts", {}).items() if not part["ok"]]

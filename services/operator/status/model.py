@@ -1,0 +1,147 @@
+"""What a look at the system finds. Everything here becomes `animusic status --json` as it stands.
+
+A part that did not answer has `trouble`, a sentence; its other fields are then empty.
+"""
+
+from dataclasses import dataclass, field
+
+from services.operator.findings import Finding
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far a store is in one partition of the log.
+
+    Attributes:
+        store: `profiles` (Redis) or `warehouse` (ClickHouse); `group`: its consumer group in Kafka.
+        mark: offset of the next record as the store says, which is the truth; None where it has nothing of it.
+        committed: what the consumer told Kafka, for tools of others; may be behind, None where it told nothing.
+        lag: records between the mark and the end.
+        incoming, handled: records a second, of the log and of the store, between two looks; None with one look only.
+        oldest_seconds: how long ago the oldest unhandled record was written; None without lag or where nobody knows.
+    """
+
+    store: str
+    group: str
+    topic: str
+    partition: int
+    end: int
+    mark: int | None
+    committed: int | None
+    lag: int
+    incoming: float | None = None
+    handled: float | None = None
+    oldest_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Letters:
+    """The dead letters: in all, those nobody has settled, those of them from the last day, and the last reason."""
+
+    total: int = 0
+    open: int = 0
+    new: int = 0
+    last_reason: str = ""
+    last_ms: int = 0
+
+
+@dataclass(frozen=True)
+class LogHealth:
+    """Kafka. `leaderless` and `under_replicated` are `topic/partition`; `missing` are topics of ours."""
+
+    trouble: str = ""
+    brokers: int = 0
+    topics: int = 0
+    records: int = 0
+    missing: list[str] = field(default_factory=list)
+    leaderless: list[str] = field(default_factory=list)
+    under_replicated: list[str] = field(default_factory=list)
+    letters: Letters = field(default_factory=Letters)
+    models: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RedisHealth:
+    """The store of profiles."""
+
+    trouble: str = ""
+    version: str = ""
+    generation: str = ""
+    used_bytes: int = 0
+    limit_bytes: int = 0
+    policy: str = ""
+    append_only: bool = False
+    loading: bool = False
+    failing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Records that the log had lost before they came to the warehouse: all that is noted, and of the last day."""
+
+    noted: int = 0
+    records: int = 0
+    new: int = 0
+    last: str = ""
+
+
+@dataclass(frozen=True)
+class ClickhouseHealth:
+    """The warehouse. `most_parts`: of the table that has most of them."""
+
+    trouble: str = ""
+    version: str = ""
+    rows: int = 0
+    parts: int = 0
+    most_parts: int = 0
+    bytes_on_disk: int = 0
+    gaps: Gaps = field(default_factory=Gaps)
+
+
+@dataclass(frozen=True)
+class ServiceHealth:
+    """One process of ours. `gaps`: since its start, by its own count."""
+
+    name: str
+    url: str
+    ready: bool
+    detail: str
+    gaps: int = 0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The data directory: bytes by part, and what the file system has left."""
+
+    path: str
+    trouble: str = ""
+    used: dict[str, int] = field(default_factory=dict)
+    free: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A child of the local supervisor, as it says itself."""
+
+    name: str
+    state: str
+    pid: int | None
+    restarts: int
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look. `at_ms`: when; `code`: 0 healthy, 1 degraded, 2 broken."""
+
+    at_ms: int
+    log: LogHealth
+    redis: RedisHealth
+    clickhouse: ClickhouseHealth
+    services: list[ServiceHealth]
+    disk: Disk
+    processes: list[Process]
+    lags: list[Lag]
+    findings: list[Finding] = field(default_factory=list)
+    code: int = 0
