@@ -31,10 +31,6 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)
     for section in sections:
         show(section)
-    if sections and asked.write:
-        before = WRITTEN.read_text() if WRITTEN.exists() else ""
-        WRITTEN.write_text(markdown(sections, datetime.date.today().isoformat(), _command(asked), before))
-        print(f"written: {WRITTEN.name}", file=sys.stderr)
     missed = [row.what for section in sections for row in section.rows if row.kept is False]
     if missed:
         say(f"missed: {', '.join(missed)}")
@@ -49,11 +45,21 @@ def _run(asked: argparse.Namespace, directory: Path) -> tuple[list[Section], lis
     for name in [name for name in PARTS if name in (asked.parts or PARTS)]:
         print(f"\n{name}", file=sys.stderr)
         try:
-            sections.extend(PARTS[name](stage))
+            found = PARTS[name](stage)
+            sections.extend(found)
+            if asked.write:
+                _write(found, asked)
         except (RuntimeError, AssertionError, OSError) as error:
             failed.append(name)
             say(f"{name} did not end: {error}")
     return sections, failed
+
+
+def _write(sections: list[Section], asked: argparse.Namespace) -> None:
+    """As soon as a part ends: the next may take long."""
+    before = WRITTEN.read_text() if WRITTEN.exists() else ""
+    WRITTEN.write_text(markdown(sections, datetime.date.today().isoformat(), _command(asked), before))
+    print(f"written: {WRITTEN.name}", file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:
