@@ -93,6 +93,7 @@ class Supervisor:
             await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
             # Nobody waits for it: playlists do not need it.
             await self._begin(plan.watchers())
+            self._note_status()
         self._show(plan)
 
     async def _engines(self, plan: Plan, steps: Steps) -> list[Part]:
