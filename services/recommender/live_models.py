@@ -43,7 +43,8 @@ class LiveModels:
     def follow(self, wanted: Mapping[str, LiveModel]) -> list[Model]:
         """Open what is wanted beside what is open. Blocks. Returns the models that no new request will use."""
         retired = [self.opened.pop(arm) for arm in list(self.opened) if arm not in wanted]
-        self.failures = {arm: why for arm, why in self.failures.items() if arm in wanted}
+        for arm in [arm for arm in self.failures if arm not in wanted]:
+            self._at_peace(arm)
         for arm, record in wanted.items():
             before = self.opened.get(arm)
             if before is None or before.record.version != record.version:
@@ -53,9 +54,14 @@ class LiveModels:
                 self.opened[arm] = after
                 if before is not None:
                     retired.append(before)
-            self.failures.pop(arm, None)
-            BEHIND.labels(arm).set(0)
+            self._at_peace(arm)
         return retired
+
+    def _at_peace(self, arm: str) -> None:
+        """What the arm serves is what its record names."""
+        self.failures.pop(arm, None)
+        self._reported.pop(arm, None)
+        BEHIND.labels(arm).set(0)
 
     def _open(self, record: LiveModel, before: Model | None) -> Model | None:
         arm = record.arm

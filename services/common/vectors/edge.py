@@ -1,14 +1,13 @@
 """Qdrant Edge as a vector index: a shard is a directory of files, searched inside the process.
 
-Facts of the engine (0.9.0) that shape this file, each measured on 14,885 clustered vectors of 768 dimensions:
-- No graph. The query of a listener is the mean of favourites from several clusters, and for such queries the engine's
-  graph (HNSW, m 16-32, ef 128-256) had a recall@10 of 0.85-0.95; with the 2,000 nearest points forbidden, as heard
-  songs are, 0.27. A scan over 8-bit copies of the vectors, whose best are scored again in full, has 1.00, takes 0.6 ms,
-  and is built in 0.7 s instead of 5 to 14. Its time grows with the catalogue.
-- A filter on ids costs more than the scan: `HasIdCondition` takes a set of Python integers only (2,000: 0.2 ms to
-  build, 0.4 to hand over) and is asked at every point (1 ms). So the scan is first asked without a filter for more
-  points than needed; only when too few of them are allowed it is asked with the filter, and then at full precision
-  (4.4 ms): that far from the query the scores lie too close for 8 bits.
+Facts of the engine (0.9.0) that shape this file; `python -m tests.bench index` measures the first two:
+- No graph. The query of a listener is the mean of favourites from several clusters, and the songs around it are the
+  ones that were heard: with the nearest points forbidden the engine's graph (HNSW) misses many of the next ones. A scan
+  over 8-bit copies of the vectors, whose best are scored again in full, misses none, and is built in a fraction of the
+  time. Its searches take longer as the catalogue grows.
+- A filter on ids costs more than the scan: `HasIdCondition` takes a set of Python integers only and is asked at every
+  point. So the scan is first asked without a filter for more points than needed; only when too few of them are allowed
+  it is asked with the filter, and then at full precision: that far from the query scores lie too close for 8 bits.
 - Search holds Python's lock: more threads give no more searches.
 - Several processes may open a shard when it was created without a write-ahead log; opening rewrites some files with the
   same bytes, so the directory must be writable, and nothing in it changes.
