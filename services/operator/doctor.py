@@ -10,9 +10,11 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
-from contracts.topics import CATALOGUE, DEAD_LETTERS, FEEDBACK, MODELS, TOPICS
+from contracts.topics import CATALOGUE, FEEDBACK, MODELS, TOPICS
 from services.common.kafka import partition_ids, read_to_end, wait_for_broker
 from services.common.settings import ENDPOINTS_FILE, Settings
+from services.operator.dlq.letters import OPEN
+from services.operator.dlq.reading import read_letters
 from services.operator.findings import Check, Finding, State, run_checks
 
 _LOW_DISK_BYTES = 2 << 30
@@ -74,14 +76,15 @@ class Doctor:
             missing = sorted({topic.name for topic in TOPICS} - names)
             if missing:
                 return [Finding("log", "fail", f"topics are missing: {', '.join(missing)}", "`animusic topics`")]
-            letters = await _count(consumer, DEAD_LETTERS.name)
+            letters = (await read_letters(kafka)).letters.values()
             events = await _count(consumer, FEEDBACK.name)
         finally:
             await consumer.stop()
         found = [Finding("log", "ok", f"{kafka.bootstrap_servers}: {events} feedback events, all topics there")]
-        if letters:
-            remedy = f"read them: they keep their reason in the headers of {DEAD_LETTERS.name}"
-            found.append(Finding("dead letters", "warn", f"{letters} records could not be read", remedy))
+        waiting = sum(letter.state == OPEN for letter in letters)
+        if waiting:
+            remedy = "`animusic dlq list` says why, `animusic dlq redrive` sends them again"
+            found.append(Finding("dead letters", "warn", f"{waiting} records could not be read", remedy))
         return found
 
     async def _contents(self) -> list[Finding]:

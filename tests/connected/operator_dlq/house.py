@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,12 @@ from uuid import uuid4
 from aiokafka import AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from typer.testing import CliRunner
 
 from contracts.placement import partition_of
 from contracts.topics import FEEDBACK
+from services.cli.errors import explain
+from services.cli.main import app
 from services.common.clickhouse import ChdbConnection
 from services.common.consuming.consumer import Consumer
 from services.common.settings import KafkaSettings
@@ -25,8 +26,6 @@ from services.operator.dlq.reading import read_letters
 from services.warehouse.sink import TOPICS, WarehouseSink
 from tests.support.following import at_end, ends, following, producing, settings_for
 from tests.support.waiting import apoll
-
-ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -76,18 +75,18 @@ class House:
         return list((await read_letters(self.log)).letters.values())
 
     async def animusic(self, *words: str, status: int = 0) -> str:
-        """What a command prints on both channels; its exit status must be `status`."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("ANIMUSIC_")}
-        environment = {
-            **clean, "PYTHONPATH": str(ROOT), "ANIMUSIC_DATA_DIR": str(self.data_dir),
-            "ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS": self.log.bootstrap_servers, "COLUMNS": "250",
+        """What a command prints on both channels; its exit status must be `status`. It runs in this process."""
+        clean = {name: None for name in os.environ if name.startswith("ANIMUSIC_")}
+        environment: dict[str, str | None] = {
+            **clean, "ANIMUSIC_DATA_DIR": str(self.data_dir), "COLUMNS": "250",
+            "ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS": self.log.bootstrap_servers,
         }  # fmt: skip
-        command = [sys.executable, "-m", "services.cli.main", *words]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=environment, cwd=ROOT, capture_output=True, check=False, timeout=120
-        )
-        printed = (done.stdout + done.stderr).decode()
-        assert done.returncode == status, printed
+        done = await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
+        printed, code = done.output, done.exit_code
+        if isinstance(done.exception, Exception):
+            sentence, code, _ = explain(done.exception)
+            printed += sentence
+        assert code == status, printed
         return printed
 
 

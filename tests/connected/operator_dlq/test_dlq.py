@@ -8,11 +8,14 @@ import pytest
 
 from contracts.events import FeedbackEvent
 from contracts.topics import DEAD_LETTERS, PROFILES
+from services.common.settings import Settings
+from services.operator.dlq import redriving
 from services.operator.dlq.editing import assignments, exactly
 from services.operator.dlq.letters import Letter
 from services.operator.dlq.purging import purge
 from services.operator.dlq.reading import read_bytes
 from services.operator.dlq.redriving import MOST_ATTEMPTS, redrive
+from services.operator.doctor import Doctor
 from tests.connected.operator_dlq.house import House
 from tests.support.following import dead_letters, folded, profiles_in
 from tests.support.histories import BASE_MS
@@ -57,6 +60,28 @@ async def test_one_poison_is_one_letter_of_two_steps_and_redrives_once(home: Hou
     again = await redrive(home.log, [await only(home)], FROM_THE_FUTURE)
     assert again.redriven == []
     assert "redriven already" in again.kept[0][1]
+
+
+async def test_killed_between_append_and_note_it_is_sent_twice_and_counts_once(
+    home: House, monkeypatch: pytest.MonkeyPatch
+):
+    event = like("u")
+    await home.put([("u", future(event))])
+    await home.settled()
+
+    def killed(_sent: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(redriving, "_note", killed)
+        await redrive(home.log, await home.letters(), FROM_THE_FUTURE)
+    assert (await only(home)).state == "open"
+    assert len((await redrive(home.log, await home.letters(), FROM_THE_FUTURE)).redriven) == 1
+    await home.settled()
+    assert await home.clickhouse_holds(2)
+    (row,) = home.ask("SELECT count() AS n FROM animusic.feedback_clean")
+    assert row["n"] == 1
+    assert await profiles_in(home.redis) == folded([event])
 
 
 async def test_what_would_fail_again_is_kept_and_said(home: House):
@@ -162,3 +187,6 @@ async def test_the_command_lists_shows_mends_and_purges(home: House, tmp_path):
     assert len(users) == 3
     assert "u9" in users
     assert (await home.animusic("dlq", "list", "--json")).count("\n") == 1
+    # What was dealt with is no news for the doctor.
+    said = [finding.detail for finding in await Doctor(Settings(kafka=home.log))._log()]
+    assert said[1:] == ["1 records could not be read"]
