@@ -28,11 +28,6 @@ class Seen:
     process: Cost
 
     @property
-    def beside(self) -> str:
-        """CPU and memory, as a row tells them."""
-        return f"{self.process.cpu_seconds:.1f} CPU seconds with the start of Python, peak {self.peak}"
-
-    @property
     def peak(self) -> str:
         """The largest resident memory of the process."""
         return f"{self.process.peak_bytes / MIB:,.0f} MB"
