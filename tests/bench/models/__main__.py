@@ -75,7 +75,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _command(asked: argparse.Namespace) -> str:
-    return " ".join(["python -m tests.bench.models", *asked.parts, *(["--quick"] if asked.quick else [])])
+    scale = ["--scale", ",".join(map(str, asked.scale))] if asked.scale else []
+    return " ".join(["python -m tests.bench.models", *asked.parts, *(["--quick"] if asked.quick else []), *scale])
 
 
 if importlib.util.find_spec("tests.bench.models.neural") is not None:
