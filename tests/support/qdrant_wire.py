@@ -36,16 +36,15 @@ class QdrantWire:
 
 
 @contextlib.contextmanager
-def qdrant_wire() -> Iterator[QdrantWire]:
-    """A front on a free port, with nothing in it."""
-    with warnings.catch_warnings():
-        client = QdrantClient(location=":memory:", force_disable_check_same_thread=True)
+def qdrant_wire(port: int = 0, client: QdrantClient | None = None) -> Iterator[QdrantWire]:
+    """A front on `port`, 0 for a free one, with nothing in it or with what `client` holds."""
+    client = client or QdrantClient(location=":memory:", force_disable_check_same_thread=True)
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", 1 << 28)])
     asked: list[str] = []
     lock = threading.Lock()
     collections_service.add_CollectionsServicer_to_server(_Collections(client, asked, lock), server)
     points_service.add_PointsServicer_to_server(_Points(client, asked, lock), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:
         yield QdrantWire(port, client, asked)

@@ -36,6 +36,7 @@ FAULTS: Final = (ApiException, QdrantException, grpc.RpcError, OSError, TimeoutE
 _WRITE_ROWS: Final = 500
 _IDS_ROWS: Final = 10_000
 _CALL_SECONDS: Final = 60
+_RECONNECT_MS: Final = 2_000
 _OPTIMISED_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 0.2
 
@@ -76,6 +77,8 @@ def client_of(settings: QdrantSettings) -> AsyncQdrantClient:
         prefer_grpc=True,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         timeout=_CALL_SECONDS,
+        # A server that comes back is asked again within seconds; gRPC's own patience grows to two minutes.
+        grpc_options={"grpc.max_reconnect_backoff_ms": _RECONNECT_MS},
         # The check would ask by a request that blocks the event loop.
         check_compatibility=False,
     )

@@ -5,6 +5,7 @@ wire is real; 8-bit copies, the optimiser and the disk are not.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,9 @@ from services.common.settings import QdrantSettings
 from services.common.vectors.index import RemoteIndex, VectorIndex
 from services.common.vectors.published import points_of
 from services.common.vectors.server import (
+    FAULTS,
     IncompleteCollectionError,
+    client_of,
     connecting,
     drop_collections,
     switch_alias,
@@ -31,6 +34,7 @@ from services.local.engines.ports import free_port
 from tests.connected.vectors.conformance import Conformance, bags_of_words, clustered
 from tests.connected.vectors.versions import Told, names, record_of
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
+from tests.support.waiting import apoll
 
 pytestmark = pytest.mark.connected
 
@@ -185,3 +189,24 @@ async def test_a_server_that_does_not_answer_is_named_with_its_setting():
     with pytest.raises(RuntimeError, match=f"Qdrant at {url}.*ANIMUSIC_QDRANT__URL"):
         async with connect() as client:
             await client.collection_exists("mpnet-1")
+
+
+async def test_a_server_that_comes_back_is_asked_again(raw):
+    record = record_of(raw)
+    query = raw[5] if isinstance(raw, np.ndarray) else (raw[[5]].indices.astype(np.int32), raw[[5]].data)
+    with qdrant_wire() as first:
+        client = client_of(first.settings)
+        await write_collection(client, record, names(SOME), raw, Told())
+        index = ServerIndex(client, record, asyncio.get_running_loop())
+        before = await index.ask(query, k=5)
+    with pytest.raises(FAULTS):
+        await index.ask(query, k=5)
+    with qdrant_wire(first.port, first.client):
+
+        async def answered() -> bool:
+            with contextlib.suppress(*FAULTS):
+                return bool(np.array_equal((await index.ask(query, k=5))[0], before[0]))
+            return False
+
+        await apoll(answered, what="the server answers again")
+    await client.close()
