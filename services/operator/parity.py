@@ -171,8 +171,8 @@ class _Shard:
             pending += await self._look(chunk, parity)
         while pending and time.monotonic() < self._deadline:
             await asyncio.sleep(_AGAIN_SECONDS)
-            # One by one: the less is read in a call, the likelier it falls between two flushes.
-            pending = [name for one in pending for name in await self._look([one], parity)]
+            # One by one, and only while the marks look equal: so a call is likely to fall between two flushes.
+            pending = [name for one in pending for name in await self._look_again(one, parity)]
         parity.unsettled += sorted({name[2:] for name in pending})
         await self._compare_forgotten(parity)
         parity.shards.append(ShardDigest(self._shard, self._users, self._fields, *(s % _MODULUS for s in self._sums)))
@@ -199,6 +199,12 @@ class _Shard:
             else:
                 self._count(name, *sides, parity)
         return pending
+
+    async def _look_again(self, name: str, parity: Parity) -> list[str]:
+        left, right = await self._read(keys=[keys.marks for keys in self._keys])
+        if self._standing(left) != self._standing(right):
+            return [name]
+        return await self._look([name], parity)
 
     def _standing(self, flat: list[bytes]) -> Hash:
         return {name: mark for name, mark in zip(flat[::2], flat[1::2], strict=True) if name in self._marks}

@@ -50,7 +50,7 @@ _LINE: Final = re.compile(
         + ")"
         + _maybe("playlist_id", f'"{_UUID}"')
         + _maybe("revision", "(?:0|[1-9][0-9]{0,3})")
-        + _maybe("slot", "(?:[0-9]|[1-9][0-9])")
+        + _maybe("slot", "(?:[0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])")
         + _maybe("p_arm", _SHARE)
         + _maybe("p_song", _SHARE)
         + _maybe("model_version", '"[0-9a-f]{16}"')

@@ -28,10 +28,10 @@ from services.operator.replay.reading import Reader
 from services.operator.replay.watching import Phase, Progress, Watch
 from services.operator.replay.workers import Workers
 from services.profiles.generations import Generation, Generations
+from services.profiles.sink import GRACE_SECONDS
 from services.profiles.store import ProfileStore
 
 _LOOK_SECONDS = 0.1
-_TAKE_OVER_SECONDS = 60.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 
 
@@ -41,7 +41,8 @@ class Wish:
 
     Attributes:
         workers: processes that read and fold. `nice`: see Job.
-        rate: most records a second, all workers together.
+        rate: most records a second, all workers together. `batch`: records held before a flush, a worker.
+        hand_over_seconds: how long to wait for the live consumer after the switch.
         keep: build and compare, and leave readers where they are.
         generation: its name; None: the one that was interrupted, else a new one.
         new: never go on in an interrupted one.
@@ -54,6 +55,8 @@ class Wish:
     workers: int = 2
     nice: int = 10
     rate: float | None = None
+    batch: int = 50_000
+    hand_over_seconds: float = 60.0
     keep: bool = False
     generation: str | None = None
     new: bool = False
@@ -143,7 +146,7 @@ class Rebuild:
         if name == live:
             raise ValueError(f"generation {name} is live: readers and the consumer use it; name another one")
         if found is None and self._wish.existing:
-            raise ValueError(f"there is no generation {name}; `animusic generations list` names those that there are")
+            raise LookupError(f"there is no generation {name}; `animusic generations list` names those that there are")
         if found is not None and found.state == "partial" and not self._wish.partial:
             raise ValueError(f"generation {name} holds a part of the log only ({found.note}) and can never be live")
         return Outcome(name, live, went_on=found is not None, gaps=list(found.gaps) if found else [])
@@ -185,6 +188,7 @@ class Rebuild:
         return Job(
             kafka=self._settings.kafka, redis=self._settings.redis, generation=outcome.generation,
             partitions=partitions, rate=self._wish.rate, nice=self._wish.nice,
+            hold_records=self._wish.batch,
         )  # fmt: skip
 
     async def _live_shards(self, live: str) -> dict[str, list[int]]:
@@ -288,14 +292,16 @@ class Rebuild:
         outcome.switched = True
 
     async def _hand_over(self, outcome: Outcome, plan: Plan, workers: Workers) -> None:
-        """Feed the new generation until the live consumer says that it writes it, at most a minute."""
+        """Feed the new generation until the live consumer says that it writes it, and until it really does."""
         self._watch.enter("handing over", plan.records)
-        deadline = time.monotonic() + _TAKE_OVER_SECONDS
+        deadline = time.monotonic() + self._wish.hand_over_seconds
         while time.monotonic() < deadline:
             written = await self._generations.written()
-            if all(written.get(p.field) == outcome.generation for p in plan.partitions):
+            whole = all(written.get(p.field) == outcome.generation for p in plan.partitions)
+            if whole and not outcome.taken_over:
                 outcome.taken_over = True
-                return
+                # It says so before it has sought its place in the log again.
+                deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
             self._look(workers, plan, outcome)
             await asyncio.sleep(_LOOK_SECONDS)
 

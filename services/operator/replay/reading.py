@@ -153,7 +153,9 @@ class Reader:
     # ---- records ------------------------------------------------------------------------------------------------
 
     async def _fetch(self) -> dict[TopicPartition, list[Record]]:
-        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=50, max_records=_AT_ONCE)
+        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+            timeout_ms=50, max_records=min(_AT_ONCE, self._job.hold_records)
+        )
         return found
 
     async def _take(self, tp: TopicPartition, records: list[Record]) -> int:
