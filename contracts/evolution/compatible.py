@@ -87,6 +87,8 @@ class _Comparison:
         before, after = old.get("properties", {}), new.get("properties", {})
         for name, schema in before.items():
             at = f"{where}.{name}" if where else name
+            if "properties" not in new:
+                break  # whatever comes is kept whole
             if name not in after:
                 yield Break(at, "would be read no longer: what records say there is lost")
                 continue

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -168,6 +168,54 @@ def test_a_definition_that_refers_to_itself_is_compared() -> None:
     tree = {"$ref": "#/$defs/T", "$defs": {"T": {"type": "object", "properties": {"t": {"$ref": "#/$defs/T"}}}}}
     assert breaks(tree, tree) == []
     assert breaks(tree, TypeAdapter(int).json_schema())
+
+
+TOPIC_SCHEMAS = {path.parent.name: path for path in (published.DIRECTORY / "topics").rglob("*.json")}
+
+
+def holders(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a schema that has fields, nested ones included."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            yield schema
+        for part in schema.values():
+            yield from holders(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from holders(part)
+
+
+def mutations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """(what was done, the schema after it, whether it breaks) for each field of each object of a schema."""
+    for at, holder in enumerate(holders(schema)):
+        for name, told in holder["properties"].items():
+            optional = name not in holder.get("required", [])
+            for what, change, breaking in (
+                ("gone", lambda h, n: h["properties"].pop(n), True),
+                (
+                    "required",
+                    lambda h, n: h.setdefault("required", []).append(n),
+                    name not in holder.get("required", []),
+                ),
+                ("anything", lambda h, n: h["properties"].update({n: _only_default(h["properties"][n])}), False),
+                ("null only", lambda h, n: h["properties"].update({n: {"type": "null"}}), told.get("type") != "null"),
+                ("beside a new one", lambda h, n: h["properties"].update({f"{n}_too": {"type": "string"}}), False),
+            ):
+                proposed = copy.deepcopy(schema)
+                change(list(holders(proposed))[at], name)
+                yield f"{at} {name} {what}", proposed, breaking
+
+
+def _only_default(told: dict[str, Any]) -> dict[str, Any]:
+    return {word: value for word, value in told.items() if word == "default"}
+
+
+@pytest.mark.parametrize("topic", sorted(TOPIC_SCHEMAS))
+def test_every_field_of_everything_published_is_guarded(topic: str) -> None:
+    schema = json.loads(TOPIC_SCHEMAS[topic].read_text())
+    wrong = [what for what, proposed, breaking in mutations(schema) if bool(breaks(schema, proposed)) != breaking]
+    assert wrong == []
+    assert set(TOPIC_SCHEMAS) == set(published.TOPICS)
 
 
 # ---- what is published ----------------------------------------------------------------------------------------------
