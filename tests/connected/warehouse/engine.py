@@ -10,8 +10,8 @@ from services.common.clickhouse import ChdbConnection, ChdbEngine
 from services.warehouse.migrations import migrate
 
 TABLES = (
-    "feedback", "playlists", "served_slots", "catalogue", "model_switches", "model_builds", "forgotten", "marks", "gaps",
-    "registers", "vetoes", "played", "slot_outcomes",
+    "feedback", "playlists", "served_slots", "catalogue", "model_switches", "model_builds", "forgotten", "marks",
+    "gaps", "registers", "vetoes", "played", "slot_outcomes",
 )  # fmt: skip
 
 
