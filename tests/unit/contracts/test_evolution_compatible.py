@@ -192,11 +192,7 @@ def mutations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], boo
             optional = name not in holder.get("required", [])
             for what, change, breaking in (
                 ("gone", lambda h, n: h["properties"].pop(n), True),
-                (
-                    "required",
-                    lambda h, n: h.setdefault("required", []).append(n),
-                    name not in holder.get("required", []),
-                ),
+                ("required", lambda h, n: h.setdefault("required", []).append(n), optional),
                 ("anything", lambda h, n: h["properties"].update({n: _only_default(h["properties"][n])}), False),
                 ("null only", lambda h, n: h["properties"].update({n: {"type": "null"}}), told.get("type") != "null"),
                 ("beside a new one", lambda h, n: h["properties"].update({f"{n}_too": {"type": "string"}}), False),
