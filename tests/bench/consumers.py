@@ -84,10 +84,10 @@ def _add(section: Section, name: str, drained: Drained, bare: float) -> None:
     )
 
 
-def feedback(count: int) -> Iterator[Record]:
-    """(user id, log value) of `count` feedback events, as the gateway writes them."""
+def feedback(count: int, listeners: int = USERS) -> Iterator[Record]:
+    """(user id, log value) of `count` feedback events of so many listeners, as the gateway writes them."""
     rng = random.Random(11)
-    users = [f"g-{rng.getrandbits(64):016x}" for _ in range(USERS)]
+    users = [f"g-{rng.getrandbits(64):016x}" for _ in range(listeners)]
     now = now_ms()
     kinds = ("started", "progress", "progress", "ended", "liked", "skipped")
     for number in range(count):

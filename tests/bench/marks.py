@@ -9,7 +9,8 @@ from contracts.topics import FEEDBACK
 from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, Settings
-from services.profiles.keys import FIRST_GENERATION, ShardKeys
+from services.profiles.generations import Generations
+from services.profiles.keys import ShardKeys
 from tests.bench.http_load import Connection, request
 from tests.support.waiting import apoll
 
@@ -40,10 +41,11 @@ async def wait_until_caught_up(settings: Settings) -> None:
     redis, sql = connect(settings.redis), Sql(settings)
 
     async def profiles() -> bool:
+        live = await Generations(redis).live()
         # Any shard of a partition will do, and shard n belongs to partition n.
         for partition, end in ends.items():
             field = MarkName(topic_id, partition).field()
-            if int(await redis.hget(ShardKeys.of(FIRST_GENERATION, partition).marks, field) or 0) < end:
+            if int(await redis.hget(ShardKeys.of(live, partition).marks, field) or 0) < end:
                 return False
         return True
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from contracts.events import FeedbackEvent
+from contracts.events import FeedbackEvent, read_event
 from contracts.fold import SONG_FIELD, VETO_FIELD, Folded, Write, served_writes, stored_fields
 from contracts.placement import partition_of
 from contracts.registers import SERVED, SERVED_SLICES, VETO
@@ -83,7 +83,7 @@ async def rebuilt(settings: KafkaSettings, user_id: str, partitions: Sequence[Pa
 async def _events(settings: KafkaSettings, users: Sequence[str]) -> Any:
     async for record in _records(settings, FEEDBACK.name, users):
         try:
-            event = FeedbackEvent.model_validate_json(record.value)
+            event = read_event(record.value)
         except ValueError:
             # Unreadable records are the consumers' business: they are among the dead letters.
             continue

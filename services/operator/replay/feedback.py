@@ -2,7 +2,7 @@
 
 The expression accepts a strict part of what `FeedbackEvent` accepts, in the one layout that `FeedbackEvent.log_value`
 gives, and only what the fold of profiles needs is taken out of it. Whatever it does not match (another client's
-layout, escapes, a newer schema, poison) goes the way of the live consumer. So it can only be slower than thought, never
+layout, escapes, another version, poison) goes the way of the live consumer. So it can be slower than thought, never
 different; a property test holds the two equal.
 """
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple, cast
 
-from contracts.events import ANIME_KINDS, FeedbackEvent, Kind
+from contracts.events import ANIME_KINDS, EVENT_VERSIONS, FeedbackEvent, Kind
 from contracts.fold import Write, served_writes
 
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -30,7 +30,7 @@ def _maybe(name: str, value: str) -> str:
 
 _LINE: Final = re.compile(
     (
-        rf'\{{"schema":1,"event_id":"({_UUID})","kind":"({_KINDS})","user_id":"({_ID})"'
+        rf'\{{"schema":{EVENT_VERSIONS.newest},"event_id":"({_UUID})","kind":"({_KINDS})","user_id":"({_ID})"'
         rf',"occurred_at":({_TIME}),"received_at":{_TIME}'
         + _maybe("song_id", f'"({_ID})"')
         + _maybe("anime_id", f'"({_ID})"')

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.events import FeedbackEvent
+from contracts.events import FeedbackEvent, read_event
 from contracts.fold import Folded, served_writes
 from contracts.topics import FEEDBACK
 from services.operator.replay.feedback import fast_feedback
@@ -73,7 +73,7 @@ def test_what_the_fast_way_takes_the_contract_takes_and_gives_the_same(chosen: d
     fast = fast_feedback(value)
     if fast is None:
         return
-    event = FeedbackEvent.model_validate_json(value)
+    event = read_event(value)
     assert (fast[0], list(fast[1])) == (event.user_id, list(served_writes(event)))
 
 

@@ -1,0 +1,243 @@
+"""R6: profiles rebuilt from the log while the system serves and events arrive; beside it bare consumption."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from contracts.topics import FEEDBACK
+from services.common.redis import connect
+from services.common.settings import Settings
+from services.local.parts import animusic
+from services.operator.parity import compare
+from services.profiles.generations import Generations
+from tests.bench import consumers
+from tests.bench.flow import flowing
+from tests.bench.http_load import Connection, Outcome
+from tests.bench.listeners import Listener, playlist_request
+from tests.bench.machine import MIB, CpuMeter, percent, share_of
+from tests.bench.marks import ends_of, wait_until_caught_up
+from tests.bench.report import Section, say
+from tests.bench.stage import Stage
+
+EVENTS, QUICK_EVENTS = 1_000_000, 100_000
+LISTENERS = 20_000
+PLAYLISTS_A_SECOND = 20
+EVENTS_A_SECOND = 200
+BEFORE_S, QUICK_BEFORE_S = 60.0, 15.0
+HEARD = 30
+CONNECTIONS = 8
+_SAID = re.compile(r"generation (\S+): ([\d,]+) records in ([\d.]+) s \(([\d,]+)/s\), at most (\d+) MB")
+
+
+async def measure(stage: Stage) -> Section:
+    """The section."""
+    count = QUICK_EVENTS if stage.quick else EVENTS
+    section = Section(
+        "Profiles rebuilt while the system serves (R6)",
+        f"`animusic replay profiles` over {count:,} generated events of {LISTENERS:,} listeners in 8 partitions, "
+        f"beside {PLAYLISTS_A_SECOND} playlists/s (six arms, {HEARD} songs heard) and {EVENTS_A_SECOND} events/s, all "
+        "on the same cores: reading, folding, comparing at equal marks, the switch, and the live consumer taking over. "
+        "Bare consumption is one aiokafka consumer that only counts the same records, with nothing else going on.",
+    )
+    system, crowd = await stage.system(), await stage.listeners(HEARD)
+    settings = system.settings()
+    say(f"writing {count:,} events, and waiting until both stores have taken them")
+    await consumers.write(settings.kafka, FEEDBACK.name, consumers.feedback(count, LISTENERS))
+    await wait_until_caught_up(settings)
+    bare = await consumers.consume_bare(settings.kafka, FEEDBACK.name)
+    section.add("bare aiokafka consumption", f"{bare:,.0f} records/s")
+    half = len(crowd) // 2
+    seconds = QUICK_BEFORE_S if stage.quick else BEFORE_S
+    say(f"playlists for {seconds:.0f} s before")
+    before = await _served(system.port, crowd[:half], crowd[half:], seconds)
+    during = await _rebuild_while_serving(settings, system, crowd[:half], crowd[half:])
+    _add_rate(section, during, bare)
+    _add_serving(section, before, during)
+    await _add_nothing_missing(section, settings, system, during)
+    return section
+
+
+@dataclass
+class Rebuilt:
+    """A rebuild that ran while the system served. `said`: what the command printed; `peak`: of its processes, bytes."""
+
+    served: Outcome = field(default_factory=Outcome)
+    said: str = ""
+    status: int = -1
+    peak: int = 0
+    wall: float = 0.0
+    cpu: str = ""
+    own_cpu: float = 0.0
+    accepted: int = 0
+    arrived: int = 0
+
+
+@asynccontextmanager
+async def paced(port: int, listeners: Sequence[Listener], per_second: float) -> AsyncIterator[Outcome]:
+    """Playlists asked for on time inside the block; latency counts from when each was due, so waiting counts."""
+    outcome, stop = Outcome(), asyncio.Event()
+    free: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(CONNECTIONS):
+        free.put_nowait(Connection(port))
+
+    async def ask(raw: bytes, due: float) -> None:
+        connection = await free.get()
+        try:
+            status, _ = await connection.ask(raw)
+            outcome.latencies_ms.append((time.perf_counter() - due) * 1e3)
+            outcome.statuses[status] = outcome.statuses.get(status, 0) + 1
+        finally:
+            free.put_nowait(connection)
+
+    async def keep_asking() -> None:
+        began = due = time.perf_counter()
+        running: set[asyncio.Task[None]] = set()
+        for raw in _asked(listeners):
+            if stop.is_set():
+                break
+            running.add(task := asyncio.create_task(ask(raw, due)))
+            task.add_done_callback(running.discard)
+            due += 1 / per_second
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await asyncio.gather(*running)
+        outcome.wall_seconds = time.perf_counter() - began
+
+    task = asyncio.create_task(keep_asking())
+    try:
+        yield outcome
+    finally:
+        stop.set()
+        await task
+
+
+def _asked(listeners: Sequence[Listener]) -> Iterator[bytes]:
+    raw = [playlist_request(listener) for listener in listeners]
+    while True:
+        yield from raw
+
+
+async def _served(port: int, asking: list[Listener], noise: list[Listener], seconds: float) -> Outcome:
+    async with flowing(port, EVENTS_A_SECOND, noise):
+        async with paced(port, asking, PLAYLISTS_A_SECOND):
+            await asyncio.sleep(2.0)  # each profile once: not measured
+        async with paced(port, asking, PLAYLISTS_A_SECOND) as outcome:
+            await asyncio.sleep(seconds)
+    return outcome
+
+
+async def _rebuild_while_serving(
+    settings: Settings, system: Any, asking: list[Listener], noise: list[Listener]
+) -> Rebuilt:
+    say("playlists and events while profiles are rebuilt")
+    found = Rebuilt()
+    first = sum((await ends_of(settings.kafka, FEEDBACK.name)).values())
+    async with (
+        flowing(system.port, EVENTS_A_SECOND, noise) as flowed,
+        paced(system.port, asking, PLAYLISTS_A_SECOND) as outcome,
+    ):
+        meter, began = CpuMeter(system.pids()), time.perf_counter()
+        await _command(found, system, "replay", "profiles")
+        found.wall, found.cpu = time.perf_counter() - began, percent(meter.shares())
+    found.served, found.accepted = outcome, flowed.accepted
+    found.arrived = sum((await ends_of(settings.kafka, FEEDBACK.name)).values()) - first
+    return found
+
+
+async def _command(found: Rebuilt, system: Any, *arguments: str) -> None:
+    """Run an `animusic` verb to its end, watching what its processes take."""
+    environment = system.environment()
+    environment.pop("ANIMUSIC_PORT", None)
+    child = await asyncio.create_subprocess_exec(
+        *animusic(*arguments), env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    watching = asyncio.create_task(_watch(psutil.Process(child.pid), found))
+    said, _ = await child.communicate()
+    watching.cancel()
+    found.said, found.status = said.decode(), child.returncode or 0
+    for line in found.said.splitlines():
+        say(line)
+    if found.status:
+        raise RuntimeError(f"animusic {' '.join(arguments)} ended with status {found.status}:\n{found.said[-2000:]}")
+
+
+async def _watch(process: psutil.Process, found: Rebuilt) -> None:
+    """Note the most that a process and its children take together, and their CPU seconds."""
+    cpu: dict[int, float] = {}
+    while True:
+        try:
+            family = [process, *process.children(recursive=True)]
+            found.peak = max(found.peak, sum(one.memory_info().rss for one in family))
+            cpu.update((one.pid, sum(one.cpu_times()[:2])) for one in family)
+            found.own_cpu = sum(cpu.values())
+        except psutil.Error:
+            pass
+        await asyncio.sleep(0.5)
+
+
+def _add_rate(section: Section, found: Rebuilt, bare: float) -> None:
+    match = _SAID.search(found.said)
+    if match is None:
+        raise RuntimeError(f"the rebuild did not say how fast it was:\n{found.said[-2000:]}")
+    records, rate = (int(match[i].replace(",", "")) for i in (2, 4))
+    section.add(
+        "rebuilt, from the start of its processes until the live marks were reached",
+        f"{rate:,} events/s ({records:,} in {match[3]} s)",
+        "R6: ≥ 50,000/s",
+        f"its processes: {found.own_cpu / records * 1e6:.1f} µs of CPU a record, start, comparison and hand-over "
+        f"included; of one core: {found.cpu}",
+        kept=rate >= 50_000,
+    )
+    section.add("… of bare consumption", share_of(rate / bare), "≥ 40 %", kept=rate >= 0.4 * bare)
+    section.add("from the command to its end, comparison and hand-over included", f"{found.wall:.1f} s")
+    section.add(
+        "memory of all its processes, peak", f"{found.peak / MIB:,.0f} MB", "≤ 1 GB", kept=found.peak <= 1 << 30
+    )
+
+
+def _add_serving(section: Section, before: Outcome, found: Rebuilt) -> None:
+    p99, was = found.served.quantile(0.99), before.quantile(0.99)
+    section.add("playlists before", _figures(before))
+    section.add(
+        "playlists meanwhile",
+        _figures(found.served),
+        "p99 within +20 %",
+        f"p99 {p99 / was - 1:+.0%}",
+        kept=p99 <= was * 1.2 and not found.served.errors,
+    )
+
+
+def _figures(seen: Outcome) -> str:
+    errors = f", {seen.errors} errors {seen.statuses}" if seen.errors else ", no error"
+    p50, p99 = seen.quantile(0.5), seen.quantile(0.99)
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms of {len(seen.latencies_ms):,} at {seen.per_second:.1f}/s{errors}"
+
+
+async def _add_nothing_missing(section: Section, settings: Settings, system: Any, found: Rebuilt) -> None:
+    """The digest that the command printed, and another rebuild of all that arrived meanwhile, compared afterwards."""
+    equal = "equal at equal marks in all 64 shards" in found.said
+    digests = re.findall(r"digest (\S+): ([0-9a-f]{32})", found.said)
+    section.add("digest of both generations", digests[-1][1] if equal else str(digests), "equal", kept=equal)
+    redis = connect(settings.redis)
+    try:
+        live = await Generations(redis).live()
+        again = Rebuilt()
+        await _command(again, system, "replay", "profiles", "--keep")
+        match = _SAID.search(again.said)
+        assert match is not None
+        parity = await compare(redis, live, match[1], [])
+    finally:
+        await redis.aclose()
+    section.add(
+        "events that arrived meanwhile",
+        f"{found.arrived:,} in the topic",
+        "none missing",
+        f"{found.accepted:,} accepted; {live} after the switch beside another rebuild of the whole log: "
+        f"{parity.different} fields differ of {parity.fields:,}",
+        kept=parity.equal and found.arrived == found.accepted,
+    )
