@@ -5,22 +5,26 @@ import contextlib
 import json
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 NotReady = Callable[[], str | None]
+Standing = Callable[[], dict[str, Any]]
 _REQUEST_SECONDS = 5.0
 
 
 class HealthServer:
     """A tiny HTTP/1.1 server: one GET a connection. Start it before the rest, so that "not yet" can be said.
 
-    `not_ready()` says in one sentence why the process cannot do its work now, or returns None.
+    `not_ready()` says in one sentence why the process cannot do its work now, or returns None; `standing()` what else
+    the body of /readyz shall say (JSON).
     """
 
-    def __init__(self, not_ready: NotReady, registry: CollectorRegistry) -> None:
+    def __init__(self, not_ready: NotReady, registry: CollectorRegistry, standing: Standing = dict) -> None:
         self._not_ready = not_ready
+        self._standing = standing
         self._registry = registry
         self._server: asyncio.Server | None = None
 
@@ -67,8 +71,13 @@ class HealthServer:
         return HTTPStatus.NOT_FOUND, "application/json", b'{"error": "not_found", "message": "try /readyz or /metrics"}'
 
     def _readiness(self) -> tuple[HTTPStatus, str, bytes]:
-        reason = self._not_ready()
-        if reason is None:
-            return HTTPStatus.OK, "application/json", b'{"status": "ready"}'
-        body = json.dumps({"status": "not ready", "reason": reason}).encode()
-        return HTTPStatus.SERVICE_UNAVAILABLE, "application/json", body
+        ready, said = readiness(self._not_ready, self._standing)
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, "application/json", json.dumps(said).encode()
+
+
+def readiness(not_ready: NotReady, standing: Standing) -> tuple[bool, dict[str, Any]]:
+    """Whether a process is ready, and the body of its /readyz: `status`, `reason` when it is not, and how far it is."""
+    reason = not_ready()
+    said = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+    return reason is None, {**said, **standing()}

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from aiokafka.errors import KafkaError
@@ -99,6 +100,7 @@ class Warehouse:
             self._not_ready,
             host=settings.warehouse.host,
             told_at=settings.clickhouse.dsn.rpartition("@")[2],
+            standing=self._where,
         )
         self._http = HttpServer(endpoint)
         host = settings.warehouse.host
@@ -120,6 +122,9 @@ class Warehouse:
 
     def _not_ready(self) -> str | None:
         return "starting" if self._consumer is None else self._consumer.not_ready()
+
+    def _where(self) -> dict[str, Any]:
+        return {} if self._consumer is None else self._consumer.standing()
 
 
 class HttpServer:

@@ -7,7 +7,6 @@ clause; errors as ClickHouse words them, with X-ClickHouse-Exception-Code. Also 
 import email
 import json
 import uuid
-from collections.abc import Callable
 from email.message import Message
 from ipaddress import ip_address
 from typing import Final
@@ -20,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.common.clickhouse import DATABASE, ClickhouseError
+from services.common.health import NotReady, Standing, readiness
 from services.warehouse.analysts import Analysts
 
 _LONGEST_BODY: Final = 1_000_000
@@ -56,18 +56,25 @@ _TYPES: Final = {
     "Arrow": "application/octet-stream",
     "ArrowStream": "application/octet-stream",
 }
-NotReady = Callable[[], str | None]
 
 
 class Endpoint:
     """The routes. `analysts` is None where a ClickHouse server answers instead; `told_at` is then its address."""
 
     def __init__(
-        self, analysts: Analysts | None, registry: CollectorRegistry, not_ready: NotReady, *, host: str, told_at: str
+        self,
+        analysts: Analysts | None,
+        registry: CollectorRegistry,
+        not_ready: NotReady,
+        *,
+        host: str,
+        told_at: str,
+        standing: Standing = dict,
     ) -> None:
         self._analysts = analysts
         self._registry = registry
         self._not_ready = not_ready
+        self._standing = standing
         self._any_host = not _is_loopback(host)
         self._told_at = told_at
         self._seconds = Histogram("animusic_sql_seconds", "time to answer an analyst's statement", registry=registry)
@@ -90,10 +97,8 @@ class Endpoint:
         return PlainTextResponse("Ok.\n")
 
     async def _readyz(self, _: Request) -> Response:
-        reason = self._not_ready()
-        if reason is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "reason": reason}, 503)
+        ready, said = readiness(self._not_ready, self._standing)
+        return JSONResponse(said, 200 if ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from contracts.marks import MarkName
-from services.common.consuming.flow import LOG_OUTAGES, Flow
+from services.common.consuming.flow import LOG_OUTAGES, STORE, Flow
+from services.common.consuming.lag import LagMeter
 from services.common.consuming.letters import DeadLetters
 from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.model import Claim, Record, Sink, T
@@ -74,6 +75,7 @@ class Consumer(Generic[T]):
             sink, lambda: self.subscription.consumer, DeadLetters(self._producer, sink.step), self._patience,
             self.metrics, hold_records=max_records, hold_seconds=hold_seconds,
         )  # fmt: skip
+        self._lag = LagMeter(registry, sink.step, lambda: self.subscription.consumer, lambda: self._flow.positions)
         self._tasks: list[asyncio.Task[None]] = []
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ class Consumer(Generic[T]):
         self._ids = await topic_ids(self._settings.bootstrap_servers, self._topics)
         await self._producer.start()
         await self.subscription.start(await partition_counts(self._settings, self._topics))
-        self._tasks = [asyncio.create_task(self._watch())]
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._measure())]
         if self._hold_seconds:
             self._tasks.append(asyncio.create_task(self._tick()))
 
@@ -111,7 +113,14 @@ class Consumer(Generic[T]):
         """Why this consumer does not follow the log just now, or None."""
         if self._stopping.is_set():
             return "stopping"
+        if self._patience.waiting_for == STORE:
+            return f"{STORE} does not answer; nothing is lost, the log is read on from its mark"
         return None if self._flow.claims else "no partition is assigned yet"
+
+    def standing(self) -> dict[str, Any]:
+        """How far this consumer is, for the body of /readyz; `waiting_for` names what does not answer."""
+        waiting = {"waiting_for": self._patience.waiting_for} if self._patience.waiting_for else {}
+        return {**self._lag.summary(), **waiting}
 
     async def _last_flush(self) -> None:
         try:
@@ -193,6 +202,13 @@ class Consumer(Generic[T]):
             self.metrics.count("animusic_consumer_recreated_topics", len(other))
             self._log.error("made again, and read from the start: %s", ", ".join(other))
             await self.assigned(self._flow.claims)
+
+    async def _measure(self) -> None:
+        """Keep the lag true while nothing is fetched: a flush that waits for its store holds up the rest."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            with contextlib.suppress(*LOG_OUTAGES, LookupError):
+                await self._lag.measure()
 
     async def _tick(self) -> None:
         while True:

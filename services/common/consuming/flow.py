@@ -8,8 +8,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Generic
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Generic
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -22,6 +22,7 @@ from services.common.consuming.patience import Patience
 from services.common.consuming.positions import Position, halves, place
 
 LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
+STORE: Final = "the store"
 _COMMIT_EVERY_SECONDS = 1.0
 
 
@@ -60,6 +61,11 @@ class Flow(Generic[T]):
         """What is followed now."""
         return {tp: position.claim for tp, position in self._positions.items()}
 
+    @property
+    def positions(self) -> Mapping[TopicPartition, Position[T]]:
+        """Where each followed partition stands. Not to be changed."""
+        return self._positions
+
     # ---- assignment ---------------------------------------------------------------------------------------------
 
     async def follow(self, assigned: Callable[[], dict[TopicPartition, Claim]]) -> None:
@@ -94,7 +100,7 @@ class Flow(Generic[T]):
             await self._rewind(behind)
 
     async def _marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
-        return await self._patience.until_it_passes("the store", lambda: self._sink.marks(claims), self._sink.outages)
+        return await self._patience.until_it_passes(STORE, lambda: self._sink.marks(claims), self._sink.outages)
 
     async def _place(self, wanted: dict[TopicPartition, tuple[Claim, int | None]]) -> None:
         starts, ends = await self._bounds(list(wanted))
@@ -230,9 +236,7 @@ class Flow(Generic[T]):
     async def _write(self, slices: list[Slice[T]]) -> dict[MarkName, int | None]:
         """Flush; bisect what the store will never take, down to the one record, which becomes a dead letter."""
         try:
-            result = await self._patience.until_it_passes(
-                "the store", lambda: self._sink.flush(slices), self._sink.outages
-            )
+            result = await self._patience.until_it_passes(STORE, lambda: self._sink.flush(slices), self._sink.outages)
         except Unflushable as fault:
             return await self._bisect(slices, fault)
         return result.refused

@@ -26,6 +26,7 @@ class Patience:
     """Tries a call until it passes.
 
     `seconds` bounds one outage; a supervisor starts the process again after that. `stopping` ends a wait early.
+    `waiting_for`: what does not answer just now.
     """
 
     def __init__(self, step: str, seconds: float, stopping: asyncio.Event, metrics: ConsumerMetrics) -> None:
@@ -33,6 +34,7 @@ class Patience:
         self._seconds = seconds
         self._stopping = stopping
         self._metrics = metrics
+        self.waiting_for: str | None = None
 
     async def until_it_passes(
         self, what: str, call: Callable[[], Awaitable[R]], outages: tuple[type[Exception], ...]
@@ -53,6 +55,7 @@ class Patience:
 
     async def _wait(self, what: str, error: Exception, began: float, longest: float) -> None:
         self._metrics.gauge("animusic_consumer_paused", 1)
+        self.waiting_for = what
         waited = time.monotonic() - began
         if longest == _FIRST_SECONDS:
             self._log.warning(
@@ -71,4 +74,5 @@ class Patience:
     def _over(self, what: str, began: float, longest: float) -> None:
         if longest > _FIRST_SECONDS:
             self._metrics.gauge("animusic_consumer_paused", 0)
+            self.waiting_for = None
             self._log.warning("%s answers again after %.1f s", what, time.monotonic() - began)

@@ -18,6 +18,7 @@ class Position(Generic[T]):
         jumped: a hole in the offsets was seen right here; it counts when it is seen again.
         held: decoded records that are not flushed yet.
         moved: records were taken since the last flush (all of them may have gone to the dead letters).
+        origin: where it went on when it was placed here.
     """
 
     claim: Claim
@@ -26,6 +27,15 @@ class Position(Generic[T]):
     jumped: bool = False
     held: list[Taken[T]] = field(default_factory=list)
     moved: bool = False
+    origin: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.origin = self.next
+
+    @property
+    def done(self) -> int:
+        """Offset before which nothing is left to do: neither held, nor in a flush under way, nor to be fetched."""
+        return max(self.after, self.origin)
 
     def judge(self, offset: int) -> Verdict:
         """What to do with fetched records that begin at `offset`.

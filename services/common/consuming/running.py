@@ -30,6 +30,9 @@ class _Process:
     def not_ready(self) -> str | None:
         return "starting" if self.consumer is None else self.consumer.not_ready()
 
+    def standing(self) -> dict[str, Any]:
+        return {} if self.consumer is None else self.consumer.standing()
+
 
 async def run_until_signal(
     build: Callable[[], Awaitable[Consumer[Any]]],
@@ -46,7 +49,7 @@ async def run_until_signal(
     process = _Process()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, process.stop)
-    health = HealthServer(process.not_ready, registry)
+    health = HealthServer(process.not_ready, registry, process.standing)
     log = logging.getLogger(f"animusic.{step}")
     log.info("health and metrics on port %d", await health.start(port))
 

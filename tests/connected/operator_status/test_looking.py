@@ -1,5 +1,7 @@
 """A look at real parts: healthy, lagging, with dead letters and gaps, with parts that are down or frozen."""
 
+import contextlib
+import json
 import os
 import signal
 import time
@@ -14,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK, PROFILES
+from services.common.redis import connect
 from services.common.settings import ClickhouseSettings, KafkaSettings, RedisSettings, Settings
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode
@@ -119,6 +122,40 @@ async def test_dead_letters_degrade_it(
     (letter,) = [finding for finding in status.findings if finding.name == "dead letters"]
     assert f"{FEEDBACK.name}/0@" in letter.detail
     assert "animusic dlq" in letter.remedy
+
+
+@pytest.mark.usefixtures("caught_up")
+async def test_the_warehouse_says_itself_how_far_it_is(warehouse: Process) -> None:
+    said = json.loads(await warehouse.get("/readyz"))
+    assert (said["status"], said["lag"], said["oldest_seconds"]) == ("ready", 0, 0.0)
+    assert 'animusic_consumer_lag{partition="0",step="warehouse",topic="animusic.feedback.v1"} 0.0' in (
+        await warehouse.get("/metrics")
+    )
+
+
+async def test_a_consumer_says_what_it_waits_for(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, settings: Settings
+) -> None:
+    async with contextlib.aclosing(connect(settings.redis)) as impatient, following(settings, impatient) as consumer:
+
+        async def well() -> bool:
+            return consumer.not_ready() is None and consumer.standing()["lag"] == 0
+
+        async def waiting() -> bool:
+            return consumer.standing().get("waiting_for") == "the store" and consumer.standing()["lag"] > 0
+
+        await apoll(well, timeout=20, what="the consumer is well")
+        os.kill(valkey.pid or 0, signal.SIGSTOP)
+        try:
+            async with producing(log) as to:
+                await put_events(to, EVENTS)
+            await apoll(waiting, timeout=20, what="the consumer says what it waits for")
+            assert "the store does not answer" in str(consumer.not_ready())
+            assert consumer.standing()["oldest_seconds"] > 0
+        finally:
+            os.kill(valkey.pid or 0, signal.SIGCONT)
+        await at_end(log, redis)
+        await apoll(well, timeout=20, what="the consumer is well again")
 
 
 async def test_what_left_the_log_unread_is_told(
