@@ -116,7 +116,8 @@ class _Run:
 
 def _left_out(job: str, left_out: Mapping[str, str]) -> str:
     why = next(iter(left_out.values()))
-    return f"{job} has no vector of {len(left_out):,} songs ({why}): it finds nothing for them, and never brings them"
+    songs = f"{len(left_out):,} song{'s' if len(left_out) > 1 else ''}"
+    return f"{job} has no vector of {songs} ({why}): as queries these find nothing, and they are never brought"
 
 
 def _questions(songs: Sequence[Song], plan: Plan, notes: list[str]) -> Iterator[Question]:
@@ -147,17 +148,21 @@ def _listeners(candidates: Candidates, plan: Plan, notes: list[str]) -> Iterator
 
 def _about(asked: Likeness) -> Iterator[str]:
     """What the catalogue lacks for a question."""
-    songs, there, noun = len(asked.candidates.songs), f"{asked.having:,} of", asked.field.removesuffix("s")
+    songs, there, noun = len(asked.candidates.songs), f"{asked.having:,} of", _noun(asked.field)
     where = "in another anime" if asked.elsewhere else "in the catalogue"
     if not asked.having:
         if not asked.elsewhere:
-            yield f"no song of the {songs:,} has a {noun}: nothing is measured of it"
+            yield f"no song of the {songs:,} has {noun}: nothing is measured of it"
     elif not len(asked.queries):
-        yield f"{there} {songs:,} songs have a {noun}, but none shares it with a song {where}: not measured"
+        yield f"{there} {songs:,} songs have {noun}, but none shares it with a song {where}: not measured"
     elif len(asked.queries) < _FEW:
-        yield f"only {len(asked.queries)} songs share a {noun} with one {where}: the intervals are wide"
+        yield f"only {len(asked.queries)} songs share {noun} with one {where}: the intervals are wide"
     elif not asked.elsewhere and 2 * asked.having < songs:
-        yield f"only {there} {songs:,} songs have a {noun}; the others take no part as queries, and are wrong answers"
+        yield f"only {there} {songs:,} songs have {noun}; the others take no part as queries, and are wrong answers"
+
+
+def _noun(field: Field) -> str:
+    return f"{'an' if field == 'artist' else 'a'} {field.removesuffix('s')}"
 
 
 def _whose_tags(candidates: Candidates) -> Iterator[str]:
