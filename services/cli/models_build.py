@@ -23,7 +23,10 @@ _NODE2VEC: Final = "node2vec"
 def command(
     arms: Annotated[
         list[str] | None,
-        typer.Argument(help="tfidf, node2vec; none: those that are missing or stale.", metavar="[ARM]..."),
+        typer.Argument(
+            help="tfidf, node2vec, minilm, mpnet (these two encode); none: those that are missing or stale.",
+            metavar="[ARM]...",
+        ),
     ] = None,
     *,
     preset: node2vec_options.Preset = None,

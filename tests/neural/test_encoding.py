@@ -22,7 +22,8 @@ from services.common.catalogue_log import read_catalogue
 from services.common.settings import REPO_ROOT
 from tests.neural.conftest import Machine, copies, cosines
 
-pytestmark = pytest.mark.connected
+# Importing torch alone takes a minute on a busy machine.
+pytestmark = [pytest.mark.connected, pytest.mark.timeout(900)]
 
 # Real songs and weights, where somebody has them.
 REAL_SONGS = REPO_ROOT.parent / "shared" / "data" / "real_songs.csv.gz"
