@@ -24,6 +24,22 @@ def _replay() -> None:
 
 
 @app.command()
+def catalogue() -> None:
+    """Read the catalogue off the log as every recommender does when it starts, and say what it came to."""
+    from services.cli.replay_served import read_whole_catalogue
+
+    read_whole_catalogue()
+
+
+@app.command()
+def models(check: Annotated[bool, typer.Option("--check", help="Look only; build nothing.")] = False) -> None:
+    """See that the vectors of every live model are on this machine and whole, and build those anew that are not."""
+    from services.cli.replay_served import mend_models
+
+    mend_models(check=check)
+
+
+@app.command()
 def profiles(
     *,
     since: Annotated[
@@ -62,8 +78,8 @@ def profiles(
         return
     asyncio.run(wait_for_broker(settings.kafka, 10))
     wish = Wish(
-        since=first, until=last, workers=workers, batch=batch, nice=nice, rate=rate, keep=keep, generation=generation, new=new,
-        even_if_different=even_if_different,
+        since=first, until=last, workers=workers, batch=batch, nice=nice, rate=rate, keep=keep,
+        generation=generation, new=new, even_if_different=even_if_different,
     )  # fmt: skip
     outcome = rebuild(settings, wish)
     if outcome.parity is not None and not outcome.parity.equal:

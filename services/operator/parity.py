@@ -10,7 +10,7 @@ what is equal is equal; what differs counts only where the marks are equal, and 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -113,12 +113,15 @@ async def compare(
     redis: Redis,
     left: str,
     right: str,
-    marks: Sequence[str],
+    marks: Mapping[str, int],
     *,
     patience_seconds: float = 30.0,
     progress: Progress = lambda shards: None,
 ) -> Parity:
-    """Compare two generations. `marks`: names of the marks that must be equal where the two differ.
+    """Compare two generations.
+
+    `marks`: names of the marks that must be equal where the two differ -> the first offset that the log still has: a
+    mark below it, or none, is as good as that.
 
     Raises redis.exceptions.RedisError. Nothing is written.
     """
@@ -135,7 +138,7 @@ async def compare(
 
 async def digest_of(redis: Redis, generation: str) -> str:
     """The digest of one generation as a whole, 32 hex digits; nothing in it may move meanwhile."""
-    return (await compare(redis, generation, generation, [])).digests()[0]
+    return (await compare(redis, generation, generation, {})).digests()[0]
 
 
 async def _users(redis: Redis, generations: Sequence[str]) -> list[set[str]]:
@@ -152,12 +155,12 @@ class _Shard:
     """One shard of both generations. Names are `u:` or `h:` and a user's id."""
 
     def __init__(
-        self, redis: Redis, sides: tuple[str, str], shard: int, marks: Sequence[str], *, deadline: float
+        self, redis: Redis, sides: tuple[str, str], shard: int, marks: Mapping[str, int], *, deadline: float
     ) -> None:
         self._redis = redis
         self._keys = [ShardKeys.of(side, shard) for side in sides]
         self._shard = shard
-        self._marks = {mark.encode() for mark in marks}
+        self._starts = {name.encode(): start for name, start in marks.items()}
         self._deadline = deadline
         self._read = redis.register_script(_READ)
         self._sums = [0, 0]
@@ -206,8 +209,9 @@ class _Shard:
             return [name]
         return await self._look([name], parity)
 
-    def _standing(self, flat: list[bytes]) -> Hash:
-        return {name: mark for name, mark in zip(flat[::2], flat[1::2], strict=True) if name in self._marks}
+    def _standing(self, flat: list[bytes]) -> dict[bytes, int]:
+        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        return {name: max(start, int(stored.get(name, 0))) for name, start in self._starts.items()}
 
     def _count(self, name: str, left: Hash, right: Hash, parity: Parity) -> None:
         kind, user_id = name[:1], name[2:]

@@ -230,7 +230,7 @@ async def _add_nothing_missing(section: Section, settings: Settings, system: Any
         await _command(again, system, "replay", "profiles", "--keep")
         match = _SAID.search(again.said)
         assert match is not None
-        parity = await compare(redis, live, match[1], [])
+        parity = await compare(redis, live, match[1], {})
     finally:
         await redis.aclose()
     section.add(

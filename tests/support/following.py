@@ -105,12 +105,12 @@ async def ends(log: KafkaSettings) -> dict[MarkName, tuple[int, int]]:
     return {MarkName(ids[tp.topic], tp.partition): (end, counts[tp.topic]) for tp, end in offsets.items()}
 
 
-async def at_end(log: KafkaSettings, redis: Redis, *, timeout: float = 60.0) -> None:
+async def at_end(log: KafkaSettings, redis: Redis, *, timeout: float = 60.0, generation: str = GENERATION) -> None:
     """Wait until all shards' marks are at the end of the log as of now."""
     wanted = await ends(log)
 
     async def there() -> bool:
-        marks = await ProfileStore(redis, GENERATION).marks()
+        marks = await ProfileStore(redis, generation).marks()
         return all(
             marks[shard].get(name.field(), 0) >= end
             for name, (end, partitions) in wanted.items()
@@ -120,10 +120,10 @@ async def at_end(log: KafkaSettings, redis: Redis, *, timeout: float = 60.0) -> 
     await apoll(there, timeout=timeout, what="the store's marks are at the end of the log")
 
 
-async def profiles_in(redis: Redis) -> dict[str, dict[bytes, bytes]]:
+async def profiles_in(redis: Redis, generation: str = GENERATION) -> dict[str, dict[bytes, bytes]]:
     """User id -> fields without the version, of all users in the store."""
     found: dict[str, dict[bytes, bytes]] = {}
-    async for key in redis.scan_iter(match=f"am:*:{GENERATION}:u:*", count=1_000):
+    async for key in redis.scan_iter(match=f"am:*:{generation}:u:*", count=1_000):
         fields = await redis.hgetall(key)
         for name in UNFOLDED_FIELDS:
             fields.pop(name, None)

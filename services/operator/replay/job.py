@@ -14,7 +14,7 @@ class Partition(BaseModel):
         partitions: how many partitions its topic has.
         start: offset to begin at where the generation has no mark; None: the first that the log still has.
         until: offset to stop before; None: never stop, follow the log.
-        end: end of the partition when the job was made.
+        begin, end: first offset and end of the partition when the job was made.
         size: records to read, as far as known when the job was made; only balances the work.
         shards: shards whose marks move with the partition beside those by placement.
     """
@@ -27,6 +27,7 @@ class Partition(BaseModel):
     partitions: int
     start: int | None = None
     until: int | None = None
+    begin: int = 0
     end: int = 0
     size: int = 0
     shards: tuple[int, ...] = ()

@@ -104,6 +104,7 @@ async def planned(
                 partitions=counts[tp.topic],
                 start=starts.get(tp),
                 until=stop,
+                begin=begins[tp],
                 end=ends[tp],
                 size=max(0, (ends[tp] if stop is None else stop) - max(begins[tp], starts.get(tp, 0))),
                 shards=tuple((extra or {}).get(name, ())),

@@ -270,9 +270,9 @@ class Rebuild:
 
     async def _compare(self, outcome: Outcome, plan: Plan, workers: Workers) -> None:
         self._watch.enter("comparing", 64)
-        fields = [p.field for p in plan.partitions]
+        starts = {p.field: p.begin for p in plan.partitions}
         outcome.parity = await compare(
-            self._redis, outcome.former, outcome.generation, fields, progress=self._watch.advance
+            self._redis, outcome.former, outcome.generation, starts, progress=self._watch.advance
         )
         self._look(workers, plan, outcome)
         await self._note(outcome, "ready")

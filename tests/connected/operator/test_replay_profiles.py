@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent
@@ -25,14 +26,17 @@ from services.local.engines.valkey import ValkeyNode
 from services.operator.generations import former_generation, listed, prune
 from services.operator.parity import digest_of
 from services.operator.replay.drilldown import explain
+from services.operator.replay.lease import holder
 from services.operator.replay.looking import estimate, one_user
 from services.operator.replay.planning import Bound, bound_of, planned
 from services.operator.replay.profiles import Outcome, Rebuild, Wish
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
 from services.profiles.reader import ProfileReader
+from services.profiles.store import ProfileStore
 from tests.support.following import at_end, folded, following, producing, profiles_in, put, put_events, settings_for
 from tests.support.histories import BASE_MS, histories
+from tests.support.waiting import apoll
 from tests.unit.profiles.test_writes import FORGOTTEN, LIST, encoded, playlist
 
 pytestmark = pytest.mark.connected
@@ -200,3 +204,49 @@ async def test_a_part_of_the_log_is_built_beside_and_never_switched_to(
     with pytest.raises(ValueError, match="is live"):
         await rebuild(settings, redis, generation="g1")
     assert await digest_of(redis, "g1") == "0" * 32
+
+
+async def test_what_expired_is_told_and_what_only_it_said_is_named(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    settings = settings_for(log, valkey.url, tmp_path)
+    async with producing(log) as to, following(settings, redis):
+        await put_events(to, [like("u", f"s{i}", i) for i in range(20)])
+        await at_end(log, redis)
+    tp = TopicPartition(FEEDBACK.name, partition_of("u", settings.kafka.partitions))
+    admin = AIOKafkaAdminClient(bootstrap_servers=log.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=5)})
+    finally:
+        await admin.close()
+    found = await rebuild(settings, redis)
+    assert found.gaps == [f"{tp.topic}/{tp.partition}: offsets 0 to 4 are not in the log any more (expired or deleted)"]
+    assert (await Generations(redis).known())["g2"].gaps == tuple(found.gaps)
+    assert not found.switched
+    assert found.parity is not None
+    assert {d.field for d in found.parity.differences} == {song_field(f"s{i}") for i in range(5)}
+
+
+async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    settings, events = settings_for(log, valkey.url, tmp_path), some_events(23, 200)
+    async with producing(log) as to:
+        await put_events(to, events)
+    task = asyncio.create_task(rebuild(settings, redis, rate=500.0, batch=100))
+
+    async def some() -> bool:
+        return any(await ProfileStore(redis, "g2").marks())
+
+    await apoll(some, timeout=60, what="a part is written")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await holder(redis) is None
+    assert (await Generations(redis).known())["g2"].state == "building"
+    found = await rebuild(settings, redis, even_if_different=True, hand_over_seconds=0.0)
+    assert (found.generation, found.went_on, found.switched) == ("g2", True, True)
+    async with following(settings, redis):
+        await at_end(log, redis, generation="g2")
+    assert await profiles_in(redis, "g2") == folded(events)
