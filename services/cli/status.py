@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Final
@@ -24,6 +25,7 @@ _WORDS: Final = ("healthy", "degraded", "broken")
 _COLOURS: Final = ("green", "yellow", "red")
 _SIGNS: Final = {"ok": "✓", "warn": "!", "fail": "✗"}
 _GB: Final = 2**30
+_PLAIN_WIDTH: Final = 140
 _DEFAULT = Limits()
 
 
@@ -55,7 +57,7 @@ def command(
     if as_json:
         print(_json(status))
     else:
-        Console().print(_page(status, partitions=partitions), soft_wrap=True)
+        Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(_page(status, partitions=partitions))
     raise typer.Exit(status.code)
 
 
@@ -131,8 +133,9 @@ def _parts(status: Status) -> Table:
 
 def _lags(lags: list[Lag], *, partitions: bool) -> Table:
     table = _table("group", "topic", "lag", "in/s", "handled/s", "oldest", "end", "mark", "committed")
-    for column in table.columns[2:]:
-        column.justify = "right"
+    for number, column in enumerate(table.columns):
+        column.no_wrap = True
+        column.justify = "right" if number > 1 else "left"
     rows: dict[tuple[str, ...], list[Lag]] = {}
     for lag in lags:
         place = f"{lag.topic}/{lag.partition}" if partitions else lag.topic

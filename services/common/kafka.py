@@ -97,8 +97,8 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list
     Records are aiokafka ConsumerRecord. Of a compacted topic several records of a key may still come: the last counts.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = [TopicPartition(topic, p) for p in sorted(await partition_ids(consumer, topic))]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)

@@ -1,23 +1,23 @@
 """What is wrong with this installation, and what to do: every part is asked for real, nothing is started or changed."""
 
-import asyncio
 import shutil
 import socket
 import sys
+from contextlib import aclosing
 
-import clickhouse_connect
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from redis.asyncio import Redis
 
-from contracts.topics import CATALOGUE, FEEDBACK, MODELS, TOPICS
-from services.common.kafka import partition_ids, read_to_end, wait_for_broker
+from contracts.topics import CATALOGUE, FEEDBACK, MODELS
+from services.common.kafka import read_to_end, wait_for_broker
 from services.common.settings import ENDPOINTS_FILE, Settings
-from services.operator.dlq.letters import OPEN
-from services.operator.dlq.reading import read_letters
 from services.operator.findings import Check, Finding, State, run_checks
+from services.operator.status import judging
+from services.operator.status import log as kafka
+from services.operator.status.model import Disk
+from services.operator.status.sampling import sample_log
+from services.operator.status.stores import ClickhouseProbe, RedisProbe
 
-_LOW_DISK_BYTES = 2 << 30
+_ANSWER_SECONDS = 5.0
 _START = "start the system with `make run` and look at <data_dir>/logs"
 
 
@@ -48,10 +48,9 @@ class Doctor:
         path = self._settings.data_dir
         if not path.exists():
             return [Finding("data directory", "warn", f"{path} does not exist yet", "`make run` makes it")]
-        free = shutil.disk_usage(path).free
-        remedy = "free some disk space: when it is full the gateway answers 503" if free < _LOW_DISK_BYTES else ""
-        state: State = "warn" if remedy else "ok"
-        return [Finding("data directory", state, f"{path}, {free / 2**30:.1f} GB free", remedy)]
+        usage = shutil.disk_usage(path)
+        free = Finding("data directory", "ok", f"{path}, {usage.free / 2**30:.1f} GB free")
+        return list(judging.disk_space(Disk(str(path), free=usage.free, size=usage.total))) or [free]
 
     async def _port(self) -> list[Finding]:
         host, port = self._settings.host, self._settings.port
@@ -67,24 +66,17 @@ class Doctor:
         return [Finding("public port", "ok", f"{host}:{port} {'answers' if taken else 'is free'}")]
 
     async def _log(self) -> list[Finding]:
-        kafka = self._settings.kafka
-        await wait_for_broker(kafka, timeout_seconds=3)
-        consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers)
-        await consumer.start()
-        try:
-            names = await consumer.topics()
-            missing = sorted({topic.name for topic in TOPICS} - names)
-            if missing:
-                return [Finding("log", "fail", f"topics are missing: {', '.join(missing)}", "`animusic topics`")]
-            letters = (await read_letters(kafka)).letters.values()
-            events = await _count(consumer, FEEDBACK.name)
-        finally:
-            await consumer.stop()
-        found = [Finding("log", "ok", f"{kafka.bootstrap_servers}: {events} feedback events, all topics there")]
-        waiting = sum(letter.state == OPEN for letter in letters)
-        if waiting:
-            remedy = "`animusic dlq list` says why, `animusic dlq redrive` sends them again"
-            found.append(Finding("dead letters", "warn", f"{waiting} records could not be read", remedy))
+        settings = self._settings.kafka
+        await wait_for_broker(settings, timeout_seconds=3)
+        health = await kafka.brokers_and_topics(settings)
+        if health.missing:
+            return [Finding("log", "fail", f"topics are missing: {', '.join(health.missing)}", "`animusic topics`")]
+        events = (await sample_log(settings, [FEEDBACK.name])).records
+        letters = await kafka.letters(settings, judging.Limits().hours)
+        found = [Finding("log", "ok", f"{settings.bootstrap_servers}: {events} feedback events, all topics there")]
+        if letters.open:
+            remedy = "`animusic dlq list` says why and what can be done"
+            found.append(Finding("dead letters", "warn", f"{letters.open} records could not be read", remedy))
         return found
 
     async def _contents(self) -> list[Finding]:
@@ -100,26 +92,16 @@ class Doctor:
         return found
 
     async def _profiles(self) -> list[Finding]:
-        redis = Redis.from_url(self._settings.redis.url, socket_timeout=3)
-        try:
-            await redis.ping()
-            memory = await redis.info("memory")
-            policy = memory.get("maxmemory_policy", "noeviction")
-        finally:
-            await redis.aclose()
-        found = [Finding("profiles", "ok", f"{self._settings.redis.url}: {memory['used_memory_human']} used")]
-        if policy != "noeviction":
-            remedy = "set maxmemory-policy noeviction: an evicted profile is a wrong profile"
-            found.append(Finding("profiles", "warn", f"the store may evict profiles ({policy})", remedy))
-        return found
+        async with aclosing(RedisProbe(self._settings.redis, _ANSWER_SECONDS)) as probe:
+            health = await probe.health()
+        detail = f"{self._settings.redis.url}: {health.used_bytes / 2**20:.1f} MB used, generation {health.generation}"
+        return [Finding("profiles", "ok", detail), *judging.redis(health)]
 
     async def _warehouse(self) -> list[Finding]:
-        def version() -> str:
-            with clickhouse_connect.get_client(dsn=self._settings.clickhouse.dsn) as client:
-                return str(client.query("SELECT version()").result_rows[0][0])
-
-        answer = await asyncio.to_thread(version)
-        return [Finding("warehouse", "ok", f"ClickHouse {answer} at {self._settings.clickhouse.dsn}")]
+        async with aclosing(ClickhouseProbe(self._settings.clickhouse, _ANSWER_SECONDS)) as probe:
+            health = await probe.health(judging.Limits().hours)
+        detail = f"ClickHouse {health.version} at {self._settings.clickhouse.dsn}: {health.rows} rows"
+        return [Finding("warehouse", "ok", detail), *judging.clickhouse(health, judging.Limits())]
 
     async def _gateway(self) -> list[Finding]:
         async with httpx.AsyncClient(timeout=5) as client:
@@ -127,11 +109,3 @@ class Doctor:
         state: State = "ok" if answer.is_success else "fail"
         remedy = "" if answer.is_success else "the answer names the part that is not ready"
         return [Finding("gateway", state, f"/readyz: {answer.text.strip()}", remedy)]
-
-
-async def _count(consumer: AIOKafkaConsumer, topic: str) -> int:
-    """Records that a topic holds at most: the distance between its ends (compaction leaves holes)."""
-    partitions = [TopicPartition(topic, p) for p in await partition_ids(consumer, topic)]
-    begin = await consumer.beginning_offsets(partitions)
-    end = await consumer.end_offsets(partitions)
-    return sum(end[tp] - begin[tp] for tp in partitions)

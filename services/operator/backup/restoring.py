@@ -2,7 +2,7 @@
 
 Every file is checked before anything is written. A restored partition has the same records in the same order, from
 offset 0 on; where the backup has holes (compaction, expiry) later records get lower offsets. Marks and receipts carry
-the topic's id, and a restored topic has another one: stores read it from its start (decision 16).
+the topic's id, and a restored topic has another one: stores read it from its start (decision 17).
 """
 
 import asyncio
@@ -131,8 +131,8 @@ async def _compare_ends(settings: KafkaSettings, directory: Path, parts: list[_P
     if not parts:
         return
     consumer = reader(settings)
-    await consumer.start()
     try:
+        await consumer.start()
         for part in parts:
             tp = TopicPartition(part.topic, part.number)
             consumer.assign([tp])

@@ -80,8 +80,8 @@ async def _bounds(
 ) -> tuple[dict[str, dict[int, int]], dict[str, dict[int, int]]]:
     wanted = [TopicPartition(name, number) for name, numbers in partitions.items() for number in numbers]
     consumer = reader(settings)
-    await consumer.start()
     try:
+        await consumer.start()
         starts, ends = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
     finally:
         await consumer.stop()

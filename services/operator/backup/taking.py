@@ -191,8 +191,8 @@ async def _copy_all(settings: KafkaSettings, target: _Target, stretches: list[St
         return 0
     copied = done = 0
     consumer = reader(settings)
-    await consumer.start()
     try:
+        await consumer.start()
         with show("copy the log", sum(s.upto - s.start for s in stretches), "records") as advance_to:
             for stretch in stretches:
                 async for records, position in _read(consumer, stretch, target):

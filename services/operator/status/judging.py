@@ -40,7 +40,7 @@ def judge(status: Status, limits: Limits) -> list[Finding]:
     found = [
         *_log(status.log, limits),
         *redis(status.redis),
-        *_clickhouse(status.clickhouse, limits),
+        *clickhouse(status.clickhouse, limits),
         *_services(status.services),
         *_lags(status.lags, limits),
         *disk_space(status.disk),
@@ -60,7 +60,7 @@ def _finding(name: str, state: State, detail: str, remedy: str, anchor: str) -> 
 
 def _log(log: LogHealth, limits: Limits) -> Iterator[Finding]:
     if log.trouble:
-        remedy = "look at <data_dir>/logs/kafka.log, or at ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
+        remedy = "`make run` starts it; look at <data_dir>/logs/kafka.log, or at ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
         yield _finding("log", "fail", log.trouble, remedy, "the-log-does-not-answer")
         return
     if log.missing:
@@ -100,7 +100,8 @@ def redis(store: RedisHealth) -> Iterator[Finding]:
         yield _finding("redis", "warn", f"{name} is not ok", remedy, "redis-cannot-save")
 
 
-def _clickhouse(store: ClickhouseHealth, limits: Limits) -> Iterator[Finding]:
+def clickhouse(store: ClickhouseHealth, limits: Limits) -> Iterator[Finding]:
+    """What is wrong with the warehouse."""
     if store.trouble:
         remedy = "look at <data_dir>/logs/warehouse.log, or at ANIMUSIC_CLICKHOUSE__DSN"
         yield _finding("clickhouse", "fail", store.trouble, remedy, "clickhouse-does-not-answer")

@@ -22,8 +22,8 @@ _HOUR_MS = 3_600_000
 async def brokers_and_topics(settings: KafkaSettings) -> LogHealth:
     """What the brokers say of themselves and of our topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await admin.start()
     try:
+        await admin.start()
         cluster = await admin.describe_cluster()
         there = set(await admin.list_topics())
         ours = sorted({topic.name for topic in TOPICS} & there)
@@ -59,8 +59,8 @@ async def letters(settings: KafkaSettings, hours: int) -> Letters:
 async def letters_at_most(settings: KafkaSettings) -> Letters:
     """The same where there are too many to be read in time: their number, as the offsets tell it."""
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         at = TopicPartition(DEAD_LETTERS.name, 0)
         number = (await consumer.end_offsets([at]))[at] - (await consumer.beginning_offsets([at]))[at]
     finally:
@@ -89,8 +89,8 @@ async def times(settings: KafkaSettings, lags: Iterable[Lag], seconds: float) ->
         bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest",
         fetch_max_wait_ms=50, max_partition_fetch_bytes=64 * 1024,
     )  # fmt: skip
-    await consumer.start()
     try:
+        await consumer.start()
         while left and time.monotonic() < deadline:
             turn = dict(sorted(left))
             consumer.assign(list(turn))

@@ -69,7 +69,7 @@ class _Look:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await asyncio.gather(self._redis.close(), self._clickhouse.close())
+        await asyncio.gather(self._redis.aclose(), self._clickhouse.aclose())
 
     async def status(self, supervisor: dict[str, Any]) -> Status:
         """What is found, not judged yet."""

@@ -74,7 +74,8 @@ def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, str]:
 
 async def services(urls: dict[str, str], seconds: float) -> list[ServiceHealth]:
     """What each service answers at /readyz, and the gaps that it counts."""
-    async with httpx.AsyncClient(timeout=seconds) as client:
+    secure = any(url.startswith("https:") for url in urls.values())
+    async with httpx.AsyncClient(timeout=seconds, verify=secure) as client:
         return list(await asyncio.gather(*(_service(client, name, url) for name, url in urls.items())))
 
 

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from contracts.marks import MarkName
-from contracts.topics import CATALOGUE, FEEDBACK, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
+from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings, Settings
 from services.operator.status.model import Lag
@@ -19,7 +19,9 @@ from services.operator.status.model import Lag
 # What each store follows; a test holds this equal to what the services themselves say.
 FOLLOWED: Final[dict[str, tuple[str, ...]]] = {
     "profiles": (FEEDBACK.name, PROFILES.name, PLAYLISTS.name),
-    "warehouse": (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name),
+    "warehouse": (
+        FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name, LEDGER.name,
+    ),
 }
 Place = tuple[str, int]
 
@@ -55,8 +57,8 @@ async def sample_log(settings: KafkaSettings, topics: list[str]) -> LogSample:
     """Ask the log for the ends of topics that exist."""
     ids = await topic_ids(settings.bootstrap_servers, topics)
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         await consumer._client.force_metadata_update()
         found = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
         starts, ends = await asyncio.gather(consumer.beginning_offsets(found), consumer.end_offsets(found))
@@ -70,8 +72,8 @@ async def sample_log(settings: KafkaSettings, topics: list[str]) -> LogSample:
 async def committed(settings: Settings) -> dict[str, dict[Place, int]]:
     """What each group told Kafka; nothing for a group that Kafka does not know."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
-    await admin.start()
     try:
+        await admin.start()
         found = {}
         for store, group in groups(settings).items():
             try:
