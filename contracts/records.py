@@ -7,17 +7,19 @@ from pydantic import TypeAdapter
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import EVENT_VERSIONS
 from contracts.evolution.versions import Versions
+from contracts.ledger import LEDGER_RECORD
 from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import PROFILE_RECORD, AnimeList, Forgotten
-from contracts.topics import CATALOGUE, FEEDBACK, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
+from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 
 PLAYLIST_VERSIONS: Final[Versions[ServedPlaylist]] = Versions(TypeAdapter(ServedPlaylist))
 PROFILE_VERSIONS: Final[Versions[AnimeList | Forgotten]] = Versions(PROFILE_RECORD)
 CATALOGUE_VERSIONS: Final[Versions[Song | WithdrawnSong]] = Versions(TypeAdapter(Song | WithdrawnSong))
 MODEL_VERSIONS: Final[Versions[LiveModel]] = Versions(TypeAdapter(LiveModel))
 BUILD_VERSIONS: Final[Versions[ModelBuild]] = Versions(TypeAdapter(ModelBuild))
+LEDGER_VERSIONS: Final[Versions[Any]] = Versions(LEDGER_RECORD)
 
 # Dead letters are any bytes; their contract is the headers (contracts.letters).
 VERSIONS: Final[dict[str, Versions[Any]]] = {
@@ -27,6 +29,7 @@ VERSIONS: Final[dict[str, Versions[Any]]] = {
     CATALOGUE.name: CATALOGUE_VERSIONS,
     MODELS.name: MODEL_VERSIONS,
     MODEL_BUILDS.name: BUILD_VERSIONS,
+    LEDGER.name: LEDGER_VERSIONS,
 }
 
 

@@ -19,7 +19,7 @@ class Topic:
 
     name: str
     written_by: str
-    keyed_by: Literal["user", "song", "arm", "source"]
+    keyed_by: Literal["user", "song", "arm", "source", "writer"]
     cleanup: Literal["keep", "compact", "expire"]
     retention_ms: int | None = None
 
@@ -39,12 +39,17 @@ PROFILES: Final = Topic("animusic.profiles.v1", "gateway", "user", "compact")
 CATALOGUE: Final = Topic("animusic.catalogue.v1", "collectors", "song", "compact")
 MODELS: Final = Topic("animusic.models.v1", "model_jobs", "arm", "compact")
 MODEL_BUILDS: Final = Topic("animusic.model-builds.v1", "model_jobs", "arm", "keep")
+LEDGER: Final = Topic("animusic.ledger.v1", "gateway, probe", "writer", "expire", 90 * DAY_MS)
 DEAD_LETTERS: Final = Topic("animusic.dead-letters.v1", "consumers", "source", "expire", 30 * DAY_MS)
 
-TOPICS: Final[tuple[Topic, ...]] = (FEEDBACK, PLAYLISTS, PROFILES, CATALOGUE, MODELS, MODEL_BUILDS, DEAD_LETTERS)
+TOPICS: Final[tuple[Topic, ...]] = (
+    FEEDBACK, PLAYLISTS, PROFILES, CATALOGUE, MODELS, MODEL_BUILDS, LEDGER, DEAD_LETTERS,
+)  # fmt: skip
 
 # Topics that hold little and must be read in one order have one partition; the others share `kafka.partitions`.
-SINGLE_PARTITION: Final[frozenset[str]] = frozenset({MODELS.name, MODEL_BUILDS.name, DEAD_LETTERS.name, CATALOGUE.name})
+SINGLE_PARTITION: Final[frozenset[str]] = frozenset(
+    {MODELS.name, MODEL_BUILDS.name, LEDGER.name, DEAD_LETTERS.name, CATALOGUE.name}
+)
 
 
 def partitions_for(topic: Topic, user_partitions: int) -> int:

@@ -12,11 +12,12 @@ from pydantic import BaseModel, TypeAdapter
 from contracts import http
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import ClientEvent, FeedbackEvent
+from contracts.ledger import LEDGER_RECORD
 from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import PROFILE_RECORD
-from contracts.topics import CATALOGUE, FEEDBACK, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
+from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "contracts" / "schemas"
 
@@ -28,6 +29,7 @@ RECORDS: Final[dict[str, TypeAdapter[Any]]] = {
     CATALOGUE.name: TypeAdapter(Song | WithdrawnSong),
     MODELS.name: TypeAdapter(LiveModel),
     MODEL_BUILDS.name: TypeAdapter(ModelBuild),
+    LEDGER.name: LEDGER_RECORD,
 }
 
 

@@ -25,12 +25,16 @@ class Builder(Protocol):
 
 @dataclass(slots=True)
 class Post:
-    """The records of one post, all of one user. `done` gets the offset of the first record."""
+    """The records of one post, all of one user. `done` gets the offset of the first record.
+
+    `digest` is the sum of their event ids (contracts.ledger), 0 for records that are no events.
+    """
 
     key: bytes
     values: list[bytes]
     time_ms: int
     done: "asyncio.Future[int]"
+    digest: int = 0
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""The gateway's side of the log: the two topics that it writes, their ids, and whether they can be written now."""
+"""The gateway's side of the log: the topics that it writes, their ids, and whether they can be written now."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,11 @@ from aiokafka.errors import KafkaError
 
 from contracts.http import LogPosition
 from contracts.tokens import Receipt
-from contracts.topics import FEEDBACK, PROFILES
+from contracts.topics import FEEDBACK, LEDGER, PROFILES
 from services.common.kafka import producer
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
+from services.gateway.account import Accountant
 from services.gateway.lanes import BATCH_BYTES
 from services.gateway.metrics import Metrics
 from services.gateway.problems import log_unavailable
@@ -79,9 +80,17 @@ class Log:
         self._metrics = metrics
         self._seconds = seconds
         self._ids = TopicIds(settings, (FEEDBACK.name, PROFILES.name))
+        self.account = Accountant(FEEDBACK.name, self._feedback_id, self._append_account)
         self._writers = {
             FEEDBACK.name: LogWriter(
                 FEEDBACK.name,
+                lambda: producer(settings, max_batch_size=BATCH_BYTES, metadata_max_age_ms=METADATA_AGE_MS),
+                timeout_seconds=seconds,
+                metrics=metrics,
+                acknowledged=self.account.ranges.note,
+            ),
+            LEDGER.name: LogWriter(
+                LEDGER.name,
                 lambda: producer(settings, max_batch_size=BATCH_BYTES, metadata_max_age_ms=METADATA_AGE_MS),
                 timeout_seconds=seconds,
                 metrics=metrics,
@@ -105,10 +114,14 @@ class Log:
         self._watch = asyncio.create_task(self._ids.keep(), name="topic ids")
         for writer in self._writers.values():
             writer.start()
+        self.account.start()
 
     async def close(self) -> None:
-        """Flush, within bounds."""
-        await asyncio.gather(*(writer.close() for writer in self._writers.values()))
+        """Flush, within bounds; the account comes after what it speaks of."""
+        ledger = self._writers[LEDGER.name]
+        await asyncio.gather(*(writer.close() for writer in self._writers.values() if writer is not ledger))
+        await self.account.close()
+        await ledger.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -120,13 +133,21 @@ class Log:
         self._metrics.log_ready.set(0 if found else 1)
         return found
 
-    async def append(self, topic: str, user_id: str, values: list[bytes], now: int) -> tuple[LogPosition, Receipt]:
-        """Append a user's records; where they lie, once the broker has acknowledged them.
+    async def _feedback_id(self) -> str:
+        return await self._ids.id_of(FEEDBACK.name, again=True)
+
+    async def _append_account(self, writer: str, values: list[bytes], now: int) -> None:
+        await self._writers[LEDGER.name].append(writer, values, now)
+
+    async def append(
+        self, topic: str, user_id: str, values: list[bytes], now: int, digest: int = 0
+    ) -> tuple[LogPosition, Receipt]:
+        """Append a user's records; where they lie, once the broker has acknowledged them. `digest`: of event ids.
 
         Raises Refused 503: see services.gateway.writer for what is then known of them.
         """
         try:
-            appended = await self._writers[topic].append(user_id, values, now)
+            appended = await self._writers[topic].append(user_id, values, now, digest)
             async with asyncio.timeout(self._seconds):
                 topic_id = await self._ids.id_of(topic, again=appended.anew)
         except LogUnavailable as unavailable:

@@ -24,6 +24,8 @@ from services.gateway.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+# What is told of each acknowledged batch: partition, its posts in order, offset of its first record.
+Acknowledged = Callable[[int, list[Post], int], None]
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 RECONNECT_SECONDS: Final = 0.5
 DISPOSE_SECONDS: Final = 3.0
@@ -50,13 +52,20 @@ class LogWriter:
     """The one writer of a user-keyed topic in this process."""
 
     def __init__(
-        self, topic: str, connect: Callable[[], AIOKafkaProducer], *, timeout_seconds: float, metrics: Metrics
+        self,
+        topic: str,
+        connect: Callable[[], AIOKafkaProducer],
+        *,
+        timeout_seconds: float,
+        metrics: Metrics,
+        acknowledged: Acknowledged | None = None,
     ) -> None:
         """`connect` makes a producer, not yet started; it is called again when one has failed."""
         self.topic = topic
         self._connect = connect
         self._timeout = timeout_seconds
         self._metrics = metrics
+        self._acknowledged = acknowledged
         self._lanes: dict[int, Lane] = {}
         self._queued = 0
         self._producer: AIOKafkaProducer | None = None
@@ -93,23 +102,26 @@ class LogWriter:
             return "the last append failed"
         return None
 
-    async def append(self, user_id: str, values: list[bytes], time_ms: int) -> Appended:
-        """Append one user's records, in order and next to each other. Raises LogUnavailable."""
+    async def append(self, user_id: str, values: list[bytes], time_ms: int, digest: int = 0) -> Appended:
+        """Append one user's records, in order and next to each other. Raises LogUnavailable.
+
+        `digest`: of their event ids, for the account of what was acknowledged.
+        """
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._append(user_id, values, time_ms)
+                return await self._append(user_id, values, time_ms, digest)
         except TimeoutError:
             raise self._unavailable("timeout", f"no acknowledgement within {self._timeout:g} s") from None
         except KafkaError as error:
             raise self._unavailable(type(error).__name__, type(error).__name__) from error
 
-    async def _append(self, user_id: str, values: list[bytes], time_ms: int) -> Appended:
+    async def _append(self, user_id: str, values: list[bytes], time_ms: int, digest: int) -> Appended:
         producer = await self._connection()
         partitions = len(await producer.partitions_for(self.topic))
         lane = self._lane(partition_of(user_id, partitions))
         if lane.stuck_for() > self._timeout:
             raise self._unavailable("stuck", "the broker does not acknowledge")
-        post = Post(user_id.encode(), values, time_ms, asyncio.get_running_loop().create_future())
+        post = Post(user_id.encode(), values, time_ms, asyncio.get_running_loop().create_future(), digest)
         self._enqueue(lane, post)
         expected = lane.next_offset
         first = await post.done
@@ -145,13 +157,15 @@ class LogWriter:
             self._on_failure(producer, error)
             fail(posts, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
         else:
-            self._on_success(lane, posts)
+            self._on_success(lane, posts, acknowledged.offset)
             lane.settle(posts, acknowledged.offset)
         finally:
             lane.sent_at = None
 
-    def _on_success(self, lane: Lane, posts: list[Post]) -> None:
+    def _on_success(self, lane: Lane, posts: list[Post], first_offset: int) -> None:
         self._failed_at = None
+        if self._acknowledged is not None:
+            self._acknowledged(lane.partition, posts, first_offset)
         self._metrics.commits.labels(self.topic).observe(lane.stuck_for())
         self._metrics.records.labels(self.topic).inc(sum(len(post.values) for post in posts))
 

@@ -9,25 +9,31 @@ from pydantic import ValidationError
 
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import FeedbackEvent, first_error
+from contracts.ledger import Account, Round, Tally
 from contracts.marks import MarkName
 from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeList, Forgotten
 from contracts.records import read_record
-from contracts.topics import CATALOGUE, FEEDBACK, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
+from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
-from services.warehouse import rows
+from services.warehouse import rows, rows_of_ledger
 from services.warehouse.rows import Place, Placed
 
-Value = FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | ModelBuild | AnimeList | Forgotten | None
+Value = (
+    FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | ModelBuild | AnimeList | Forgotten
+    | Account | Tally | Round | None
+)  # fmt: skip
 
-TOPICS: Final = (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name)
+TOPICS: Final = (
+    FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name, LEDGER.name,
+)  # fmt: skip
 # Topics whose offsets have no holes of their own.
 _KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name})
 # Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
-_NO_TOMBSTONES: Final = _KEPT | {PROFILES.name}
+_NO_TOMBSTONES: Final = _KEPT | {PROFILES.name, LEDGER.name}
 # Which table takes which records, in the order of insertion.
 _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
     ("feedback", (FeedbackEvent,), rows.feedback),
@@ -36,6 +42,9 @@ _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]
     ("catalogue", (Song, WithdrawnSong), rows.catalogue),
     ("model_switches", (LiveModel,), rows.model_switches),
     ("model_builds", (ModelBuild,), rows.model_builds),
+    ("ledger_spans", (Account, Tally), rows_of_ledger.spans),
+    ("ledger_folded", (Tally,), rows_of_ledger.folded),
+    ("probe_rounds", (Round,), rows_of_ledger.rounds),
     ("forgotten", (Forgotten,), rows.forgotten),
 )
 

@@ -26,7 +26,7 @@ def own(another: Another) -> Iterator[System]:
 
 def test_a_first_start_imports_and_builds_and_says_so(first_start) -> None:
     _, printed = first_start
-    done = ("topics: 7 created", "catalogue: sample", "model tfidf: built and live", "model node2vec: built and live")
+    done = ("topics: 8 created", "catalogue: sample", "model tfidf: built and live", "model node2vec: built and live")
     for line in done:
         assert f"✓ {line}" in printed
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.http import MAX_BODY_BYTES, MAX_EVENTS, EventsAnswer, EventsBody, LogPosition, RejectedEvent
+from contracts.ledger import digest_of
 from contracts.topics import FEEDBACK
 from services.gateway.bodies import as_model, parse_json, read_body
 from services.gateway.openapi import EVENTS_EXAMPLE, documented, events_body
@@ -57,7 +58,8 @@ async def take(parts: Parts, user_id: str, raw_events: list[object]) -> Response
 
 async def log_events(parts: Parts, user_id: str, stamped: Stamped, now: int) -> tuple[str, LogPosition]:
     """Append the accepted events: (signed receipt, where they lie). Raises Refused 503."""
-    position, receipt = await parts.log.append(FEEDBACK.name, user_id, stamped.values, now)
+    digest = digest_of(event.event_id.int for event in stamped.events)
+    position, receipt = await parts.log.append(FEEDBACK.name, user_id, stamped.values, now, digest)
     parts.metrics.events.labels("accepted").inc(len(stamped.values))
     for attribution, n in Counter(stamped.attributions).items():
         parts.metrics.attributions.labels(attribution).inc(n)

@@ -20,7 +20,13 @@ from services.operator.status.model import Lag
 FOLLOWED: Final[dict[str, tuple[str, ...]]] = {
     "profiles": (FEEDBACK.name, PROFILES.name, PLAYLISTS.name),
     "warehouse": (
-        FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name, LEDGER.name,
+        FEEDBACK.name,
+        PLAYLISTS.name,
+        PROFILES.name,
+        CATALOGUE.name,
+        MODELS.name,
+        MODEL_BUILDS.name,
+        LEDGER.name,
     ),
 }
 Place = tuple[str, int]

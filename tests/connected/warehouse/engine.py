@@ -11,7 +11,7 @@ from services.warehouse.migrations import migrate
 
 TABLES = (
     "feedback", "playlists", "served_slots", "catalogue", "model_switches", "model_builds", "forgotten", "marks",
-    "gaps", "registers", "vetoes", "played", "slot_outcomes",
+    "gaps", "registers", "vetoes", "played", "slot_outcomes", "ledger_spans", "ledger_folded", "probe_rounds",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ KINDS = {
     "animusic.catalogue.v1": {"song", "withdrawn"},
     "animusic.models.v1": {"live_model"},
     "animusic.model-builds.v1": {"build", "switch"},
+    "animusic.ledger.v1": {"account", "tally", "round"},
     "animusic.dead-letters.v1": {"dead_letter"},
 }
 

@@ -1,0 +1,142 @@
+"""Records of `animusic.ledger.v1`: who counted which ids, so that "is anything lost?" is arithmetic and not belief.
+
+Two that do not know of each other count the same ids: the gateway what the broker acknowledged to it (`Account`), the
+probe what it then reads in the topic (`Tally`). Both speak of ranges of offsets, so each can be held against the rows
+of ClickHouse by itself, and a range that nobody accounts for is unknown and not lost.
+
+The digest of a range is the sum of its event ids, as numbers, modulo 2^128: order does not matter, parts add up, and
+where a single id is missing the difference of two digests *is* that id.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from contracts.events import EARLIEST_MS, Id
+
+HOUR_MS: Final = 3_600_000
+DIGESTS: Final = 1 << 128
+# Users of this namespace are the probe's: no session route gives such an id away, and no analyst's view shows them.
+PROBE_PREFIX: Final = "probe-"
+
+Count = Annotated[int, Field(ge=0)]
+At = Annotated[int, Field(ge=EARLIEST_MS, le=1 << 52)]
+TopicId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def hour_of(time_ms: int) -> int:
+    """The beginning of the hour (UTC) that a record's timestamp lies in, ms."""
+    return time_ms - time_ms % HOUR_MS
+
+
+def digest_of(ids: Iterable[int]) -> int:
+    """The digest of event ids, given as numbers (`UUID.int`)."""
+    return sum(ids) % DIGESTS
+
+
+def is_probe(user_id: str) -> bool:
+    """Whether a user is the probe and no listener."""
+    return user_id.startswith(PROBE_PREFIX)
+
+
+class Span(BaseModel):
+    """The records of one partition from offset `first` to before `upto` whose timestamps lie in one hour.
+
+    Attributes:
+        hour: its beginning, ms since the epoch.
+        records: events among them.
+        digest: of their ids, 32 hex digits.
+        unreadable: records among them that are no event; they are the dead letters' business.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    partition: Count
+    hour: At
+    first: Count
+    upto: Count
+    records: Count
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    unreadable: Count = 0
+
+
+Spans = Annotated[tuple[Span, ...], Field(max_length=5_000)]
+
+
+class Account(BaseModel):
+    """What the broker acknowledged to one gateway process since it last said so.
+
+    Attributes:
+        writer: the process; a restarted one has another name.
+        topic_id: 32 hex digits.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    kind: Literal["account"]
+    writer: Id
+    topic: str
+    topic_id: TopicId
+    said_at: At
+    spans: Spans
+
+    def log_value(self) -> bytes:
+        """The record value: compact JSON."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class Tally(BaseModel):
+    """What the probe read in the topic, and how far the live generation of profiles had come by then.
+
+    Attributes:
+        folded: partition -> mark of Redis, the lowest of its shards; a partition without a mark is not named.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    kind: Literal["tally"]
+    writer: Id
+    topic: str
+    topic_id: TopicId
+    said_at: At
+    spans: Spans
+    folded: dict[int, Count] = {}
+
+    def log_value(self) -> bytes:
+        """The record value: compact JSON."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class Round(BaseModel):
+    """One round of the synthetic listener. A leg that did not come to its end is null, and `trouble` says why.
+
+    Attributes:
+        accepted_ms: from the post of a like to its 202.
+        profile_ms: from the 202 to a profile that reflects it.
+        playlist_ms: from the 202 to a playlist that was made from such a profile.
+        warehouse_ms: from the 202 to its row in ClickHouse.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    kind: Literal["round"]
+    user_id: Id
+    began_at: At
+    accepted_ms: Milliseconds | None = None
+    profile_ms: Milliseconds | None = None
+    playlist_ms: Milliseconds | None = None
+    warehouse_ms: Milliseconds | None = None
+    trouble: Annotated[str, Field(max_length=400)] | None = None
+
+    def log_value(self) -> bytes:
+        """The record value: compact JSON."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+LedgerRecord = Annotated[Account | Tally | Round, Field(discriminator="kind")]
+LEDGER_RECORD: Final[TypeAdapter[Any]] = TypeAdapter(LedgerRecord)

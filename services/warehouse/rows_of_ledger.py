@@ -1,0 +1,74 @@
+"""From records of the ledger's topic to columns (deploy/clickhouse/0005). Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from contracts.ledger import Account, Round, Tally
+from services.warehouse.rows import Placed
+
+_SPAN = pa.schema(
+    [
+        ("source", pa.string()), ("writer", pa.string()), ("topic", pa.string()), ("topic_id", pa.string()),
+        ("partition", pa.uint32()), ("hour_ms", pa.uint64()), ("first", pa.uint64()), ("upto", pa.uint64()),
+        ("records", pa.uint64()), ("digest", pa.string()), ("unreadable", pa.uint64()), ("said_ms", pa.uint64()),
+    ]
+)  # fmt: skip
+_FOLDED = pa.schema(
+    [
+        ("topic", pa.string()), ("topic_id", pa.string()), ("partition", pa.uint32()), ("mark", pa.uint64()),
+        ("said_ms", pa.uint64()),
+    ]
+)  # fmt: skip
+_ROUND = pa.schema(
+    [
+        ("user_id", pa.string()), ("began_ms", pa.uint64()), ("accepted_ms", pa.float64()),
+        ("profile_ms", pa.float64()), ("playlist_ms", pa.float64()), ("warehouse_ms", pa.float64()),
+        ("trouble", pa.string()),
+    ]
+)  # fmt: skip
+
+
+def spans(rows: Sequence[Placed[Account | Tally]]) -> pa.Table:
+    """Rows of `ledger_spans`: one a range. `source` says who counted it: the gateway, or a reader of the topic."""
+    return _table(_SPAN, [row for _, said in rows for row in _spans_of(said)])
+
+
+def _spans_of(said: Account | Tally) -> list[dict[str, Any]]:
+    about = {
+        "source": "gateway" if isinstance(said, Account) else "topic",
+        "writer": said.writer,
+        "topic": said.topic,
+        "topic_id": said.topic_id,
+        "said_ms": said.said_at,
+    }
+    return [{**about, **span.model_dump(exclude={"hour"}), "hour_ms": span.hour} for span in said.spans]
+
+
+def folded(rows: Sequence[Placed[Tally]]) -> pa.Table:
+    """Rows of `ledger_folded`: one a partition, how far the live generation of profiles was when it was looked at."""
+    return _table(
+        _FOLDED,
+        [
+            {"topic": said.topic, "topic_id": said.topic_id, "partition": partition, "mark": mark,
+             "said_ms": said.said_at}
+            for _, said in rows for partition, mark in said.folded.items()
+        ],
+    )  # fmt: skip
+
+
+def rounds(rows: Sequence[Placed[Round]]) -> pa.Table:
+    """Rows of `probe_rounds`: one a round of the synthetic listener."""
+    return _table(
+        _ROUND,
+        [
+            {**said.model_dump(exclude={"began_at", "trouble"}), "began_ms": said.began_at,
+             "trouble": said.trouble or ""}
+            for _, said in rows
+        ],
+    )  # fmt: skip
+
+
+def _table(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema)
