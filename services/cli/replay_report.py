@@ -63,7 +63,7 @@ def _print_parity(console: Console, parity: Parity) -> None:
     if parity.equal:
         console.print("equal at equal marks in all 64 shards")
     else:
-        console.print(f"{parity.different:,} fields differ; {len(parity.unsettled):,} listeners did not come to rest")
+        console.print(f"{parity.different:,} fields differ; {len(parity.unsettled):,} listeners were not compared")
 
 
 def _next(found: Outcome, keep: bool) -> str:
@@ -96,8 +96,11 @@ def print_differences(settings: Settings, parity: Parity) -> None:
         _print_difference(console, difference, found, (parity.left, parity.right))
     if parity.different > _SHOWN:
         console.print(f"… and {parity.different - _SHOWN:,} more fields")
-    for user in parity.unsettled[:_SHOWN]:
-        console.print(f"{user}: the marks of both generations never were equal; is the live consumer behind?")
+    if parity.unsettled:
+        console.print(
+            f"{len(parity.unsettled):,} listeners could not be compared: {parity.left} is too far behind the log; does "
+            "its consumer run? `animusic status` says"
+        )
 
 
 def print_one_user(found: OneUser) -> None:

@@ -5,7 +5,8 @@ and who is forgotten. What is not: the bodies of playlists (they expire; their l
 and songs), and what readers use to find out what changed.
 
 Both generations may move meanwhile. A user's hashes of both sides and both sides' marks are read in one script call:
-what is equal is equal; what differs counts only where the marks are equal, and is asked again until they are.
+what is equal is equal; what differs counts only where the marks are equal, and is asked again some times. For users who
+do not come to rest, `services.operator.replay.settling` adds what lies between the marks to both sides.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ _MODULUS: Final = 1 << 128
 # About a millisecond of the store for each call.
 _FIELDS_A_CALL: Final = 1_500
 _KEPT_DIFFERENCES: Final = 10_000
+_AGAIN: Final = 5
 _AGAIN_SECONDS: Final = 0.05
 _HISTORY: Final = b"h"
 
@@ -49,15 +51,15 @@ class Difference(NamedTuple):
     right: bytes | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardDigest:
     """One shard of both generations: sums of the digests of all fields, mod 2**128."""
 
     shard: int
-    users: int
-    fields: int
-    left: int
-    right: int
+    users: int = 0
+    fields: int = 0
+    left: int = 0
+    right: int = 0
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Parity:
 
     Attributes:
         differences: at most 10,000 of them; `different` counts all.
-        unsettled: users whose marks were not equal within the time given, so that nothing can be said of them.
+        unsettled: `u:` or `h:` and the id of users who differ while the marks do, so that nothing can be said yet.
         forgotten: users that both sides hold as forgotten.
         histories: playlists in the histories of both sides.
     """
@@ -101,6 +103,20 @@ class Parity:
         left, right = (sum(getattr(s, side) for s in self.shards) % _MODULUS for side in ("left", "right"))
         return f"{left:032x}", f"{right:032x}"
 
+    def count(self, shard: int, name: str, left: Hash, right: Hash) -> None:
+        """Take in one user (`u:` and the id) or history (`h:` and the id) as both sides hold it at equal marks."""
+        user_id, prefix = name[2:], _HISTORY if name[:1] == "h" else b""
+        digest, same, sums = _sum(user_id, prefix, left), left == right, self.shards[shard]
+        sums.left = (sums.left + digest) % _MODULUS
+        sums.right = (sums.right + (digest if same else _sum(user_id, prefix, right))) % _MODULUS
+        if prefix:
+            self.histories += len(left)
+        else:
+            sums.users += 1
+            sums.fields += len(left)
+        if not same:
+            self.note(_differences(user_id, prefix, left, right))
+
     def note(self, found: Iterable[Difference]) -> None:
         """Count differences, and keep the first."""
         for difference in found:
@@ -115,7 +131,6 @@ async def compare(
     right: str,
     marks: Mapping[str, int],
     *,
-    patience_seconds: float = 30.0,
     progress: Progress = lambda shards: None,
 ) -> Parity:
     """Compare two generations.
@@ -126,11 +141,10 @@ async def compare(
     Raises redis.exceptions.RedisError. Nothing is written.
     """
     began = time.monotonic()
-    parity = Parity(left, right)
+    parity = Parity(left, right, [ShardDigest(shard) for shard in range(SHARDS)])
     users = await _users(redis, (left, right))
     for shard in range(SHARDS):
-        comparison = _Shard(redis, (left, right), shard, marks, deadline=began + patience_seconds)
-        await comparison.run(sorted(users[shard]), parity)
+        await _Shard(redis, (left, right), shard, marks).run(sorted(users[shard]), parity)
         progress(shard + 1)
     parity.seconds = time.monotonic() - began
     return parity
@@ -154,31 +168,25 @@ async def _users(redis: Redis, generations: Sequence[str]) -> list[set[str]]:
 class _Shard:
     """One shard of both generations. Names are `u:` or `h:` and a user's id."""
 
-    def __init__(
-        self, redis: Redis, sides: tuple[str, str], shard: int, marks: Mapping[str, int], *, deadline: float
-    ) -> None:
+    def __init__(self, redis: Redis, sides: tuple[str, str], shard: int, marks: Mapping[str, int]) -> None:
         self._redis = redis
         self._keys = [ShardKeys.of(side, shard) for side in sides]
         self._shard = shard
         self._starts = {name.encode(): start for name, start in marks.items()}
-        self._deadline = deadline
         self._read = redis.register_script(_READ)
-        self._sums = [0, 0]
-        self._fields = 0
-        self._users = 0
 
     async def run(self, names: list[str], parity: Parity) -> None:
         """Compare all of it, adding to what was found so far."""
         pending: list[str] = []
         async for chunk in self._chunks(names):
             pending += await self._look(chunk, parity)
-        while pending and time.monotonic() < self._deadline:
-            await asyncio.sleep(_AGAIN_SECONDS)
-            # One by one, and only while the marks look equal: so a call is likely to fall between two flushes.
-            pending = [name for one in pending for name in await self._look_again(one, parity)]
-        parity.unsettled += sorted({name[2:] for name in pending})
+        for _ in range(_AGAIN):
+            if pending:
+                await asyncio.sleep(_AGAIN_SECONDS)
+                # One by one, and only while the marks look equal: so a call is likely to fall between two flushes.
+                pending = [name for one in pending for name in await self._look_again(one, parity)]
+        parity.unsettled += pending
         await self._compare_forgotten(parity)
-        parity.shards.append(ShardDigest(self._shard, self._users, self._fields, *(s % _MODULUS for s in self._sums)))
 
     async def _chunks(self, names: list[str]) -> Any:
         pipe = self._redis.pipeline(transaction=False)
@@ -196,11 +204,11 @@ class _Shard:
         settled = self._standing(found[0]) == self._standing(found[1])
         pending = []
         for name, left, right in zip(names, found[2::2], found[3::2], strict=True):
-            sides = _stored(left), _stored(right)
+            sides = stored_of(left), stored_of(right)
             if sides[0] != sides[1] and not settled:
                 pending.append(name)
             else:
-                self._count(name, *sides, parity)
+                parity.count(self._shard, name, *sides)
         return pending
 
     async def _look_again(self, name: str, parity: Parity) -> list[str]:
@@ -212,21 +220,6 @@ class _Shard:
     def _standing(self, flat: list[bytes]) -> dict[bytes, int]:
         stored = dict(zip(flat[::2], flat[1::2], strict=True))
         return {name: max(start, int(stored.get(name, 0))) for name, start in self._starts.items()}
-
-    def _count(self, name: str, left: Hash, right: Hash, parity: Parity) -> None:
-        kind, user_id = name[:1], name[2:]
-        prefix = _HISTORY if kind == "h" else b""
-        digest = _sum(user_id, prefix, left)
-        same = left == right
-        self._sums[0] += digest
-        self._sums[1] += digest if same else _sum(user_id, prefix, right)
-        if prefix:
-            parity.histories += len(left)
-        else:
-            self._users += 1
-            self._fields += len(left)
-        if not same:
-            parity.note(_differences(user_id, prefix, left, right))
 
     async def _compare_forgotten(self, parity: Parity) -> None:
         pipe = self._redis.pipeline(transaction=False)
@@ -252,7 +245,8 @@ def _pieces(names: list[str], sizes: list[int]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _stored(flat: list[bytes]) -> Hash:
+def stored_of(flat: list[bytes]) -> Hash:
+    """A hash from HGETALL's flat answer, without what is no part of a profile."""
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     for name in UNFOLDED_FIELDS:
         fields.pop(name, None)

@@ -25,6 +25,7 @@ from services.operator.replay.job import Job, Partition, Report
 from services.operator.replay.lease import Lease
 from services.operator.replay.planning import Bound, Plan, planned
 from services.operator.replay.reading import Reader
+from services.operator.replay.settling import settle
 from services.operator.replay.watching import Phase, Progress, Watch
 from services.operator.replay.workers import Workers
 from services.profiles.generations import Generation, Generations
@@ -274,6 +275,7 @@ class Rebuild:
         outcome.parity = await compare(
             self._redis, outcome.former, outcome.generation, starts, progress=self._watch.advance
         )
+        await settle(self._settings.kafka, self._redis, outcome.parity, plan.partitions)
         self._look(workers, plan, outcome)
         await self._note(outcome, "ready")
 

@@ -24,12 +24,13 @@ from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings, Settings
 from services.local.engines.valkey import ValkeyNode
 from services.operator.generations import former_generation, listed, prune
-from services.operator.parity import digest_of
+from services.operator.parity import Parity, compare, digest_of
 from services.operator.replay.drilldown import explain
 from services.operator.replay.lease import holder
 from services.operator.replay.looking import estimate, one_user
 from services.operator.replay.planning import Bound, bound_of, planned
 from services.operator.replay.profiles import Outcome, Rebuild, Wish
+from services.operator.replay.settling import settle
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
 from services.profiles.reader import ProfileReader
@@ -250,3 +251,37 @@ async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
     async with following(settings, redis):
         await at_end(log, redis, generation="g2")
     assert await profiles_in(redis, "g2") == folded(events)
+
+
+async def test_who_does_not_come_to_rest_is_compared_with_what_lies_between_the_marks(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    settings = settings_for(log, valkey.url, tmp_path)
+    partition = partition_of("u", settings.kafka.partitions)
+    async with producing(log) as to, following(settings, redis):
+        await put_events(to, [like("u", f"s{i}", i) for i in range(20)])
+        for number in range(3):
+            one = playlist(0, BASE_MS + number, "ab").model_copy(update={"playlist_id": UUID(int=200 + number)})
+            await put(to, PLAYLISTS.name, "u", one.log_value())
+        await at_end(log, redis)
+    until = bound_of(f"{FEEDBACK.name}/{partition}=8,{PLAYLISTS.name}/{partition}=1", "latest")
+    behind = (await rebuild(settings, redis, until=until, keep=True)).generation
+    partitions = (await planned(log, Bound(), Bound())).partitions
+    starts = {p.field: p.begin for p in partitions}
+
+    async def compared() -> Parity:
+        parity = await compare(redis, "g1", behind, starts)
+        assert parity.unsettled == ["h:u", "u:u"]
+        await settle(log, redis, parity, partitions)
+        return parity
+
+    found = await compared()
+    assert found.equal
+    assert found.digests() == (await digest_of(redis, "g1"),) * 2
+    # A wrong value that is higher than what the log says is not hidden by what is on its way.
+    key, name = ShardKeys.of_user(behind, "u").user("u"), song_field("s3")
+    held: bytes = await redis.hget(key, name)
+    await redis.hset(key, name, b"\xff" + held[1:])
+    await redis.hdel(key, song_field("s1"))
+    found = await compared()
+    assert {d.field for d in found.differences} == {name, song_field("s1")}

@@ -1,0 +1,125 @@
+"""Comparing users who never come to rest: what lies between the marks is added to both sides.
+
+A side holds everything before its mark, and perhaps some of what comes after it (a flush under way). So read both sides
+and their marks, then the log from the lower mark to its end as of after that, and merge it into both: since merging is
+idempotent and has no order, both must then be the same. A value that is wrong and higher than what the log says stays.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from redis.asyncio import Redis
+
+from contracts.fold import SONG_FIELD
+from contracts.placement import partition_of_shard, shard_of
+from contracts.registers import merge_served
+from services.common.consuming.model import Poison
+from services.common.settings import KafkaSettings
+from services.operator.parity import Hash, Parity, stored_of
+from services.operator.replay.job import Partition
+from services.profiles.keys import ShardKeys
+from services.profiles.store import HISTORY_LISTS
+from services.profiles.writes import ShardWrites, effect_of
+
+_FARTHEST = 200_000
+
+
+async def settle(kafka: KafkaSettings, redis: Redis, parity: Parity, partitions: Sequence[Partition]) -> None:
+    """Compare who is unsettled; those remain whose marks lie more than 200,000 records before the end of the log.
+
+    Raises redis.exceptions.RedisError, aiokafka's KafkaError.
+    """
+    names, parity.unsettled = parity.unsettled, []
+    sides = [await _sides(redis, parity, name) for name in names]
+    lowest: dict[TopicPartition, int] = {}
+    for name, (marks, _) in zip(names, sides, strict=True):
+        for partition in _of_shard(shard_of(name[2:]), partitions):
+            tp = TopicPartition(partition.topic, partition.partition)
+            mark = max(partition.begin, min(marks[side].get(partition.field, 0) for side in (0, 1)))
+            lowest[tp] = min(mark, lowest.get(tp, mark))
+    between = await _between(kafka, lowest, {name[2:] for name in names})
+    if between is None:
+        parity.unsettled = names
+        return
+    for name, (_, hashes) in zip(names, sides, strict=True):
+        shard = shard_of(name[2:])
+        writes = between.get(name[2:], ShardWrites())
+        parity.count(shard, name, *(_joined(name, stored, writes) for stored in hashes))
+
+
+def _of_shard(shard: int, partitions: Sequence[Partition]) -> list[Partition]:
+    """The partitions in which a shard's records lie: by placement, and those that say so."""
+    return [p for p in partitions if p.partition == partition_of_shard(shard, p.partitions) or shard in p.shards]
+
+
+async def _sides(redis: Redis, parity: Parity, name: str) -> tuple[list[dict[str, int]], list[Hash]]:
+    """Both sides' marks and hashes, at one moment: one after the other in a transaction, all of one slot."""
+    keys = [ShardKeys.of(side, shard_of(name[2:])) for side in (parity.left, parity.right)]
+    pipe = redis.pipeline(transaction=True)
+    for side in keys:
+        pipe.hgetall(side.marks)
+        pipe.hgetall(side.prefix + name)
+    left_marks, left, right_marks, right = await pipe.execute()
+    marks = [{field.decode(): int(mark) for field, mark in found.items()} for found in (left_marks, right_marks)]
+    return marks, [stored_of([part for item in found.items() for part in item]) for found in (left, right)]
+
+
+async def _between(
+    kafka: KafkaSettings, lowest: Mapping[TopicPartition, int], users: set[str]
+) -> dict[str, ShardWrites] | None:
+    """What the log says of these users from these offsets on, by user; None when that is too much."""
+    if not lowest:
+        return {}
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(list(lowest))
+        wanted = {tp: mark for tp, mark in lowest.items() if mark < ends[tp]}
+        if sum(ends[tp] - mark for tp, mark in wanted.items()) > _FARTHEST:
+            return None
+        return await _read(consumer, wanted, ends, users) if wanted else {}
+    finally:
+        await consumer.stop()
+
+
+async def _read(
+    consumer: Any, wanted: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], users: set[str]
+) -> dict[str, ShardWrites]:
+    consumer.assign(list(wanted))
+    for tp, mark in wanted.items():
+        consumer.seek(tp, mark)
+    keys = {user_id.encode() for user_id in users}
+    found: dict[str, ShardWrites] = {}
+    while any([await consumer.position(tp) < ends[tp] for tp in wanted]):
+        for records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).values():
+            for record in records:
+                effect = effect_of(record) if record.key in keys else Poison("")
+                if not isinstance(effect, Poison):
+                    found.setdefault(effect.user_id, ShardWrites()).add(effect)
+    return found
+
+
+def _joined(name: str, stored: Hash, writes: ShardWrites) -> Hash:
+    """A user's or a history's fields with these writes merged in, as the store would."""
+    user_id = name[2:]
+    if user_id in writes.forgotten:
+        return {}
+    if name[:1] == "h":
+        entries = {served.playlist_id.encode(): served.entry for served in writes.served.values()}
+        merged = {key: max(stored.get(key, b""), entries.get(key, b"")) for key in stored.keys() | entries.keys()}
+        newest = sorted(merged.items(), key=lambda item: (item[1], item[0]), reverse=True)[:HISTORY_LISTS]
+        return dict(newest)
+    merged = dict(stored)
+    for field, value in writes.fields().get(user_id, {}).items():
+        old = merged.get(field)
+        merged[field] = value if old is None else _higher(field, old, value)
+    return merged
+
+
+def _higher(field: bytes, one: bytes, other: bytes) -> bytes:
+    if field[:1] == SONG_FIELD:
+        return merge_served(one, other)
+    return max(one, other)
