@@ -35,7 +35,7 @@ def _trouble(directory: Path, record: LiveModel) -> str:
             return f"{directory.name} says that it is version {model.record.version}"
         if not model.raw.shape[0] == len(model.song_ids) == record.songs:
             return f"{model.raw.shape[0]} rows and {len(model.song_ids)} songs, where the log says {record.songs}"
-        EdgeIndex.open(directory).close()
+        EdgeIndex.open(model.shard).close()
     except FileNotFoundError:
         return "it is not on this machine"
     except Exception as error:  # noqa: BLE001 - whatever a damaged file does to its reader, the directory is no good
