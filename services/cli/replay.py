@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli import replay_warehouse
 from services.cli.progress import say
 from services.cli.rebuilding import rebuild
 from services.cli.replay_report import print_differences, print_one_user, print_outcome, print_plan
@@ -16,6 +17,8 @@ from services.operator.replay.planning import Bound, bound_of, planned
 from services.operator.replay.profiles import Wish
 
 app = typer.Typer(no_args_is_help=True, help="Build views of the log anew, beside the live ones, compare, and switch.")
+
+app.command("warehouse")(replay_warehouse.command)
 
 
 @app.callback()

@@ -5,8 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -18,7 +17,11 @@ from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint
+from services.warehouse.lean import without_pandas
 from services.warehouse.migrations import migrate
+from services.warehouse.rebuild import Rebuilds
+from services.warehouse.rebuild_route import RebuildRoute
+from services.warehouse.rebuild_tables import finish_switch
 from services.warehouse.sink import TOPICS, Value, WarehouseSink
 
 _log = logging.getLogger("animusic.warehouse")
@@ -29,7 +32,7 @@ async def serve(settings: Settings) -> None:
 
     Raises SystemExit(75) when the store or the log stays away too long or anything unknown happens: start it again.
     """
-    sys.meta_path.insert(0, _WithoutPandas())
+    without_pandas()
     warehouse = Warehouse(settings)
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, warehouse.stop)
@@ -40,15 +43,6 @@ async def serve(settings: Settings) -> None:
         raise SystemExit(EX_TEMPFAIL) from error
     finally:
         await warehouse.close()
-
-
-class _WithoutPandas:
-    """pyarrow imports pandas, if it can, to ask whether a list is a Series: 1.5 s of CPU and 50 MB at start."""
-
-    def find_spec(self, name: str, _path: object, _target: object = None) -> None:
-        """Tell the import system that there is no pandas; say nothing of any other module."""
-        if name == "pandas":
-            raise ModuleNotFoundError("the warehouse does without pandas", name=name)
 
 
 class Warehouse:
@@ -64,6 +58,7 @@ class Warehouse:
         self._analysts: Analysts | None = None
         self._http: HttpServer | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._route = RebuildRoute(settings.signing_key)
 
     def stop(self) -> None:
         """Ask for the end; `run` then returns."""
@@ -83,6 +78,8 @@ class Warehouse:
 
     async def close(self) -> None:
         """Stop answering and let go of the engine."""
+        if self._route.rebuilds is not None:
+            await self._route.rebuilds.stop()
         if self._http is not None:
             await self._http.close()
         if self._analysts is not None:
@@ -92,8 +89,10 @@ class Warehouse:
 
     async def _start(self) -> None:
         settings = self._settings
-        self._clickhouse = await asyncio.to_thread(self._open)
+        connect = self._connector()
+        self._clickhouse = await asyncio.to_thread(connect)
         await asyncio.to_thread(migrate, self._clickhouse)
+        await asyncio.to_thread(finish_switch, self._clickhouse)
         endpoint = Endpoint(
             self._analysts,
             self._registry,
@@ -101,24 +100,28 @@ class Warehouse:
             host=settings.warehouse.host,
             told_at=settings.clickhouse.dsn.rpartition("@")[2],
             standing=self._where,
+            admin=self._route.routes(),
         )
         self._http = HttpServer(endpoint)
         host = settings.warehouse.host
         _log.info("SQL, health and metrics on http://%s:%d", host, self._http.start(host, settings.warehouse.port))
+        sink = WarehouseSink(self._clickhouse)
+        self._route.rebuilds = Rebuilds(settings.kafka, sink, connect)
         self._consumer = Consumer(
-            settings.kafka, WarehouseSink(self._clickhouse), TOPICS, self._registry,
+            settings.kafka, sink, TOPICS, self._registry,
             group=settings.warehouse.group, max_records=settings.warehouse.batch_records,
             hold_seconds=settings.warehouse.flush_ms / 1_000,
         )  # fmt: skip
         await self._consumer.start()
 
-    def _open(self) -> Clickhouse:
+    def _connector(self) -> Callable[[], Clickhouse]:
+        """Makes connections: to the server, or to the engine of this process."""
         settings = self._settings
         if settings.clickhouse.external:
-            return ClickhouseServer(settings.clickhouse.dsn)
+            return lambda: ClickhouseServer(settings.clickhouse.dsn)
         engine = ChdbEngine(settings.data_dir / "clickhouse", settings.warehouse.engine_memory_mb)
         self._analysts = Analysts(engine, settings.warehouse)
-        return engine.connect()
+        return engine.connect
 
     def _not_ready(self) -> str | None:
         return "starting" if self._consumer is None else self._consumer.not_ready()

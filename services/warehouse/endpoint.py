@@ -7,6 +7,7 @@ clause; errors as ClickHouse words them, with X-ClickHouse-Exception-Code. Also 
 import email
 import json
 import uuid
+from collections.abc import Sequence
 from email.message import Message
 from ipaddress import ip_address
 from typing import Final
@@ -59,7 +60,10 @@ _TYPES: Final = {
 
 
 class Endpoint:
-    """The routes. `analysts` is None where a ClickHouse server answers instead; `told_at` is then its address."""
+    """The routes. `analysts` is None where a ClickHouse server answers instead; `told_at` is then its address.
+
+    `admin`: routes beside those of ClickHouse.
+    """
 
     def __init__(
         self,
@@ -70,11 +74,13 @@ class Endpoint:
         host: str,
         told_at: str,
         standing: Standing = dict,
+        admin: Sequence[Route] = (),
     ) -> None:
         self._analysts = analysts
         self._registry = registry
         self._not_ready = not_ready
         self._standing = standing
+        self._admin = admin
         self._any_host = not _is_loopback(host)
         self._told_at = told_at
         self._seconds = Histogram("animusic_sql_seconds", "time to answer an analyst's statement", registry=registry)
@@ -88,6 +94,7 @@ class Endpoint:
                 Route("/healthz", self._ping),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
+                *self._admin,
                 Route("/", self._query, methods=["GET", "POST"]),
                 Route("/{database}", self._query, methods=["GET", "POST"]),
             ]

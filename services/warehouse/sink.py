@@ -35,7 +35,7 @@ _KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name})
 # Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
 _NO_TOMBSTONES: Final = _KEPT | {PROFILES.name, LEDGER.name}
 # Which table takes which records, in the order of insertion.
-_TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
+TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
     ("feedback", (FeedbackEvent,), rows.feedback),
     ("playlists", (ServedPlaylist,), rows.playlists),
     ("served_slots", (ServedPlaylist,), rows.served_slots),
@@ -49,27 +49,36 @@ _TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]
 )
 
 
+def read_value(record: Record) -> Value | Poison:
+    """The typed record. A tombstone of a song or an arm is None: it has no row, and is no mistake."""
+    if record.value is None:
+        return Poison("the record has no value") if record.topic in _NO_TOMBSTONES else None
+    try:
+        value: Value = read_record(record.topic, record.value)
+    except ValidationError as error:
+        return Poison(first_error(error))
+    return value
+
+
 class WarehouseSink:
-    """Inserts what the log tells. Rows are keyed by what they say and where they lie: inserting again is harmless."""
+    """Inserts what the log tells. Rows are keyed by what they say and where they lie: inserting again is harmless.
+
+    While `held` is taken nothing is inserted: a rebuild exchanges tables meanwhile.
+    """
 
     step = "warehouse"
     outages: tuple[type[Exception], ...] = (ClickhouseError,)
 
     def __init__(self, clickhouse: Clickhouse) -> None:
         self._clickhouse = clickhouse
+        self.held = asyncio.Lock()
         # (topic, partition) -> the first offset that was read since the last flush, dead letters included.
         self._first_read: dict[tuple[str, int], int] = {}
 
     def decode(self, record: Record) -> Value | Poison:
-        """The typed record. A tombstone of a song or an arm is None: it has no row, and is no mistake."""
+        """See `read_value`."""
         self._first_read.setdefault((record.topic, record.partition), record.offset)
-        if record.value is None:
-            return Poison("the record has no value") if record.topic in _NO_TOMBSTONES else None
-        try:
-            value: Value = read_record(record.topic, record.value)
-        except ValidationError as error:
-            return Poison(first_error(error))
-        return value
+        return read_value(record)
 
     async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         """The marks that were inserted; None where there is none. Raises ClickhouseError."""
@@ -81,14 +90,15 @@ class WarehouseSink:
 
         Raises ClickhouseError (try again) or Unflushable (a row that no table takes).
         """
-        return await asyncio.to_thread(self._flush, slices)
+        async with self.held:
+            return await asyncio.to_thread(self._flush, slices)
 
     def _flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
         stored = self._marks()
         refused = {s.claim.name: stored.get(s.claim.name) for s in slices if stored.get(s.claim.name, 0) < s.after}
         taken = [s for s in slices if s.claim.name not in refused]
         placed = [row for part in taken for row in _placed(part)]
-        for table, kinds, build in _TABLES:
+        for table, kinds, build in TABLES:
             wanted = [row for row in placed if isinstance(row[1], kinds)]
             if wanted:
                 self._insert(table, build, wanted)
@@ -121,10 +131,15 @@ class WarehouseSink:
             raise
 
     def _marks(self) -> dict[MarkName, int]:
-        found = self._clickhouse.query(
-            f"SELECT topic_id, `partition`, max(mark) AS mark FROM {DATABASE}.marks GROUP BY topic_id, `partition`"
-        )
-        return {MarkName(row["topic_id"], row["partition"]): row["mark"] for row in found.to_pylist()}
+        return stored_marks(self._clickhouse)
+
+
+def stored_marks(clickhouse: Clickhouse, database: str = DATABASE) -> dict[MarkName, int]:
+    """The marks that a database of the warehouse holds. Raises ClickhouseError."""
+    found = clickhouse.query(
+        f"SELECT topic_id, `partition`, max(mark) AS mark FROM {database}.marks GROUP BY topic_id, `partition`"
+    )
+    return {MarkName(row["topic_id"], row["partition"]): row["mark"] for row in found.to_pylist()}
 
 
 def _placed(part: Slice[Value]) -> Iterator[Placed[Value]]:

@@ -79,6 +79,12 @@ class _Heard(NamedTuple):
     duration_ms: int | None
 
 
+def is_plain(value: bytes) -> bool:
+    """Whether a value is what the contract accepts, in the gateway's own layout: any JSON parser may read it."""
+    match = _LINE.fullmatch(value)
+    return match is not None and match[6 if _KIND[match[2]][1] else 5] is not None
+
+
 def fast_feedback(value: bytes) -> tuple[str, Iterator[Write]] | None:
     """(user id, register writes that profiles hold) of a record's value; None: ask the contract."""
     match = _LINE.fullmatch(value)

@@ -1,0 +1,241 @@
+"""A process that reads partitions of the log and hands over rows: `python -m services.warehouse.rebuild_worker`.
+
+It has no store and no group. What it holds is bounded by `hold_records`; while nobody takes its frames it waits.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import psutil
+import pyarrow as pa
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from contracts.topics import FEEDBACK
+from services.common.consuming.model import Poison, Record
+from services.common.telemetry import configure_logging
+from services.operator.replay.feedback import is_plain
+from services.warehouse.lean import without_pandas
+from services.warehouse.rebuild_job import Block, Frame, Job, Limits, Partition
+from services.warehouse.rebuild_lines import plain_feedback
+from services.warehouse.rows import Place, Placed
+from services.warehouse.sink import TABLES, Value, read_value
+
+_FETCH_BYTES: Final = 2 << 20
+_AT_ONCE: Final = 4_000
+_HOLD_SECONDS: Final = 0.5
+_DATA_FAULTS: Final = (pa.ArrowInvalid, OverflowError, UnicodeEncodeError)
+
+
+class Held:
+    """Records read since the last frame, as rows to be."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.places: list[Place] = []
+        self.others: list[Placed[Value]] = []
+        self.records = self.poison = 0
+
+    def add(self, record: Record, topic_id: str) -> None:
+        """Take one record in."""
+        self.records += 1
+        place = Place(topic_id, record.partition, record.offset, record.timestamp)
+        if record.topic == FEEDBACK.name and record.value is not None and is_plain(record.value):
+            self.lines.append(record.value)
+            self.places.append(place)
+            return
+        value = read_value(record)
+        if isinstance(value, Poison):
+            self.poison += 1
+        else:
+            self.others.append((place, value))
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """Rows by table. What no table takes is left out and counted as poison."""
+        if self.lines:
+            yield "feedback", plain_feedback(self.lines, self.places)
+        for table, kinds, build in TABLES:
+            wanted = [row for row in self.others if isinstance(row[1], kinds)]
+            for part in self._built(build, wanted):
+                yield table, part
+
+    def _built(self, build: Any, wanted: Sequence[Placed[Any]]) -> list[pa.Table]:
+        """As one table; where a value does not fit its column, bisected down to the one record, which is left out."""
+        if not wanted:
+            return []
+        try:
+            return [build(wanted)]
+        except _DATA_FAULTS:
+            if len(wanted) == 1:
+                self.poison += 1
+                return []
+            middle = len(wanted) // 2
+            return [*self._built(build, wanted[:middle]), *self._built(build, wanted[middle:])]
+
+
+class Reader:
+    """One job. `await start()`, then `frames()` for ever."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._partitions = {TopicPartition(p.topic, p.partition): p for p in job.partitions}
+        self._limits = dict(job.limits)
+        self._changed = asyncio.Event()
+        self._next: dict[TopicPartition, int] = {}
+        self._began, self._taken = time.monotonic(), 0
+        self._consumer: Any = AIOKafkaConsumer(
+            bootstrap_servers=job.kafka.bootstrap_servers,
+            client_id="animusic-rebuild",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+
+    async def start(self) -> None:
+        """Stand where the job says. Raises aiokafka's KafkaError."""
+        await self._consumer.start()
+        tps = list(self._partitions)
+        self._consumer.assign(tps)
+        begins = await self._consumer.beginning_offsets(tps)
+        for tp, partition in self._partitions.items():
+            self._next[tp] = max(begins[tp], partition.start or 0)
+            self._consumer.seek(tp, self._next[tp])
+        self._pause_what_is_there()
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._consumer.stop()
+
+    def limit(self, limits: dict[str, int]) -> None:
+        """Read on up to here."""
+        self._limits = limits
+        self._changed.set()
+
+    async def frames(self) -> Any:
+        """(frame, its blocks' bytes), each as soon as it is worth it."""
+        held, moved, since = Held(), set(self._partitions), time.monotonic()
+        while True:
+            before = dict(self._next)
+            for tp, records in (batches := await self._fetch()).items():
+                self._take(tp, records, held)
+            moved |= {tp for tp, offset in self._next.items() if offset != before[tp]}
+            full = held.records >= self._job.hold_records
+            if moved and (full or not batches or time.monotonic() - since > _HOLD_SECONDS):
+                yield self._frame(held, moved)
+                await self._keep_pace(held.records)
+                held, moved, since = Held(), set(), time.monotonic()
+
+    async def _fetch(self) -> dict[TopicPartition, list[Record]]:
+        self._pause_what_is_there()
+        if len(self._consumer.paused()) == len(self._partitions):
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _HOLD_SECONDS)
+            return {}
+        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=100, max_records=_AT_ONCE)
+        if not found:
+            await self._step_over_holes()
+        return found
+
+    async def _step_over_holes(self) -> None:
+        """The last records before a limit may have been compacted away: then the log itself goes on behind them."""
+        for tp in self._partitions:
+            self._next[tp] = max(self._next[tp], await self._consumer.position(tp))
+
+    def _take(self, tp: TopicPartition, records: list[Record], held: Held) -> None:
+        partition, limit = self._partitions[tp], self._limit(self._partitions[tp])
+        for record in records:
+            if record.offset >= limit:
+                self._next[tp] = limit
+                self._consumer.seek(tp, limit)
+                return
+            held.add(record, partition.topic_id)
+        self._next[tp] = records[-1].offset + 1
+
+    def _limit(self, partition: Partition) -> int:
+        return self._limits.get(partition.name.field(), 0)
+
+    def _pause_what_is_there(self) -> None:
+        """Nothing is fetched of a partition that has reached its limit."""
+        for tp, partition in self._partitions.items():
+            if self._next[tp] >= self._limit(partition):
+                self._consumer.pause(tp)
+            elif tp in self._consumer.paused():
+                self._consumer.resume(tp)
+
+    def _frame(self, held: Held, moved: set[TopicPartition]) -> tuple[Frame, list[bytes]]:
+        blocks, parts = [], []
+        for table, rows in held.tables():
+            encoded = _encoded(rows)
+            blocks.append(Block(table=table, size=len(encoded), rows=rows.num_rows))
+            parts.append(encoded)
+        marks = {self._partitions[tp].name.field(): (tp.topic, self._next[tp]) for tp in moved}
+        frame = Frame(
+            blocks=tuple(blocks), marks=marks, records=held.records, poison=held.poison,
+            memory=psutil.Process().memory_info().rss,
+        )  # fmt: skip
+        return frame, parts
+
+    async def _keep_pace(self, records: int) -> None:
+        self._taken += records
+        if self._job.rate:
+            await asyncio.sleep(max(0.0, self._began + self._taken / self._job.rate - time.monotonic()))
+
+
+def _encoded(rows: pa.Table) -> bytes:
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, rows.schema) as writer:
+        writer.write_table(rows.combine_chunks())
+    return bytes(stream.getvalue())
+
+
+async def main() -> None:
+    """The process: ends when its standard input does."""
+    without_pandas()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lines = asyncio.StreamReader(limit=1 << 24)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    job = Job.model_validate_json(await lines.readline())
+    os.nice(job.nice)
+    reader = Reader(job)
+    listening = asyncio.create_task(_listen(lines, reader))
+    try:
+        await reader.start()
+        async for frame, parts in reader.frames():
+            await asyncio.to_thread(_hand_over, frame, parts)
+    except (KafkaError, ConnectionError, LookupError, OSError) as error:
+        _hand_over(Frame(error=str(error) or type(error).__name__), [])
+    finally:
+        listening.cancel()
+        await reader.close()
+
+
+async def _listen(lines: asyncio.StreamReader, reader: Reader) -> None:
+    while line := await lines.readline():
+        reader.limit(Limits.model_validate_json(line).limits)
+    # Whoever started this process is gone or wants no more: its marks say how far it came.
+    os._exit(0)
+
+
+def _hand_over(frame: Frame, parts: list[bytes]) -> None:
+    out = sys.stdout.buffer
+    out.write(frame.model_dump_json().encode() + b"\n")
+    for part in parts:
+        out.write(part)
+    out.flush()
+
+
+if __name__ == "__main__":
+    configure_logging(os.environ.get("ANIMUSIC_LOG_LEVEL", "WARNING"))
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
