@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+import anyio.lowlevel
+
 from services.common.clock import now_ms
 from services.common.settings import Settings
 from services.operator.status import log as kafka
@@ -45,6 +47,8 @@ class Looker:
 
     async def look(self) -> Status:
         """What is found now; parts that do not answer are findings, and nothing is raised for them."""
+        # What httpx imports at its first question would be taken for a slow answer.
+        await anyio.lowlevel.checkpoint()
         look = _Look(self._settings, self._limits, self._before)
         try:
             status = await look.status(self._supervisor())
@@ -62,9 +66,9 @@ class _Look:
         self._settings = settings
         self._limits = limits
         self._before = before
-        self._began = asyncio.get_running_loop().time()
         self._redis = RedisProbe(settings.redis, _PARTS_SECONDS)
         self._clickhouse = ClickhouseProbe(settings.clickhouse, _PARTS_SECONDS)
+        self._began = asyncio.get_running_loop().time()
         self.sample: Sample | None = None
 
     async def close(self) -> None:
