@@ -20,6 +20,7 @@ from services.operator.generations import Listed
 from services.operator.replay.profiles import Wish
 
 T = TypeVar("T")
+_PIPE_COLUMNS = 160
 app = typer.Typer(
     no_args_is_help=True, help="Generations of profiles: list them, switch between them, remove old ones."
 )
@@ -40,7 +41,9 @@ def list_() -> None:
         note = "; ".join(filter(None, [one.noted.note, *one.noted.gaps]))
         times = _when(one.noted.made_at), _when(one.noted.live_until)
         table.add_row(one.name, _state(one), f"{one.behind:,}", *times, note)
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    # A pipe has no width of its own, and a table that is cut to eighty columns cannot be read.
+    (console if console.is_terminal else Console(width=_PIPE_COLUMNS)).print(table)
 
 
 @app.command()
