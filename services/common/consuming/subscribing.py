@@ -109,7 +109,8 @@ def batch_broker(
     """A broker with its subscriber; not started yet."""
     assignor: type[_Seen] = type("Seen", (_Seen,), {})
     broker = KafkaBroker(
-        settings.bootstrap_servers,
+        # FastStream takes a string for one broker, commas and all.
+        settings.bootstrap_servers.split(","),
         client_id=f"animusic-{step}",
         request_timeout_ms=settings.request_timeout_ms,
         metadata_max_age_ms=_METADATA_AGE_MS,

@@ -19,12 +19,17 @@ _REQUEST = struct.pack(">i", len(_HEADER_AND_NO_TOPICS)) + _HEADER_AND_NO_TOPICS
 
 def broker_is_unfenced(port: int) -> bool:
     """Whether the broker on 127.0.0.1:port answers and its cluster counts it as alive. Never raises OSError."""
+    return brokers_alive(port) > 0
+
+
+def brokers_alive(port: int) -> int:
+    """How many brokers the one on 127.0.0.1:port counts as alive; 0 when it does not answer. Never raises OSError."""
     with contextlib.suppress(OSError, struct.error):
-        return _brokers_alive(port) > 0
-    return False
+        return _counted(port)
+    return 0
 
 
-def _brokers_alive(port: int) -> int:
+def _counted(port: int) -> int:
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
         connection.sendall(_REQUEST)
         _size, correlation_id, brokers = struct.unpack(">iii", _read(connection, 12))
