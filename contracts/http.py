@@ -121,8 +121,16 @@ class PlaylistSlot(BaseModel):
     why: list[Because]
 
 
+# Why a playlist is not as personal as it will be again by itself: the store of profiles does not answer; it lacks what
+# has been in the log for a while (wiped, restored, or its consumer stopped); it did not reach `not_before` in time.
+Stale = Literal["unavailable", "behind", "not_before"]
+
+
 class PlaylistAnswer(BaseModel):
-    """`reflects`: mark name -> mark of the profile it was made from. `cold`: `list`, `mean`, or null when adapted."""
+    """`reflects`: mark name -> mark of the profile it was made from. `cold`: `list`, `mean`, or null when adapted.
+
+    `stale`: why it is not fresh. With `unavailable` and `behind`, `cold` says nothing about the listener.
+    """
 
     playlist_id: UUID
     revision: int
@@ -132,6 +140,7 @@ class PlaylistAnswer(BaseModel):
     cold: Literal["list", "mean"] | None
     left_out: dict[str, str]
     server_time: int
+    stale: Stale | None = None
 
 
 class HeardSong(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from contracts.http import Because, PlaylistAnswer, PlaylistSlot
+from contracts.http import Because, PlaylistAnswer, PlaylistSlot, Stale
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.tokens import Signer, SlotClaim
 from services.recommender.library import World
@@ -19,7 +19,9 @@ class Answering:
         self._vectors = vectors
         self._clock = clock
 
-    def answer(self, playlist: ServedPlaylist, world: World, listener: Listener) -> PlaylistAnswer:
+    def answer(
+        self, playlist: ServedPlaylist, world: World, listener: Listener, stale: Stale | None = None
+    ) -> PlaylistAnswer:
         """The answer for the playlist's listener; a song that left the catalogue since is shown by its id."""
         return PlaylistAnswer(
             playlist_id=playlist.playlist_id,
@@ -30,6 +32,7 @@ class Answering:
             cold=playlist.cold,
             left_out=playlist.left_out,
             server_time=self._clock(),
+            stale=stale,
         )
 
     def _slot(self, playlist: ServedPlaylist, slot: ServedSlot, world: World, listener: Listener) -> PlaylistSlot:

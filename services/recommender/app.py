@@ -29,6 +29,7 @@ from services.recommender.http import build_app
 from services.recommender.library import Library
 from services.recommender.listeners import Listeners
 from services.recommender.live_models import Opener
+from services.recommender.log_ends import LogEnds
 from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import observe_arm
 from services.recommender.models import open_from_server, open_model
@@ -59,6 +60,7 @@ class Parts:
             settings.kafka.request_timeout_ms / 1000, _LOG_SHARE * settings.gateway.recommender_timeout_seconds
         )
         self.log = PlaylistLog(settings.kafka, patience)
+        self.ends = LogEnds(settings.kafka)
         vectors = ProfileVectors()
         self.recommender = Recommender(
             library=self.library,
@@ -68,6 +70,7 @@ class Parts:
             ahead=LookAhead(settings.qdrant.search_seconds),
             answering=Answering(Signer(settings.signing_key()), vectors, now_ms),
             listeners=Listeners(kept=max(1, own.cached_profiles), cold_songs=own.cold_songs),
+            ends=self.ends,
             rule=RestingRule(own.rest_after_shown, own.rest_playlists),
             wait_ms=own.wait_ms,
             clock=now_ms,
@@ -107,6 +110,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     parts = Parts(settings, redis, rng or np.random.default_rng(), opener)
     parts.tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
+        asyncio.create_task(parts.ends.run(), name="look at the end of feedback"),
         asyncio.create_task(parts.library.run(parts.follower.caught_up), name="keep the world up to date"),
     ]
     try:

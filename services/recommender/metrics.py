@@ -35,6 +35,12 @@ LIFTED = Counter("animusic_recommender_lifted_total", "Playlists that ran out of
 PLAYLISTS = Counter("animusic_recommender_playlists_total", "Playlists by outcome", ["outcome"])
 # Waits for a mark: `reached` or `late` (answered with fresh = false).
 WAITS = Counter("animusic_recommender_waits_total", "Waits for a receipt's mark", ["outcome"])
+# Why a playlist was not fresh: see `stale` in contracts.http.PlaylistAnswer.
+STALE = Counter(
+    "animusic_recommender_stale_total", "Playlists of a profile that was not as fresh as it can be", ["why"]
+)
+# Looks at how far the feedback topic is: `answered` or `failed`.
+FEEDBACK_LOOKS = Counter("animusic_recommender_feedback_looks_total", "Looks at the end of feedback", ["outcome"])
 PROFILE_FAILURES = Counter("animusic_recommender_profile_failures_total", "Profiles that Redis did not give")
 CATALOGUE_SONGS = Gauge("animusic_recommender_catalogue_songs", "Songs of the catalogue snapshot")
 SWITCHES = Counter("animusic_recommender_model_switches_total", "Collections opened", ["arm"])

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
 
-from contracts.http import AskMark, AskPlaylist, AskRest, MarkAnswer, MarkToReach, PlaylistAnswer
+from contracts.http import AskMark, AskPlaylist, AskRest, MarkAnswer, MarkToReach, PlaylistAnswer, Stale
 from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
 from services.profiles.reader import ProfileReader
@@ -21,6 +21,7 @@ from services.recommender.answering import Answering
 from services.recommender.composing import Composed, Composer, Moment
 from services.recommender.library import Library, World
 from services.recommender.listeners import Listener, Listeners
+from services.recommender.log_ends import LogEnds
 from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import (
     COMPOSE_STEP,
@@ -31,6 +32,7 @@ from services.recommender.metrics import (
     PROFILE_FAILURES,
     PROFILE_STEP,
     QUERIES,
+    STALE,
     WAITS,
     WHY_STEP,
 )
@@ -76,6 +78,7 @@ class Recommender:
         ahead: LookAhead,
         answering: Answering,
         listeners: Listeners,
+        ends: LogEnds,
         rule: "RestingRule",
         wait_ms: int,
         clock: Callable[[], int],
@@ -87,6 +90,7 @@ class Recommender:
         self._ahead = ahead
         self._answering = answering
         self._listeners = listeners
+        self._ends = ends
         self._rule = rule
         self._wait_ms = wait_ms
         self._clock = clock
@@ -106,29 +110,29 @@ class Recommender:
 
     async def playlist(self, ask: AskPlaylist) -> PlaylistAnswer:
         """A new playlist. Raises LogUnavailable: nothing was served."""
-        profile, fresh = await self._profile(ask.user_id, ask.not_before)
+        profile, stale = await self._profile(ask.user_id, ask.not_before)
         world = self.world()
         listener = await self._placed(profile, world)
-        moment = Moment(uuid4(), 0, self._clock(), fresh, self._resting(profile, None))
+        moment = Moment(uuid4(), 0, self._clock(), stale is None, self._resting(profile, None))
         with COMPOSE_STEP.time():
             composed = self._composer.new(world, listener, moment)
-        return await self._serve(composed, world, listener)
+        return await self._serve(composed, world, listener, stale)
 
     async def rest(self, playlist_id: UUID, ask: AskRest) -> PlaylistAnswer:
         """The next revision of a playlist. Raises NoSuchPlaylist, NothingToPick, LogUnavailable."""
         lock = self._picking_again.setdefault(playlist_id, asyncio.Lock())
         async with lock:
-            profile, fresh = await self._profile(ask.user_id, ask.not_before)
+            profile, stale = await self._profile(ask.user_id, ask.not_before)
             before = await self._known(ask.user_id, playlist_id, _revision_in(profile, playlist_id))
             if all(slot.slot < ask.from_slot for slot in before.slots) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
             world = self.world()
             listener = await self._placed(profile, world)
             asleep = self._resting(profile, playlist_id)
-            moment = Moment(playlist_id, before.revision + 1, self._clock(), fresh, asleep)
+            moment = Moment(playlist_id, before.revision + 1, self._clock(), stale is None, asleep)
             with COMPOSE_STEP.time():
                 composed = self._composer.rest(world, listener, moment, before, ask.from_slot)
-            return await self._serve(composed, world, listener)
+            return await self._serve(composed, world, listener, stale)
 
     async def resume(self, user_id: str, playlist_id: UUID) -> PlaylistAnswer:
         """A playlist as it was last served, with tokens of that time. Raises NoSuchPlaylist."""
@@ -137,7 +141,7 @@ class Recommender:
         world = self.world()
         return self._answering.answer(playlist, world, self._derived(profile, world))
 
-    async def _serve(self, composed: Composed, world: World, listener: Listener) -> PlaylistAnswer:
+    async def _serve(self, composed: Composed, world: World, listener: Listener, stale: Stale | None) -> PlaylistAnswer:
         try:
             with LOG_STEP.time():
                 await self._log.append(composed.playlist)
@@ -147,10 +151,12 @@ class Recommender:
         self._recent.add(composed.playlist)
         PLAYLISTS.labels("served").inc()
         LIFTED.labels(composed.lifted).inc()
+        if stale is not None:
+            STALE.labels(stale).inc()
         for arm, queries in composed.queries.items():
             QUERIES.labels(arm).inc(queries)
         with WHY_STEP.time():
-            return self._answering.answer(composed.playlist, world, listener)
+            return self._answering.answer(composed.playlist, world, listener, stale)
 
     async def _known(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
         """The newest revision of the user's playlist: this process' own, unless the store has seen a newer one."""
@@ -192,8 +198,8 @@ class Recommender:
             raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
         return MarkAnswer(reached=reached, waited_ms=waited, mark=mark)
 
-    async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[Profile, bool]:
-        """The profile, and whether it is as fresh as was asked; an empty one, not fresh, where Redis fails."""
+    async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[Profile, Stale | None]:
+        """The profile, and why it is not as fresh as it can be; an empty one where Redis fails."""
         try:
             reached = not_before is None or await self._waited(user_id, not_before)
             async with asyncio.timeout(PROFILE_SECONDS):
@@ -202,9 +208,12 @@ class Recommender:
         except (RedisError, OSError, TimeoutError) as fault:
             PROFILE_FAILURES.inc()
             _log.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
-            return Nobody(user_id), False
+            return Nobody(user_id), "unavailable"
         # A store that is behind what it had already reached was wiped or restored: what it shows is old.
-        return profile, self._marks.advance(user_id, profile) and reached
+        advanced = self._marks.advance(user_id, profile)
+        if not advanced or self._ends.behind(user_id, profile.marks):
+            return profile, "behind"
+        return profile, None if reached else "not_before"
 
     async def _waited(self, user_id: str, mark: MarkToReach) -> bool:
         async with asyncio.timeout(self._wait_ms / 1000 + PROFILE_SECONDS):

@@ -1,0 +1,70 @@
+"""When a profile is behind the log, by looks at the log and a clock of the test's own."""
+
+from contracts.marks import MarkName
+from contracts.placement import partition_of
+from services.common.settings import KafkaSettings
+from services.recommender.log_ends import LATE_SECONDS, LogEnds
+
+TOPIC, OTHER = "a" * 32, "b" * 32
+PARTITIONS = 4
+MINE = partition_of("u", PARTITIONS)
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def looks() -> tuple[LogEnds, Clock]:
+    clock = Clock()
+    return LogEnds(KafkaSettings(), clock), clock
+
+
+def ends(of_mine: int, others: int = 0) -> dict[int, int]:
+    return {partition: of_mine if partition == MINE else others for partition in range(PARTITIONS)}
+
+
+def mark(offset: int, topic: str = TOPIC) -> dict[str, int]:
+    return {MarkName(topic, MINE).field(): offset}
+
+
+def test_nothing_is_said_before_the_first_look() -> None:
+    log, _ = looks()
+    assert not log.behind("u", {})
+
+
+def test_at_the_start_a_store_must_have_what_was_there() -> None:
+    log, _ = looks()
+    log.note(TOPIC, ends(5))
+    assert log.behind("u", {})
+    assert log.behind("u", mark(4))
+    assert not log.behind("u", mark(5))
+
+
+def test_only_the_users_partition_counts() -> None:
+    log, _ = looks()
+    log.note(TOPIC, ends(0, others=9))
+    assert not log.behind("u", {})
+
+
+def test_what_came_a_moment_ago_is_on_its_way_and_later_it_is_late() -> None:
+    log, clock = looks()
+    log.note(TOPIC, ends(5))
+    clock.now = 1.0
+    log.note(TOPIC, ends(8))
+    clock.now = LATE_SECONDS
+    assert not log.behind("u", mark(5))
+    clock.now = 1.0 + LATE_SECONDS
+    assert log.behind("u", mark(5))
+    assert not log.behind("u", mark(8))
+
+
+def test_a_mark_of_a_topic_that_was_made_again_says_nothing() -> None:
+    log, _ = looks()
+    log.note(OTHER, ends(2))
+    assert log.behind("u", mark(5, TOPIC))
+    assert not log.behind("u", {**mark(5, TOPIC), **mark(2, OTHER)})
