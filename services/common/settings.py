@@ -89,6 +89,7 @@ class ProfilesSettings(BaseModel):
     batch_wait_ms: int = Field(20, ge=1, description="how long a flush waits for more records")
     generation: str | None = Field(None, description="write this generation; unset: the live one")
     metrics_port: int = Field(0, ge=0, le=65_535, description="0: any free port")
+    processes: int = Field(1, ge=1, le=16, description="profiles processes of the local system; they share partitions")
 
 
 class WarehouseSettings(BaseModel):
@@ -172,6 +173,17 @@ class ModelsSettings(BaseModel):
         return {**NEURAL_MODELS, **named}
 
 
+class ProbeSettings(BaseModel):
+    """What counts the log for the ledger, and the synthetic listener who measures freshness."""
+
+    enabled: bool = Field(True, description="`animusic run` starts the probe")
+    every_seconds: float = Field(10.0, ge=1, description="between two rounds of the synthetic listener")
+    count_every_seconds: float = Field(15.0, ge=1, description="between two counts of the topic")
+    gateway_url: str | None = Field(None, description="where the listener asks; unset: the public port of this machine")
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65_535, description="health and metrics of the probe; 0: any free one")
+
+
 class LocalSettings(BaseModel):
     """The supervisor and the parts that it starts on one machine."""
 
@@ -219,6 +231,7 @@ class Settings(BaseSettings):
     warehouse: WarehouseSettings = WarehouseSettings()
     recommender: RecommenderSettings = RecommenderSettings()
     models: ModelsSettings = ModelsSettings()
+    probe: ProbeSettings = ProbeSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

@@ -4,6 +4,7 @@ A part whose address the environment gives (ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS, A
 else's and not started; ANIMUSIC_CLICKHOUSE__EXTERNAL leaves the warehouse process and takes its engine away.
 """
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,32 +27,31 @@ class Plan:
     settings: Settings
     layout: Layout
     public_port: int
-    profiles_port: int
+    profiles_ports: tuple[int, ...]
     warehouse_port: int
     watch_port: int
+    probe_port: int
     recommender_ports: tuple[int, ...]
 
     @classmethod
     def of(cls, settings: Settings, layout: Layout) -> "Plan":
         """Choose the ports; `settings` must not hold an earlier run's endpoints. Raises PublicPortTaken, PortTaken."""
-        first, *others = range(settings.recommender.processes)
         port = _given(settings.recommender, "port")
-        recommenders = [settled_port(port, layout.port(f"recommender-{first}"), "ANIMUSIC_RECOMMENDER__PORT")]
-        recommenders += [settled_port(0, layout.port(f"recommender-{n}"), "") for n in others]
+        first = settled_port(port, layout.port("recommender-0"), "ANIMUSIC_RECOMMENDER__PORT")
+        more = [settled_port(0, layout.port(f"recommender-{n}")) for n in range(1, settings.recommender.processes)]
         return cls(
             settings=settings,
             layout=layout,
             public_port=public_port(settings, layout),
-            profiles_port=settled_port(
-                _given(settings.profiles, "metrics_port"), layout.port("profiles"), "ANIMUSIC_PROFILES__METRICS_PORT"
-            ),
+            profiles_ports=_profiles_ports(settings, layout),
             warehouse_port=settled_port(
                 _given(settings.warehouse, "port"), layout.port("warehouse"), "ANIMUSIC_WAREHOUSE__PORT"
             ),
             watch_port=settled_port(
                 _given(settings.models, "watch_port"), layout.port("watch"), "ANIMUSIC_MODELS__WATCH_PORT"
             ),
-            recommender_ports=tuple(recommenders),
+            probe_port=settled_port(_given(settings.probe, "port"), layout.port("probe"), "ANIMUSIC_PROBE__PORT"),
+            recommender_ports=(first, *more),
         )
 
     @property
@@ -88,7 +88,7 @@ class Plan:
         chosen: dict[str, Any] = {
             "port": self.public_port,
             "warehouse": {"port": self.warehouse_port},
-            "profiles": {"metrics_port": self.profiles_port},
+            "profiles": {"metrics_port": self.profiles_ports[0]},
             "recommender": {"port": self.recommender_ports[0]},
             "gateway": {"recommender_urls": [_local(port) for port in self.recommender_ports]},
         }
@@ -103,21 +103,37 @@ class Plan:
     def services(self) -> list[Part]:
         """Our own services, the gateway last."""
         told = {"ANIMUSIC_PORT": str(self.public_port)}
-        parts = [
-            self._service("profiles", "profiles", _local(self.profiles_port), {}),
-            self._service("warehouse", "warehouse", _local(self.warehouse_port), {}),
-        ]
+        parts = [*self._profiles(), self._service("warehouse", "warehouse", _local(self.warehouse_port), {})]
         for number, port in enumerate(self.recommender_ports, start=1):
             name = "recommender" if len(self.recommender_ports) == 1 else f"recommender-{number}"
             parts.append(self._service(name, "recommender", _local(port), {"ANIMUSIC_RECOMMENDER__PORT": str(port)}))
         return [*parts, self._service("gateway", "gateway", self.url, told)]
 
+    def _profiles(self) -> list[Part]:
+        """The consumers of one group; several need a name each, which must be the same after every start."""
+        if len(self.profiles_ports) == 1:
+            return [self._service("profiles", "profiles", _local(self.profiles_ports[0]), {})]
+        host = self.settings.kafka.instance or socket.gethostname()
+        return [
+            self._service(
+                f"profiles-{number}",
+                "profiles",
+                _local(port),
+                {"ANIMUSIC_PROFILES__METRICS_PORT": str(port), "ANIMUSIC_KAFKA__INSTANCE": f"{host}-{number}"},
+            )
+            for number, port in enumerate(self.profiles_ports, start=1)
+        ]
+
     def watchers(self) -> list[Part]:
-        """What looks after the models, once the first ones are there; `models.watch` turns it off."""
-        if not self.settings.models.watch:
-            return []
-        told = child_environment(self.layout, ANIMUSIC_MODELS__WATCH_PORT=str(self.watch_port))
-        return [watch_part("watch", _local(self.watch_port), told)]
+        """What looks after the models and what counts, once all else is there; settings turn each off."""
+        parts = []
+        if self.settings.models.watch:
+            told = child_environment(self.layout, ANIMUSIC_MODELS__WATCH_PORT=str(self.watch_port))
+            parts.append(watch_part("watch", _local(self.watch_port), told))
+        if self.settings.probe.enabled:
+            port = {"ANIMUSIC_PROBE__PORT": str(self.probe_port)}
+            parts.append(self._service("probe", "probe", _local(self.probe_port), port))
+        return parts
 
     def _service(self, name: str, service: str, url: str, told: dict[str, str]) -> Part:
         return service_part(name, service, url, child_environment(self.layout, **told))
@@ -131,6 +147,12 @@ def engine_parts(kafka: KafkaNode | None, valkey: ValkeyNode | None) -> list[Par
     if valkey is not None:
         parts.append(engine_part("valkey", valkey, valkey.url))
     return parts
+
+
+def _profiles_ports(settings: Settings, layout: Layout) -> tuple[int, ...]:
+    asked = _given(settings.profiles, "metrics_port")
+    first = settled_port(asked, layout.port("profiles"), "ANIMUSIC_PROFILES__METRICS_PORT")
+    return (first, *(settled_port(0, layout.port(f"profiles-{n}")) for n in range(1, settings.profiles.processes)))
 
 
 def _given(group: BaseModel, name: str) -> int:

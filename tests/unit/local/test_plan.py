@@ -68,7 +68,7 @@ def test_what_is_told_is_what_settings_read(tmp_path) -> None:
     told = Settings(**plan.endpoints(None, None))
     assert told.port == plan.public_port
     assert told.warehouse.port == plan.warehouse_port
-    assert told.profiles.metrics_port == plan.profiles_port
+    assert told.profiles.metrics_port == plan.profiles_ports[0]
 
 
 def test_children_find_the_same_directory_from_anywhere(tmp_path, monkeypatch) -> None:
@@ -76,3 +76,14 @@ def test_children_find_the_same_directory_from_anywhere(tmp_path, monkeypatch) -
     monkeypatch.setenv("ANIMUSIC_DATA_DIR", "here")
     plan = Plan.of(Settings(), Layout.of(Path("here")))
     assert plan.services()[0].env()["ANIMUSIC_DATA_DIR"] == str(tmp_path / "here")
+
+
+def test_each_profiles_process_has_a_name_in_its_group_that_stays(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ANIMUSIC_PROFILES__PROCESSES", "3")
+    monkeypatch.setenv("ANIMUSIC_KAFKA__INSTANCE", "here")
+    parts = [part for part in plan_of(tmp_path).services() if part.name.startswith("profiles")]
+    assert [part.name for part in parts] == ["profiles-1", "profiles-2", "profiles-3"]
+    assert [part.env()["ANIMUSIC_KAFKA__INSTANCE"] for part in parts] == ["here-1", "here-2", "here-3"]
+    again = [part for part in plan_of(tmp_path).services() if part.name.startswith("profiles")]
+    assert len({part.address for part in parts}) == 3
+    assert [part.address for part in again] == [part.address for part in parts]
