@@ -126,7 +126,7 @@ def test_the_settings_take_every_environment_as_it_is(native, name, monkeypatch)
     assert settings.signing_key() == SECRETS["ANIMUSIC_SECRET"].encode()
 
 
-@pytest.mark.parametrize("name", ["topics", "catalogue", "models"])
+@pytest.mark.parametrize("name", ["topics", "catalogue", "models", "vectors"])
 def test_a_job_does_its_work_and_ends(native, name) -> None:
     done = subprocess.run(
         native.command(name), env=native.environment(name), capture_output=True, text=True, timeout=180
@@ -136,7 +136,7 @@ def test_a_job_does_its_work_and_ends(native, name) -> None:
 
 def test_the_models_lie_on_the_qdrant_server_and_are_named_there(native) -> None:
     aliases = {alias.alias_name: alias.collection_name for alias in native.qdrant.client.get_aliases().aliases}
-    assert set(aliases) == {"tfidf", "node2vec"}
+    assert set(aliases) == {"tfidf", "node2vec", "minilm", "mpnet"}
     assert all(name.startswith(f"{arm}-") for arm, name in aliases.items())
 
 
@@ -146,7 +146,7 @@ def test_every_service_gets_healthy_and_the_system_plays(native) -> None:
     for name in SERVICES:
         poll(lambda name=name: native.healthy(name), timeout=90, interval=0.2, what=f"{name} is healthy")
     answer = httpx.get(f"{native.url}/playlist", params={"anilist_username": "new"}, timeout=20)
-    assert len(answer.json()["videos"]) == 4, answer.text
+    assert len(answer.json()["videos"]) == 6, answer.text
 
 
 def test_every_service_stops_cleanly(native) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SECRETS = {"ANIMUSIC_SECRET": "s" * 64, "ANIMUSIC_CLICKHOUSE_PASSWORD": "p" * 32}
-JOBS = {"topics", "catalogue", "models"}
+JOBS = {"topics", "catalogue", "models", "vectors"}
 
 
 def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
