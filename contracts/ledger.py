@@ -9,6 +9,7 @@ where a single id is missing the difference of two digests *is* that id.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -62,7 +63,53 @@ class Span(BaseModel):
     unreadable: Count = 0
 
 
-Spans = Annotated[tuple[Span, ...], Field(max_length=5_000)]
+MOST_SPANS: Final = 5_000
+Spans = Annotated[tuple[Span, ...], Field(max_length=MOST_SPANS)]
+
+
+@dataclass(slots=True)
+class _Open:
+    hour: int
+    first: int
+    upto: int
+    records: int = 0
+    digest: int = 0
+    unreadable: int = 0
+
+
+class Ranges:
+    """Makes spans of what is noted in the order of offsets: neighbours of one partition and hour become one."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Open] = {}
+        self._closed: list[tuple[int, _Open]] = []
+
+    def note(
+        self, partition: int, time_ms: int, first: int, upto: int, *, records: int, digest: int, unreadable: int = 0
+    ) -> None:
+        """`records` events from offset `first` to before `upto`, received at `time_ms`, with the sum of their ids."""
+        hour = hour_of(time_ms)
+        last = self._open.get(partition)
+        if last is None or last.upto != first or last.hour != hour:
+            if last is not None:
+                self._closed.append((partition, last))
+            last = self._open[partition] = _Open(hour, first, first)
+        last.upto = upto
+        last.records += records
+        last.digest += digest
+        last.unreadable += unreadable
+
+    def take(self) -> list[Span]:
+        """What was noted since the last call."""
+        found = [*self._closed, *self._open.items()]
+        self._open, self._closed = {}, []
+        return [
+            Span(
+                partition=partition, hour=one.hour, first=one.first, upto=one.upto, records=one.records,
+                digest=f"{one.digest % DIGESTS:032x}", unreadable=one.unreadable,
+            )
+            for partition, one in found
+        ]  # fmt: skip
 
 
 class Account(BaseModel):

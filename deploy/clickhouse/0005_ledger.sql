@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS animusic.probe_rounds
 ENGINE = ReplacingMergeTree
 ORDER BY (began_ms, user_id);
 
--- Each range once, of the last seven days. Of two that begin at one offset the longer one is the later one.
+-- Each range once, of the last two days. Of two that begin at one offset the longer one is the later one.
 CREATE OR REPLACE VIEW animusic.ledger_claims AS
 SELECT
     source,
@@ -62,12 +62,54 @@ SELECT
     reinterpretAsUInt128(reverse(unhex(digest))) AS claimed,
     unreadable
 FROM animusic.ledger_spans
-WHERE hour_ms >= toUnixTimestamp64Milli(now64(3)) - 604800000
+WHERE hour_ms >= intDiv(toUnixTimestamp64Milli(now64(3)), 3600000) * 3600000 - 172800000
 ORDER BY upto DESC, said_ms DESC
 LIMIT 1 BY source, if(source = 'gateway', writer, ''), topic_id, `partition`, first;
 
--- Per hour of receipt and partition, in totals: what was claimed, and what the rows say up to where each counter has come.
--- `certain`: totals and digests agree, so no range needs a look.
+-- Hours of a partition whose totals do not agree: numbers and digests of what was claimed against the rows, up to where each
+-- counter has come. In all others no range needs a look. A row that was inserted twice and is not merged yet is a doubt, too.
+CREATE OR REPLACE VIEW animusic.ledger_doubts AS
+SELECT topic_id, `partition`, hour_ms
+FROM
+(
+    SELECT
+        topic_id,
+        `partition`,
+        hour_ms,
+        toInt64(sumIf(records, source = 'gateway')) AS accepted,
+        sumIf(claimed, source = 'gateway') AS accepted_digest,
+        toInt64(sumIf(records, source = 'topic')) AS counted,
+        sumIf(claimed, source = 'topic') AS counted_digest
+    FROM animusic.ledger_claims
+    GROUP BY topic_id, `partition`, hour_ms
+    UNION ALL
+    SELECT
+        topic_id,
+        `partition`,
+        intDiv(received_ms, 3600000) * 3600000 AS hour_ms,
+        -toInt64(countIf(`offset` < to_accounted)),
+        0 - sumIf(toUInt128(event_id), `offset` < to_accounted),
+        -toInt64(countIf(`offset` < to_counted)),
+        0 - sumIf(toUInt128(event_id), `offset` < to_counted)
+    FROM animusic.feedback AS f
+    LEFT JOIN
+    (
+        SELECT
+            topic_id,
+            `partition`,
+            maxIf(upto, source = 'gateway') AS to_accounted,
+            maxIf(upto, source = 'topic') AS to_counted
+        FROM animusic.ledger_claims
+        GROUP BY topic_id, `partition`
+    ) AS reach USING (topic_id, `partition`)
+    WHERE received_ms >= intDiv(toUnixTimestamp64Milli(now64(3)), 3600000) * 3600000 - 172800000
+    GROUP BY topic_id, `partition`, hour_ms
+)
+GROUP BY topic_id, `partition`, hour_ms
+HAVING sum(accepted) != 0 OR sum(counted) != 0
+    OR toUInt128(sum(toInt128(accepted_digest))) != 0 OR toUInt128(sum(toInt128(counted_digest))) != 0;
+
+-- Per hour of receipt and partition: what was claimed and what there is. `settled`: rows that an account must know by now.
 CREATE OR REPLACE VIEW animusic.ledger_totals AS
 SELECT
     topic_id,
@@ -78,10 +120,7 @@ SELECT
     sum(n_unreadable) AS unreadable,
     sum(n_rows) AS in_clickhouse,
     sum(n_settled) AS settled,
-    sum(n_again) AS duplicates,
-    sum(n_inserted) = in_clickhouse
-        AND sum(n_to_accounted) = accepted AND sum(d_to_accounted) = sum(d_accepted)
-        AND sum(n_to_tallied) = in_topic AND sum(d_to_tallied) = sum(d_topic) AS certain
+    sum(n_rows) - sum(n_ids) AS duplicates
 FROM
 (
     SELECT
@@ -89,18 +128,11 @@ FROM
         `partition`,
         hour_ms,
         sumIf(records, source = 'gateway') AS n_accepted,
-        sumIf(claimed, source = 'gateway') AS d_accepted,
         sumIf(records, source = 'topic') AS n_topic,
-        sumIf(claimed, source = 'topic') AS d_topic,
         sum(unreadable) AS n_unreadable,
         0 AS n_rows,
-        0 AS n_inserted,
         0 AS n_settled,
-        0 AS n_again,
-        0 AS n_to_accounted,
-        toUInt128(0) AS d_to_accounted,
-        0 AS n_to_tallied,
-        toUInt128(0) AS d_to_tallied
+        0 AS n_ids
     FROM animusic.ledger_claims
     GROUP BY topic_id, `partition`, hour_ms
     UNION ALL
@@ -109,35 +141,18 @@ FROM
         `partition`,
         intDiv(received_ms, 3600000) * 3600000 AS hour_ms,
         0,
-        toUInt128(0),
         0,
-        toUInt128(0),
         0,
-        uniqExact(`offset`) AS n_rows,
-        count() AS n_inserted,
-        countIf(received_ms < toUnixTimestamp64Milli(now64(3)) - 30000),
-        uniqExact(`offset`) - uniqExact(user_id, event_id),
-        countIf(`offset` < accounted),
-        sumIf(toUInt128(event_id), `offset` < accounted),
-        countIf(`offset` < tallied),
-        sumIf(toUInt128(event_id), `offset` < tallied)
-    FROM animusic.feedback AS f
-    LEFT JOIN
-    (
-        SELECT
-            topic_id,
-            `partition`,
-            maxIf(upto, source = 'gateway') AS accounted,
-            maxIf(upto, source = 'topic') AS tallied
-        FROM animusic.ledger_claims
-        GROUP BY topic_id, `partition`
-    ) AS reach USING (topic_id, `partition`)
-    WHERE received_ms >= toUnixTimestamp64Milli(now64(3)) - 604800000
+        uniqExact(`offset`),
+        uniqExactIf(`offset`, received_ms < toUnixTimestamp64Milli(now64(3)) - 20000),
+        uniqExact(event_id)
+    FROM animusic.feedback
+    WHERE received_ms >= intDiv(toUnixTimestamp64Milli(now64(3)), 3600000) * 3600000 - 172800000
     GROUP BY topic_id, `partition`, hour_ms
 )
 GROUP BY topic_id, `partition`, hour_ms;
 
--- Every range of the hours whose totals are not certain, beside what ClickHouse has of it. `read`: the warehouse has come
+-- Every range of the hours in doubt, beside what ClickHouse has of it. `read`: the warehouse has come
 -- past it, so a row that is missing stays missing. `missing_id`: where one id is missing, the
 -- difference of the digests is that id.
 CREATE OR REPLACE VIEW animusic.ledger_checks AS
@@ -159,7 +174,7 @@ SELECT
 FROM
 (
     SELECT * FROM animusic.ledger_claims
-    WHERE (topic_id, `partition`, hour_ms) IN (SELECT topic_id, `partition`, hour_ms FROM animusic.ledger_totals WHERE NOT certain)
+    WHERE (topic_id, `partition`, hour_ms) IN (SELECT topic_id, `partition`, hour_ms FROM animusic.ledger_doubts)
 ) AS c
 LEFT JOIN
 (
@@ -176,9 +191,9 @@ LEFT JOIN
         SELECT DISTINCT topic_id, `partition`, `offset`, event_id, source
         FROM animusic.feedback
         ARRAY JOIN ['gateway', 'topic'] AS source
-        WHERE received_ms >= toUnixTimestamp64Milli(now64(3)) - 604800000
+        WHERE received_ms >= intDiv(toUnixTimestamp64Milli(now64(3)), 3600000) * 3600000 - 172800000
             AND (topic_id, `partition`, intDiv(received_ms, 3600000) * 3600000)
-                IN (SELECT topic_id, `partition`, hour_ms FROM animusic.ledger_totals WHERE NOT certain)
+                IN (SELECT topic_id, `partition`, hour_ms FROM animusic.ledger_doubts)
     ) AS r
     ASOF JOIN animusic.ledger_claims AS s
         ON r.source = s.source AND r.topic_id = s.topic_id AND r.`partition` = s.`partition` AND r.`offset` >= s.first
@@ -190,11 +205,11 @@ LEFT JOIN
 ) AS m ON m.topic_id = c.topic_id AND m.`partition` = c.`partition`;
 
 -- The ledger: per hour of receipt and partition, the ids that the gateway accepted, the topic holds, ClickHouse holds and the
--- fold used (the mark of the live profiles is past them), over the last seven days.
+-- fold used (the mark of the live profiles is past them), over the last two days.
 --   lost_in_topic       accepted, and neither the topic nor ClickHouse has it
 --   lost_in_clickhouse  in the topic, the warehouse has read past it, and there is no row
 --   differs             ranges whose number is right and whose ids are not
---   unaccounted         rows older than 30 s in no gateway's account: unknown (a killed gateway, redriven, restored), not lost
+--   unaccounted         rows older than 20 s in no gateway's account: unknown (a killed gateway, redriven, restored), not lost
 --   waiting             in the topic, and the fold has not used it yet
 --   duplicates          ids that were appended again (clients' retries): before the fold; it uses an id once
 CREATE OR REPLACE VIEW animusic.ledger AS
@@ -210,7 +225,7 @@ SELECT
     greatest(0, toInt64(c.missing_accepted) - toInt64(c.missing_counted)) AS lost_in_topic,
     c.missing_counted AS lost_in_clickhouse,
     c.differing AS differs,
-    greatest(0, toInt64(t.settled) - toInt64(if(t.certain, t.accepted, c.covered))) AS unaccounted,
+    greatest(0, toInt64(t.settled) - toInt64(if(c.ranges = 0, t.accepted, c.covered))) AS unaccounted,
     toInt64(t.in_topic) - toInt64(u.used) AS waiting,
     t.duplicates AS duplicates,
     t.unreadable AS unreadable,
@@ -226,6 +241,7 @@ LEFT JOIN
         sumIf(missing, source = 'gateway') AS missing_accepted,
         sumIf(missing, source = 'topic') AS missing_counted,
         countIf(differs) AS differing,
+        count() AS ranges,
         sumIf(found, source = 'gateway') AS covered
     FROM animusic.ledger_checks
     GROUP BY topic_id, `partition`, hour_ms

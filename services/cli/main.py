@@ -28,6 +28,7 @@ VERBS: Final[dict[str, Verb]] = {
     "trace": Verb("trace", "Ask it"),
     "report": Verb("report", "Ask it"),
     "status": Verb("status", "Ask it"),
+    "ledger": Verb("ledger", "Ask it"),
     "doctor": Verb("doctor", "Ask it"),
     "backup": Verb("backup", "Mend it"),
     "restore": Verb("restore", "Mend it"),

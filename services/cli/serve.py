@@ -47,6 +47,14 @@ def recommender() -> None:
     _run(serve)
 
 
+@app.command()
+def probe() -> None:
+    """Count the log for the ledger, and measure freshness as a synthetic listener; one a system."""
+    from services.operator.ledger.probe import serve
+
+    _run(serve)
+
+
 def _run(serve: Callable[[Settings], Awaitable[None]]) -> None:
     """Settings and logging first, so that a wrong setting is the first thing that is said."""
     settings = Settings()

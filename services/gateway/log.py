@@ -87,7 +87,7 @@ class Log:
                 lambda: producer(settings, max_batch_size=BATCH_BYTES, metadata_max_age_ms=METADATA_AGE_MS),
                 timeout_seconds=seconds,
                 metrics=metrics,
-                acknowledged=self.account.ranges.note,
+                acknowledged=self.account.note,
             ),
             LEDGER.name: LogWriter(
                 LEDGER.name,

@@ -35,7 +35,7 @@ def services() -> dict[str, Any]:
 def test_it_holds_what_the_design_draws(services) -> None:
     stores, ours = (
         {"kafka", "valkey", "clickhouse", "qdrant"},
-        {"gateway", "profiles", "warehouse", "recommender", "watch"},
+        {"gateway", "profiles", "warehouse", "recommender", "watch", "probe"},
     )
     assert set(services) == stores | ours | JOBS
 

@@ -1,0 +1,166 @@
+"""Counts what the feedback topic holds by reading it, and says so in the ledger's topic.
+
+It is the second opinion: it knows neither what the gateway believes nor what ClickHouse kept. It goes on from what the
+ledger has; a record that is no event is told apart, since the dead letters answer for it.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any, Final
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from contracts.events import EARLIEST_MS, read_event
+from contracts.ledger import MOST_SPANS, Ranges, Tally
+from contracts.marks import MarkName
+from contracts.placement import SHARDS, shards_of_partition
+from contracts.topics import FEEDBACK, LEDGER
+from services.common.clock import now_ms
+from services.common.kafka import partition_ids, producer
+from services.common.kafka_topic_id import topic_ids
+from services.common.settings import Settings
+from services.operator.ledger.asking import Sql
+from services.profiles.generations import Generations
+from services.profiles.store import ProfileStore
+
+log = logging.getLogger(__name__)
+
+# A batch is read without a pause, and the synthetic listener waits meanwhile: 200 events take some milliseconds.
+_AT_ONCE: Final = 200
+_A_TALLY: Final = 100_000
+# Said this often even when there is nothing new: that the count is of now is news, too.
+_SAY_SECONDS: Final = 60.0
+_POSITIONS: Final = (
+    "SELECT `partition`, max(upto) AS upto FROM animusic.ledger_spans "
+    "WHERE source = 'topic' AND topic_id = {id:String} GROUP BY `partition`"
+)
+_READ: Final = "SELECT max(mark) AS mark FROM animusic.marks WHERE topic_id = {id:String}"
+
+
+class NotYet(Exception):
+    """Counting cannot begin yet; `str()` says what is waited for."""
+
+
+class Counter:
+    """Reads on from where the ledger is. One a system: two would count twice what both read."""
+
+    def __init__(self, settings: Settings, sql: Sql, redis: Redis) -> None:
+        self.writer = f"probe-{uuid4().hex}"
+        self._settings = settings
+        self._sql = sql
+        self._redis = redis
+        self._topic_id = ""
+        self._next: dict[int, int] = {}
+        self._said: dict[int, int] = {}
+        self._said_at = float("-inf")
+        self._consumer: AIOKafkaConsumer | None = None
+        self._producer: AIOKafkaProducer | None = None
+
+    async def close(self) -> None:
+        """Let go of the log."""
+        for part in (self._consumer, self._producer):
+            if part is not None:
+                await part.stop()
+        self._consumer = self._producer = None
+
+    async def count(self) -> int:
+        """Read to the end as of now, say what was read; how many records that were.
+
+        Raises NotYet, KafkaError, ConnectionError, LookupError, RedisError, httpx.HTTPError or ValueError: what was
+        not said is read again.
+        """
+        consumer = await self._ready()
+        places = [TopicPartition(FEEDBACK.name, p) for p in sorted(await partition_ids(consumer, FEEDBACK.name))]
+        if set(places) != consumer.assignment():
+            consumer.assign(places)
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(places), consumer.end_offsets(places))
+        for place in places:
+            at = min(max(self._next.get(place.partition, 0), starts[place]), ends[place])
+            self._next[place.partition] = at
+            consumer.seek(place, at)
+        folded = await self._folded([place.partition for place in places])
+        return await self._read(consumer, ends, folded)
+
+    async def _ready(self) -> AIOKafkaConsumer:
+        bootstrap = self._settings.kafka.bootstrap_servers
+        ids = await topic_ids(bootstrap, (FEEDBACK.name, LEDGER.name))
+        if self._consumer is None:
+            self._consumer = AIOKafkaConsumer(
+                bootstrap_servers=bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=256 * 1024
+            )
+            await self._consumer.start()
+            self._producer = producer(self._settings.kafka)
+            await self._producer.start()
+        if ids[FEEDBACK.name] != self._topic_id:
+            self._next = await self._positions(self._consumer, ids)
+            self._topic_id = ids[FEEDBACK.name]
+        return self._consumer
+
+    async def _positions(self, consumer: AIOKafkaConsumer, ids: dict[str, str]) -> dict[int, int]:
+        """Partition -> next offset. The warehouse must know the whole ledger first, or old ranges were said anew."""
+        place = TopicPartition(LEDGER.name, 0)
+        end = (await consumer.end_offsets([place]))[place]
+        (found,) = await self._sql.rows(_READ, id=ids[LEDGER.name])
+        if int(found["mark"]) < end:
+            raise NotYet(f"the warehouse has read {found['mark']} of the ledger's {end} records")
+        rows = await self._sql.rows(_POSITIONS, id=ids[FEEDBACK.name])
+        return {int(row["partition"]): int(row["upto"]) for row in rows}
+
+    async def _folded(self, partitions: list[int]) -> dict[int, int]:
+        """Partition -> mark of the live profiles: the lowest of the shards that it holds, or once held."""
+        store = ProfileStore(self._redis, await Generations(self._redis).live())
+        stored = await store.marks()
+        found = {}
+        for partition in partitions:
+            name = MarkName(self._topic_id, partition).field()
+            shards = set(shards_of_partition(partition, len(partitions)))
+            marks = [stored[s].get(name, 0) for s in range(SHARDS) if s in shards or name in stored[s]]
+            found[partition] = min(marks, default=0)
+        return found
+
+    async def _read(self, consumer: AIOKafkaConsumer, ends: dict[Any, int], folded: dict[int, int]) -> int:
+        ranges, read, unsaid = Ranges(), 0, 0
+        upto = dict(self._next)
+        while any(upto[place.partition] < end for place, end in ends.items()):
+            for place, records in (await consumer.getmany(timeout_ms=500, max_records=_AT_ONCE)).items():
+                for record in records:
+                    _note(ranges, record)
+                upto[place.partition] = records[-1].offset + 1
+                read, unsaid = read + len(records), unsaid + len(records)
+            if unsaid >= _A_TALLY:
+                await self._say(ranges, upto, folded)
+                unsaid = 0
+        if unsaid or folded != self._said or time.monotonic() - self._said_at > _SAY_SECONDS:
+            await self._say(ranges, upto, folded)
+        return read
+
+    async def _say(self, ranges: Ranges, upto: dict[int, int], folded: dict[int, int]) -> None:
+        spans = ranges.take()
+        for first in range(0, max(len(spans), 1), MOST_SPANS):
+            tally = Tally(
+                kind="tally", writer=self.writer, topic=FEEDBACK.name, topic_id=self._topic_id, said_at=now_ms(),
+                spans=tuple(spans[first : first + MOST_SPANS]), folded=folded,
+            )  # fmt: skip
+            await self.append(tally.log_value())
+        self._next, self._said, self._said_at = dict(upto), folded, time.monotonic()
+
+    async def append(self, value: bytes) -> None:
+        """One record of the ledger. Raises KafkaError."""
+        if self._producer is None:
+            raise NotYet("the log has not been reached yet")
+        await self._producer.send_and_wait(LEDGER.name, value, key=self.writer.encode(), partition=0)
+
+
+def _note(ranges: Ranges, record: Any) -> None:
+    try:
+        event = read_event(record.value or b"")
+    except ValidationError:
+        at = max(record.timestamp, EARLIEST_MS)
+        ranges.note(record.partition, at, record.offset, record.offset + 1, records=0, digest=0, unreadable=1)
+        return
+    number = event.event_id.int
+    ranges.note(record.partition, event.received_at, record.offset, record.offset + 1, records=1, digest=number)

@@ -1,0 +1,56 @@
+"""Every metric of the probe, in one place."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from contracts.ledger import Round
+from services.operator.ledger.books import Books
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_LEGS = ("accepted", "profile", "playlist", "warehouse")
+_KINDS = (
+    "accepted", "in_topic", "in_clickhouse", "used", "lost_in_topic", "lost_in_clickhouse", "differs", "unaccounted",
+    "waiting", "duplicates", "unreadable",
+)  # fmt: skip
+
+
+class ProbeMetrics:
+    """Names begin with `animusic_ledger_` and `animusic_probe_`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # The columns of the view `ledger`, summed over this hour and the one before.
+        self._events = Gauge("animusic_ledger_events", "ids, this hour and the last", ["kind"], registry=registry)
+        self._ppm = Gauge("animusic_ledger_ppm", "of a million: loss, duplicates", ["kind"], registry=registry)
+        # Must be 0: ids that count more than once after the fold.
+        self._doubled = Gauge("animusic_ledger_doubled", "ids doubled after the fold", registry=registry)
+        self._counted = Counter("animusic_ledger_counted", "records read in the topic", registry=registry)
+        # Like -> 202, then 202 -> profile, playlist, row in ClickHouse.
+        self._legs = Histogram(
+            "animusic_probe_leg", "seconds of a leg", ["leg"], unit="seconds", buckets=_SECONDS, registry=registry
+        )
+        self._rounds = Counter("animusic_probe_rounds", "rounds by outcome", ["outcome"], registry=registry)
+        self._failures = Counter("animusic_probe_failures", "turns that failed, by task", ["task"], registry=registry)
+
+    def counted(self, records: int) -> None:
+        """So many records were read in the topic."""
+        self._counted.inc(records)
+
+    def failed(self, task: str) -> None:
+        """A turn of count, audit or listen failed."""
+        self._failures.labels(task).inc()
+
+    def show(self, books: Books) -> None:
+        """The books as gauges."""
+        total = books.total()
+        for kind in _KINDS:
+            self._events.labels(kind).set(getattr(total, kind))
+        self._ppm.labels("loss").set(total.loss_ppm)
+        self._ppm.labels("duplicates").set(total.duplicates_ppm)
+        self._doubled.set(books.doubled)
+
+    def heard(self, found: Round) -> None:
+        """A round of the listener."""
+        self._rounds.labels("ok" if found.trouble is None else "trouble").inc()
+        for leg in _LEGS:
+            took = getattr(found, f"{leg}_ms")
+            if took is not None:
+                self._legs.labels(leg).observe(took / 1_000)

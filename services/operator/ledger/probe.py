@@ -1,0 +1,132 @@
+"""The composition root of `animusic serve probe`: counts the topic, listens, and tells both as metrics."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import httpx
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from contracts.ledger import Round
+from contracts.tokens import Signer
+from services.common.health import HealthServer
+from services.common.settings import Settings
+from services.operator.ledger.asking import Sql
+from services.operator.ledger.books import Books, opened
+from services.operator.ledger.counting import Counter, NotYet
+from services.operator.ledger.listener import Listener
+from services.operator.ledger.metrics import ProbeMetrics
+
+log = logging.getLogger("animusic.probe")
+
+OUTAGES: Final = (KafkaError, RedisError, httpx.HTTPError, ConnectionError, LookupError, ValueError, NotYet)
+_SQL_SECONDS: Final = 30.0
+_AUDIT_SECONDS: Final = 30.0
+# An audit may take a twentieth of the time at most.
+_AUDIT_SHARE: Final = 20.0
+_AUDITED_HOURS: Final = 2
+_UNWELL_SECONDS: Final = 60.0
+
+
+class Probe:
+    """Three tasks beside each other: count, audit, listen. What fails is tried again at its next turn."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self.metrics = ProbeMetrics(self.registry)
+        self._settings = settings
+        self._sql = Sql(settings.clickhouse.dsn, _SQL_SECONDS)
+        self._redis = Redis.from_url(settings.redis.url, socket_timeout=settings.redis.timeout_seconds)
+        self.counter = Counter(settings, self._sql, self._redis)
+        self.listener = Listener(gateway_url(settings), Signer(settings.signing_key()), self._sql)
+        self._well_at = time.monotonic()
+        self._trouble = "starting"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        probe = self._settings.probe
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep("count", self.count, lambda took: probe.count_every_seconds))
+            tasks.create_task(self._keep("audit", self.audit, lambda took: max(_AUDIT_SECONDS, _AUDIT_SHARE * took)))
+            tasks.create_task(self._keep("listen", self.listen, lambda took: max(0.0, probe.every_seconds - took)))
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self.listener.close()
+        await self.counter.close()
+        await self._sql.close()
+        await self._redis.aclose()
+
+    async def count(self) -> None:
+        """Count what is new in the topic."""
+        self.metrics.counted(await self.counter.count())
+
+    async def audit(self) -> Books:
+        """Open the books of the last hours and show them as metrics."""
+        books = await opened(self._sql, _AUDITED_HOURS)
+        self.metrics.show(books)
+        for finding in books.findings():
+            if finding.state == "fail":
+                log.error("%s: %s; %s", finding.name, finding.detail, finding.remedy)
+        return books
+
+    async def listen(self) -> Round:
+        """One round of the synthetic listener, measured and told to the ledger."""
+        found = await self.listener.round()
+        self.metrics.heard(found)
+        if found.trouble is None:
+            self._well_at = time.monotonic()
+        else:
+            self._trouble = found.trouble
+            log.warning("a round did not end well: %s", found.trouble)
+        await self.counter.append(found.log_value())
+        return found
+
+    def not_ready(self) -> str | None:
+        """Why freshness is not what it should be: no round has ended well for a minute."""
+        if time.monotonic() - self._well_at < _UNWELL_SECONDS:
+            return None
+        return f"no round of the synthetic listener ended well for a minute: {self._trouble}"
+
+    async def _keep(self, name: str, turn: Callable[[], Awaitable[object]], pause: Callable[[float], float]) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                await turn()
+            except OUTAGES as error:
+                self.metrics.failed(name)
+                log.warning("%s waits: %s", name, error or type(error).__name__)
+            await asyncio.sleep(pause(time.monotonic() - started))
+
+
+def gateway_url(settings: Settings) -> str:
+    """Where the listener asks."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return settings.probe.gateway_url or f"http://{host}:{settings.port}"
+
+
+async def serve(settings: Settings) -> None:
+    """Probe until SIGTERM or SIGINT. Raises OSError when the port is taken, ValueError without a usable signing key."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    probe = Probe(settings)
+    health = HealthServer(probe.not_ready, probe.registry)
+    port = await health.start(settings.probe.port, settings.probe.host)
+    log.info("health and metrics on http://%s:%d", settings.probe.host, port)
+    task = asyncio.create_task(probe.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    finally:
+        await probe.close()
+        await health.close()

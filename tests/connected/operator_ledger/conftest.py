@@ -1,0 +1,34 @@
+"""The engine, empty, and its read-only endpoint on a real port."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+
+from services.common.clickhouse import ChdbConnection
+from services.common.settings import WarehouseSettings
+from services.warehouse.analysts import Analysts
+from services.warehouse.app import HttpServer
+from services.warehouse.endpoint import Endpoint
+from tests.connected.warehouse import engine as shared
+
+
+@pytest.fixture
+def clickhouse() -> Iterator[ChdbConnection]:
+    """A connection to the engine of this process, with empty tables."""
+    connection = shared.engine().connect()
+    shared.empty(connection)
+    yield connection
+    connection.close()
+
+
+@pytest_asyncio.fixture
+async def dsn(clickhouse: ChdbConnection) -> AsyncIterator[str]:
+    """Where analysts ask this engine."""
+    analysts = Analysts(shared.engine(), WarehouseSettings())
+    http = HttpServer(Endpoint(analysts, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at=""))
+    port = http.start("127.0.0.1", 0)
+    yield f"http://127.0.0.1:{port}/animusic"
+    await http.close()
+    analysts.close()
