@@ -51,9 +51,6 @@ class Plan:
                 _given(settings.models, "watch_port"), layout.port("watch"), "ANIMUSIC_MODELS__WATCH_PORT"
             ),
             probe_port=settled_port(_given(settings.probe, "port"), layout.port("probe"), "ANIMUSIC_PROBE__PORT"),
-            probe_port=settled_port(
-                _given(settings.probe, "port"), layout.port("probe"), "ANIMUSIC_PROBE__PORT"
-            ),
             recommender_ports=(first, *more),
         )
 
