@@ -11,6 +11,8 @@ TESTS ?= tests/system tests/connected tests/unit
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?=
+MINUTES ?= 30
+SOAK ?=
 
 # uv where it is, else venv and pip. Both check the hash of every package.
 UV := $(shell command -v uv 2>/dev/null)
@@ -62,6 +64,10 @@ bench: $(VENV)/.dev  ## measure and write docs/benchmarks.md (BENCH=playlists fo
 .PHONY: bench-models
 bench-models: $(VENV)/.dev  ## measure the builds of models (BENCH='--quick', '--scale 1,3', '--write')
 	$(BIN)/python -m tests.bench.models $(BENCH)
+
+.PHONY: soak
+soak: $(VENV)/.dev  ## break the running system for half an hour, then compare every count (MINUTES=5 for a look)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
 
 .PHONY: schemas
 schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
