@@ -30,6 +30,7 @@ VERBS: Final[dict[str, Verb]] = {
     "status": Verb("status", "Ask it"),
     "ledger": Verb("ledger", "Ask it"),
     "doctor": Verb("doctor", "Ask it"),
+    "verify": Verb("verify", "Ask it"),
     "backup": Verb("backup", "Mend it"),
     "restore": Verb("restore", "Mend it"),
     "dlq": Verb("dlq", "Mend it"),

@@ -190,7 +190,6 @@ class Rebuild:
                 await asyncio.sleep(_LOOK_SECONDS / 5)
                 await self._let_read(workers, clickhouse)
             self._enter("comparing")
-            await asyncio.to_thread(tables.carry_over, clickhouse)
             found = await asyncio.to_thread(tables.compare, clickhouse)
             self.status.compared = tuple(map(_compared, found))
             if self._wish.switch and (self.status.equal or self._wish.even_if_different):

@@ -17,12 +17,12 @@ from services.warehouse.migrations import migrations
 
 NEXT: Final = f"{DATABASE}_next"
 BEFORE: Final = f"{DATABASE}_before"
-# The log's own rows, and the registers that the materialised views make of them.
-RAW: Final = ("feedback", "playlists", "served_slots", "model_builds")
-REGISTERS: Final = ("registers", "vetoes", "played", "slot_outcomes")
 # Of compacted topics the live tables also hold states that the log has dropped: what must be equal is the last of each.
 STATES: Final = {"catalogue": "songs", "model_switches": "live_models"}
-EXCHANGED: Final = (*RAW, *REGISTERS, *STATES, "forgotten", "gaps", "marks")
+# What the log may not tell any more comes from the live tables: who is forgotten (for ever), which records were lost
+# before they came, and what a topic told that expires.
+CARRIED: Final = ("forgotten", "gaps", "ledger_spans", "ledger_folded", "probe_rounds")
+_NOT_COMPARED: Final = frozenset({"marks", *CARRIED, *STATES})
 _log = logging.getLogger("animusic.warehouse")
 
 
@@ -62,15 +62,22 @@ def drop(clickhouse: Clickhouse, database: str = NEXT) -> None:
 
 
 def carry_over(clickhouse: Clickhouse) -> None:
-    """What the log may not tell any more: who is forgotten (for ever), and which records were lost before they came."""
-    for table, columns in (
-        ("forgotten", "user_id, received_ms"),
-        ("gaps", "topic_id, topic, `partition`, from_offset, to_offset, recorded_at"),
-    ):
+    """Copy the rows of the CARRIED tables; copied twice they count once."""
+    for table in CARRIED:
+        columns = ", ".join(f"`{name}`" for name, _ in _columns(clickhouse, table))
         clickhouse.command(
-            f"INSERT INTO {NEXT}.{table} ({columns}) SELECT {columns} FROM {DATABASE}.{table} "
-            f"WHERE ({columns}) NOT IN (SELECT {columns} FROM {NEXT}.{table})"
+            f"INSERT INTO {NEXT}.{table} ({columns}) SELECT {columns} FROM {DATABASE}.{table}"
         )
+
+
+def rebuilt_tables(clickhouse: Clickhouse) -> list[str]:
+    """The tables that are exchanged: all that hold rows but the list of migrations."""
+    found = clickhouse.query(
+        "SELECT name FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree' "
+        "AND name != 'migrations' ORDER BY name",
+        {"database": DATABASE},
+    )
+    return [str(name) for name in found["name"].to_pylist()]
 
 
 # ---- parity -----------------------------------------------------------------------------------------------------
@@ -78,15 +85,16 @@ def carry_over(clickhouse: Clickhouse) -> None:
 
 def compare(clickhouse: Clickhouse) -> list[TableParity]:
     """Every table in both databases; nothing may be inserted into either meanwhile, and their marks must be equal."""
-    sources = {table: f"(SELECT * FROM {{}}.{table} FINAL)" for table in (*RAW, *REGISTERS)}
+    whole = [table for table in rebuilt_tables(clickhouse) if table not in _NOT_COMPARED]
+    sources = {table: f"(SELECT * FROM {{}}.{table} FINAL)" for table in whole}
     sources["forgotten"] = "(SELECT DISTINCT user_id FROM {}.forgotten)"
     sources |= {table: f"{{}}.{view}" for table, view in STATES.items()}
     return [_parity(clickhouse, table, source) for table, source in sources.items()]
 
 
 def _parity(clickhouse: Clickhouse, table: str, source: str) -> TableParity:
-    columns = _columns(clickhouse, STATES.get(table, table)) if table != "forgotten" else ["user_id"]
-    hashed = ", ".join(columns)
+    columns = [("user_id", "String")] if table == "forgotten" else _columns(clickhouse, STATES.get(table, table))
+    hashed = ", ".join(_hashable(name, kind) for name, kind in columns)
     sides = []
     for database in (DATABASE, NEXT):
         found = clickhouse.query(
@@ -97,14 +105,14 @@ def _parity(clickhouse: Clickhouse, table: str, source: str) -> TableParity:
     return TableParity(table, live, new, live_digest, new_digest)
 
 
-def _columns(clickhouse: Clickhouse, table: str) -> list[str]:
-    """The columns that the log decides, as expressions that can be hashed: not the time of insertion."""
+def _columns(clickhouse: Clickhouse, table: str) -> list[tuple[str, str]]:
+    """(name, type) of the columns that the log decides: not the time of insertion."""
     found = clickhouse.query(
         "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} "
         "AND name != 'inserted_at' ORDER BY position",
         {"database": DATABASE, "table": table},
-    ).to_pylist()
-    return [_hashable(column["name"], column["type"]) for column in found]
+    )
+    return list(zip(found["name"].to_pylist(), found["type"].to_pylist(), strict=True))
 
 
 def _hashable(name: str, kind: str) -> str:
@@ -127,7 +135,7 @@ def switch(clickhouse: Clickhouse, *, keep: bool) -> None:
         "ENGINE = MergeTree ORDER BY table"
     )
     uuids = _uuids(clickhouse, NEXT)
-    rows = [{"table": table, "uuid": uuids[table], "keep": keep} for table in EXCHANGED]
+    rows = [{"table": table, "uuid": uuids[table], "keep": keep} for table in rebuilt_tables(clickhouse)]
     # One insert is one part: all of it is there, or nothing.
     clickhouse.insert(f"{NEXT}.switching", pa.Table.from_pylist(rows))
     finish_switch(clickhouse)

@@ -78,8 +78,8 @@ class WarehouseRebuild:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > _AWAY_SECONDS:
                     raise ConnectionError(
-                        f"the warehouse at {self._client.base_url} has not answered for {_AWAY_SECONDS:.0f} s ({error}); start "
-                        "it again and give the same command: it goes on from where it was"
+                        f"the warehouse at {self._client.base_url} has been away for {_AWAY_SECONDS:.0f} s ({error}): "
+                        "start it again and give the same command, which goes on from where it was"
                     ) from error
 
     async def _look(self, wish: Wish) -> Status:

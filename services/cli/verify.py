@@ -1,0 +1,102 @@
+"""`animusic verify`: is what Redis and ClickHouse hold what the log says?"""
+
+import asyncio
+import dataclasses
+import json
+import sys
+import time
+from typing import Annotated
+
+import httpx
+import typer
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from services.cli.progress import say
+from services.common.settings import Settings
+from services.operator.verify.checking import CannotCompare, Verification
+from services.operator.verify.model import Fault, Report, Sample
+
+_COULD_NOT: int = 2
+_LINE_SECONDS = 5.0
+_AWAY = (CannotCompare, KafkaError, RedisError, httpx.HTTPError, ConnectionError, LookupError, TimeoutError)
+
+
+def command(
+    *,
+    sample: Annotated[
+        str, typer.Option(help="Share of the listeners that is compared register by register: 1%, 100%, 0.05.")
+    ] = "1%",
+    user: Annotated[list[str] | None, typer.Option(help="This listener instead; may be repeated.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for stores that are behind the log.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One object.")] = False,
+) -> None:
+    """Compare the log with Redis and ClickHouse on a live system: a sample of listeners, and every row.
+
+    Exit code 0: equal. 1: they differ, and each difference is named. 2: they could not be compared.
+    """
+    chosen = Sample(_share(sample), frozenset(user or ()))
+    try:
+        report = asyncio.run(Verification(Settings(), chosen, _Lines().tell, reach_seconds=wait).run())
+    except _AWAY as error:
+        say(f"could not be compared: {error or type(error).__name__}")
+        raise typer.Exit(_COULD_NOT) from error
+    if as_json:
+        json.dump({**dataclasses.asdict(report), "code": report.code}, sys.stdout, indent=2)
+        print()
+    else:
+        _print(report, chosen)
+    raise typer.Exit(report.code)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise typer.BadParameter(f"{text!r} is no share; write 1%, 100% or 0.05")
+    return share
+
+
+class _Lines:
+    """A line every five seconds: on a small log there is nothing to wait for."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() - self._at > _LINE_SECONDS:
+            self._at = time.monotonic()
+            say(f"verify: {done} of {total} {what}")
+
+
+def _print(report: Report, chosen: Sample) -> None:
+    whom = f"{report.users} named" if chosen.users else f"{report.users:,} ({chosen.share:.2%} of all)"
+    print(
+        f"{report.rows:,} records of the log against their rows; {whom} listeners with {report.registers:,} registers "
+        f"against Redis and ClickHouse; {report.seconds:.1f} s"
+    )
+    if report.explained:
+        print(f"{report.explained:,} records are dead letters, which explains why they had no effect (`animusic dlq`)")
+    for note in report.notes:
+        print(f"note: {note}")
+    for fault in report.faults:
+        _print_fault(fault)
+    if report.unsettled:
+        print(f"these listeners never stood still long enough: {', '.join(report.unsettled[:10])}; try again")
+    if report.found:
+        print(f"{report.found:,} differences")
+        for advice in dict.fromkeys(fault.advice for fault in report.faults):
+            print(f"  {advice}")
+    elif not report.unsettled:
+        print("equal")
+
+
+def _print_fault(fault: Fault) -> None:
+    print(f"{fault.store}: {fault.kind}: {fault.user}" + (f", {fault.field}" if fault.field else ""))
+    if fault.log or fault.store_holds:
+        print(f"    log:   {fault.log or 'nothing'}")
+        print(f"    store: {fault.store_holds or 'nothing'}")
+    if fault.places:
+        print(f"    made by {', '.join(fault.places[:8])}")

@@ -1,0 +1,100 @@
+"""What a verification finds."""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final, Literal
+
+Store = Literal["redis", "clickhouse"]
+Kind = Literal[
+    "register differs",
+    "user missing",
+    "extra user",
+    "forgotten user still there",
+    "forgetting missing",
+    "row missing",
+    "row doubled",
+    "extra row",
+]
+ADVICE: Final[dict[Store, str]] = {
+    "redis": "`animusic replay profiles --even-if-different` rebuilds profiles from the log",
+    "clickhouse": "`animusic replay warehouse --even-if-different` rebuilds the warehouse from the log",
+}
+KEPT: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that a store holds, or lacks, against the log.
+
+    Attributes:
+        user: whom it is about; "" where nobody knows.
+        field: song or anime, and register, as people write them (`song anidb-7: liked`); "" for a whole user or row.
+        log, store_holds: both values, decoded for people.
+        places: `topic/partition@offset` of the records that made either value, or of the row.
+    """
+
+    store: Store
+    kind: Kind
+    user: str
+    field: str = ""
+    log: str = ""
+    store_holds: str = ""
+    places: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        return ADVICE[self.store]
+
+
+@dataclass
+class Report:
+    """What was compared, and what was found.
+
+    Attributes:
+        sample: share of the users that was looked at register by register; every row was looked at.
+        users, registers: compared in each store. rows: records of the log held against the rows.
+        explained: records that a store refused: they are among the dead letters, and no fault.
+        unsettled: users who wrote so often that ClickHouse never stood still for them.
+        notes: what limits the comparison, one sentence each.
+        faults: at most 1,000; `found` counts all.
+    """
+
+    sample: float
+    users: int = 0
+    registers: int = 0
+    rows: int = 0
+    explained: int = 0
+    seconds: float = 0.0
+    unsettled: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    found: int = 0
+
+    def add(self, fault: Fault) -> None:
+        """Note one."""
+        self.found += 1
+        if len(self.faults) < KEPT:
+            self.faults.append(fault)
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 equal, 1 differences, 2 some users could not be compared."""
+        return 1 if self.found else 2 if self.unsettled else 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which users: those named, else a share of all, by a hash of the id that never changes."""
+
+    share: float
+    users: frozenset[str] = frozenset()
+
+    def holds(self, user_id: str) -> bool:
+        """Whether a user is in it."""
+        if self.users:
+            return user_id in self.users
+        if self.share >= 1:
+            return True
+        hashed = blake2b(user_id.encode(), digest_size=8, person=b"verify").digest()
+        return int.from_bytes(hashed, "big") < self.share * 2**64

@@ -1,0 +1,74 @@
+"""Redis' side: stored fields together with the marks that they stand at, read in one script call a shard."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+
+from contracts.fold import UNFOLDED_FIELDS
+from contracts.placement import SHARDS, shard_of
+from services.profiles.keys import ShardKeys
+
+_USERS_A_CALL: Final = 20
+_READ: Final = """
+-- KEYS: marks, then hashes of users of that shard. Returns them in that order.
+local found = {}
+for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
+return found
+"""
+Fields = dict[bytes, bytes]
+
+
+class Stored(NamedTuple):
+    """A user's fields as of these marks of the shard (name of a mark -> mark)."""
+
+    fields: Fields
+    marks: dict[str, int]
+
+
+class Profiles:
+    """One generation. Every method may raise redis.exceptions.RedisError."""
+
+    def __init__(self, redis: Redis, generation: str) -> None:
+        self._redis = redis
+        self._generation = generation
+        self._read = redis.register_script(_READ)
+
+    async def stored(self, users: Collection[str]) -> dict[str, Stored]:
+        """Each of these users; no fields for one who is not there."""
+        found: dict[str, Stored] = {}
+        for shard, some in _by_shard(users):
+            keys = ShardKeys.of(self._generation, shard)
+            answer: Any = await self._read(keys=[keys.marks, *(keys.user(user) for user in some)])
+            marks = {name.decode(): int(mark) for name, mark in _pairs(answer[0])}
+            for user, flat in zip(some, answer[1:], strict=True):
+                fields = {name: value for name, value in _pairs(flat) if name not in UNFOLDED_FIELDS}
+                found[user] = Stored(fields, marks)
+        return found
+
+    async def users(self) -> Any:
+        """Every user who has fields, in no order; one may come twice."""
+        prefix = f":{self._generation}:u:"
+        async for key in self._redis.scan_iter(match=f"am:{{s??}}{prefix}*", count=2_000):
+            yield key.decode().split(prefix, 1)[1]
+
+    async def forgotten(self) -> set[str]:
+        """Who is forgotten."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in range(SHARDS):
+            pipe.smembers(ShardKeys.of(self._generation, shard).forgotten)
+        return {user.decode() for users in await pipe.execute() for user in users}
+
+
+def _by_shard(users: Collection[str]) -> Iterator[tuple[int, list[str]]]:
+    shards: dict[int, list[str]] = defaultdict(list)
+    for user in sorted(users):
+        shards[shard_of(user)].append(user)
+    for shard, members in shards.items():
+        for start in range(0, len(members), _USERS_A_CALL):
+            yield shard, members[start : start + _USERS_A_CALL]
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
