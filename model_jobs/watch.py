@@ -1,5 +1,7 @@
 """Follows the catalogue topic and has stale models rebuilt, so that a new song reaches playlists without a restart.
 
+A directory of vectors that vanishes is a reason to look, too: what is live and lost is built again.
+
 It only asks how far the topic has come: a rebuild reads the catalogue itself, in a process of its own, so that this one
 stays small. Nothing numeric may be imported here.
 """
@@ -23,6 +25,8 @@ _log = logging.getLogger("animusic.watch")
 
 # Rebuilds what is stale; None, or the sentence that says why it failed. Cancelled, it ends what it started.
 Rebuild = Callable[[], Awaitable[str | None]]
+# The names of the directories of vectors that are there now.
+Shelf = Callable[[], frozenset[str]]
 
 _POLL_SECONDS: Final = 0.5
 _OUTAGE_SECONDS: Final = 1.0
@@ -64,6 +68,10 @@ class Debounce:
         self._last = now if self._end is not None else now - self.pace.quiet
         self._end = end
 
+    def forget(self) -> None:
+        """Take what was rebuilt for gone, so that a rebuild is due."""
+        self.done = None
+
     @property
     def behind(self) -> bool:
         """Whether the catalogue has changed since the last rebuild."""
@@ -96,12 +104,21 @@ class Watch:
     """Rebuilds when the catalogue has changed and is quiet. `trouble`: why it cannot follow now, None while it can."""
 
     def __init__(
-        self, kafka: KafkaSettings, rebuild: Rebuild, pace: Pace, registry: CollectorRegistry, done: int | None = None
+        self,
+        kafka: KafkaSettings,
+        rebuild: Rebuild,
+        pace: Pace,
+        registry: CollectorRegistry,
+        *,
+        done: int | None = None,
+        shelf: Shelf = frozenset,
     ) -> None:
-        """`done`: the end of the catalogue topic that models are known to reflect."""
+        """`done`: the end of the catalogue topic that models are known to reflect; `shelf` is asked twice a second."""
         self._kafka = kafka
         self._rebuild = rebuild
         self._debounce = Debounce(pace, done)
+        self._shelf = shelf
+        self._seen = shelf()
         self.trouble: str | None = "has not asked the log yet"
         self._rebuilds = Counter(
             "animusic_models_watch_rebuilds", "rebuilds that a changed catalogue caused", ["outcome"], registry=registry
@@ -125,9 +142,18 @@ class Watch:
             while True:
                 self._debounce.see(await end_of_topic(), _now())
                 self.trouble = None
+                self._look_at_shelf()
                 if self._debounce.due(_now()):
                     await self._pass()
                 await asyncio.sleep(min(_POLL_SECONDS, self._debounce.pace.quiet))
+
+    def _look_at_shelf(self) -> None:
+        """A version that was pruned vanishes as well; then the rebuild finds nothing to do."""
+        there = self._shelf()
+        if gone := sorted(self._seen - there):
+            _log.warning("vectors are gone: %s; building again what is live", ", ".join(gone))
+            self._debounce.forget()
+        self._seen = there
 
     async def _pass(self) -> None:
         end, began = self._debounce.end, _now()

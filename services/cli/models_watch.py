@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,7 +58,14 @@ async def _watch(settings: Settings, quiet: float) -> None:
         collector(registry=registry)
     pace = Pace(quiet, max(settings.models.watch_at_most_seconds, quiet))
     await wait_for_broker(settings.kafka)
-    watch = Watch(settings.kafka, lambda: _rebuild(layout), pace, registry, await _known(settings, layout))
+    watch = Watch(
+        settings.kafka,
+        lambda: _rebuild(layout),
+        pace,
+        registry,
+        done=await _known(settings, layout),
+        shelf=lambda: _shelf(settings.vectors_dir),
+    )
     health = HealthServer(lambda: watch.trouble, registry)
     port = await health.start(settings.models.watch_port, settings.models.watch_host)
     _log.info("watching the catalogue; health and metrics on http://%s:%d", settings.models.watch_host, port)
@@ -75,6 +83,11 @@ async def _known(settings: Settings, layout: Layout) -> int | None:
     """The end of the catalogue topic that the supervisor's own builds reflect; None where it built nothing."""
     built_from = Contents(layout).built_from
     return built_from.end if built_from == await catalogue_state(settings.kafka) else None
+
+
+def _shelf(vectors_dir: Path) -> frozenset[str]:
+    # As published_models counts them, without what that imports.
+    return frozenset(path.parent.name for path in vectors_dir.glob("[!.]*/model.json"))
 
 
 async def _rebuild(layout: Layout) -> str | None:
