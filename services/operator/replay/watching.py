@@ -49,11 +49,13 @@ class Watch:
     def enter(self, phase: Phase, total: int) -> None:
         """A new phase begins."""
         self._phase, self._total = phase, total
+        self._lease.doing = phase
         self._log.info("%s", phase)
         self._tell(Progress(phase, 0, total))
 
     def advance(self, done: int) -> None:
         """So many steps of the phase are done."""
+        self._lease.doing = f"{self._phase}: {done} of {self._total}"
         self._tell(Progress(self._phase, done, self._total))
 
     def look(self, report: Report, plan: Plan) -> None:
