@@ -128,11 +128,12 @@ class Plan:
         """What looks after the models and what counts, once all else is there; settings turn each off."""
         parts = []
         if self.settings.models.watch:
-            told = child_environment(self.layout, ANIMUSIC_MODELS__WATCH_PORT=str(self.watch_port))
-            parts.append(watch_part("watch", _local(self.watch_port), told))
+            port = {"ANIMUSIC_MODELS__WATCH_PORT": str(self.watch_port)}
+            parts.append(watch_part("watch", _local(self.watch_port), child_environment(self.layout, **port)))
         if self.settings.probe.enabled:
-            port = {"ANIMUSIC_PROBE__PORT": str(self.probe_port)}
-            parts.append(self._service("probe", "probe", _local(self.probe_port), port))
+            asks = self.settings.probe.gateway_url or self.url
+            told = {"ANIMUSIC_PROBE__PORT": str(self.probe_port), "ANIMUSIC_PROBE__GATEWAY_URL": asks}
+            parts.append(self._service("probe", "probe", _local(self.probe_port), told))
         return parts
 
     def _service(self, name: str, service: str, url: str, told: dict[str, str]) -> Part:

@@ -31,7 +31,14 @@ from services.local.summary import curl_lines, table
 READY_S: Final = 120.0
 ROTATE_EVERY_S: Final = 30.0
 # Who must end before whom: what feeds the log first, then what drinks from it, the stores last.
-STOP_ORDER: Final = (("probe",), ("gateway", "watch"), ("profiles", "warehouse"), ("recommender",), ("kafka",), ("valkey",))
+STOP_ORDER: Final = (
+    ("probe",),
+    ("gateway", "watch"),
+    ("profiles", "warehouse"),
+    ("recommender",),
+    ("kafka",),
+    ("valkey",),
+)
 
 
 class Supervisor:

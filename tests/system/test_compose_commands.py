@@ -30,8 +30,10 @@ from tests.unit.deploy.test_compose import JOBS, SECRETS, compose
 
 pytestmark = pytest.mark.system
 
-SERVICES = ("profiles", "warehouse", "recommender", "watch", "gateway")
-PORTS = {"8080": "gateway", "8081": "recommender", "8082": "profiles", "8083": "watch", "8123": "warehouse"}
+SERVICES = ("profiles", "warehouse", "recommender", "watch", "gateway", "probe")
+PORTS = {
+    "8080": "gateway", "8081": "recommender", "8082": "profiles", "8083": "watch", "8084": "probe", "8123": "warehouse",
+}  # fmt: skip
 
 
 class Native:
@@ -48,6 +50,7 @@ class Native:
             "kafka:9092": kafka.bootstrap_servers,
             "redis://valkey:6379/0": valkey.url,
             "http://recommender:8081": f"http://127.0.0.1:{self._ports['8081']}",
+            "http://gateway:8080": f"http://127.0.0.1:{self._ports['8080']}",
             "http://qdrant:6333": str(qdrant.settings.url),
             "/data": str(directory / "data"),
         }

@@ -73,10 +73,11 @@ class Counter:
         Raises NotYet, KafkaError, ConnectionError, LookupError, RedisError, httpx.HTTPError or ValueError: what was
         not said is read again.
         """
-        consumer = await self._ready()
+        consumer = await self._connected()
         places = [TopicPartition(FEEDBACK.name, p) for p in sorted(await partition_ids(consumer, FEEDBACK.name))]
         if set(places) != consumer.assignment():
             consumer.assign(places)
+        await self._find_position(consumer)
         starts, ends = await asyncio.gather(consumer.beginning_offsets(places), consumer.end_offsets(places))
         for place in places:
             at = min(max(self._next.get(place.partition, 0), starts[place]), ends[place])
@@ -85,20 +86,26 @@ class Counter:
         folded = await self._folded([place.partition for place in places])
         return await self._read(consumer, ends, folded)
 
-    async def _ready(self) -> AIOKafkaConsumer:
-        bootstrap = self._settings.kafka.bootstrap_servers
-        ids = await topic_ids(bootstrap, (FEEDBACK.name, LEDGER.name))
+    async def _connected(self) -> AIOKafkaConsumer:
+        if self._producer is None:
+            made = producer(self._settings.kafka)
+            await made.start()
+            self._producer = made
         if self._consumer is None:
-            self._consumer = AIOKafkaConsumer(
-                bootstrap_servers=bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=256 * 1024
-            )
-            await self._consumer.start()
-            self._producer = producer(self._settings.kafka)
-            await self._producer.start()
-        if ids[FEEDBACK.name] != self._topic_id:
-            self._next = await self._positions(self._consumer, ids)
-            self._topic_id = ids[FEEDBACK.name]
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._settings.kafka.bootstrap_servers, enable_auto_commit=False,
+                max_partition_fetch_bytes=256 * 1024,
+            )  # fmt: skip
+            await consumer.start()
+            self._consumer = consumer
         return self._consumer
+
+    async def _find_position(self, consumer: AIOKafkaConsumer) -> None:
+        """At the start, and where the topic was made anew: go on from what the ledger has of this topic."""
+        ids = await topic_ids(self._settings.kafka.bootstrap_servers, (FEEDBACK.name, LEDGER.name))
+        if ids[FEEDBACK.name] != self._topic_id:
+            self._next = await self._positions(consumer, ids)
+            self._topic_id = ids[FEEDBACK.name]
 
     async def _positions(self, consumer: AIOKafkaConsumer, ids: dict[str, str]) -> dict[int, int]:
         """Partition -> next offset. The warehouse must know the whole ledger first, or old ranges were said anew."""

@@ -49,7 +49,8 @@ class Probe:
         self.counter = Counter(settings, self._sql, self._redis)
         self.listener = Listener(gateway_url(settings), Signer(settings.signing_key()), self._sql)
         self._well_at = time.monotonic()
-        self._trouble = "starting"
+        # What each task was last heard to suffer from: said once, not every second.
+        self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -85,9 +86,7 @@ class Probe:
         self.metrics.heard(found)
         if found.trouble is None:
             self._well_at = time.monotonic()
-        else:
-            self._trouble = found.trouble
-            log.warning("a round did not end well: %s", found.trouble)
+        self._note("listen", found.trouble)
         await self.counter.append(found.log_value())
         return found
 
@@ -95,7 +94,15 @@ class Probe:
         """Why freshness is not what it should be: no round has ended well for a minute."""
         if time.monotonic() - self._well_at < _UNWELL_SECONDS:
             return None
-        return f"no round of the synthetic listener ended well for a minute: {self._trouble}"
+        return f"no round of the synthetic listener ended well for a minute: {self._troubles.get('listen', 'starting')}"
+
+    def _note(self, name: str, trouble: str | None) -> None:
+        if trouble is None:
+            if self._troubles.pop(name, None) is not None:
+                log.info("%s: well again", name)
+        elif self._troubles.get(name) != trouble:
+            self._troubles[name] = trouble
+            log.warning("%s: %s", name, trouble)
 
     async def _keep(self, name: str, turn: Callable[[], Awaitable[object]], pause: Callable[[float], float]) -> None:
         while True:
@@ -104,7 +111,10 @@ class Probe:
                 await turn()
             except OUTAGES as error:
                 self.metrics.failed(name)
-                log.warning("%s waits: %s", name, error or type(error).__name__)
+                self._note(name, str(error) or type(error).__name__)
+            else:
+                if name != "listen":
+                    self._note(name, None)
             await asyncio.sleep(pause(time.monotonic() - started))
 
 
