@@ -1,0 +1,149 @@
+"""Real gateways, log and stores: retried posts, a row that is taken away, and a gateway that is killed."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from typer.testing import CliRunner
+
+from services.cli.main import app
+from services.common.clickhouse import ChdbConnection
+from services.common.consuming.consumer import Consumer
+from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
+from services.local.engines.ports import free_port
+from services.local.engines.valkey import ValkeyNode
+from services.local.parts import animusic
+from services.operator.ledger.asking import Sql
+from services.operator.ledger.books import Books, opened
+from services.operator.ledger.counting import Counter, NotYet
+from services.warehouse.sink import TOPICS, WarehouseSink
+from tests.connected.gateway.conftest import NOBODY, SECRET, Running, liked, running, settings_of
+from tests.support.following import at_end, following, settings_for
+from tests.support.system import ROOT
+from tests.support.waiting import apoll
+
+pytestmark = pytest.mark.connected
+
+
+@contextmanager
+def gateway_process(log: KafkaSettings, data_dir: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`animusic serve gateway` as a process of its own, and where it answers."""
+    port = str(free_port())
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ANIMUSIC_")}
+    environment = {
+        **clean, "PYTHONPATH": str(ROOT), "ANIMUSIC_DATA_DIR": str(data_dir), "ANIMUSIC_PORT": port,
+        "ANIMUSIC_SECRET": SECRET, "ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS": log.bootstrap_servers,
+        "ANIMUSIC_GATEWAY__RECOMMENDER_URLS": json.dumps([NOBODY]),
+    }  # fmt: skip
+    with (data_dir / "gateway.log").open("wb") as output:
+        process = subprocess.Popen(animusic("serve", "gateway"), env=environment, stdout=output, stderr=output)
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@asynccontextmanager
+async def warehouse(log: KafkaSettings, clickhouse: ChdbConnection) -> Any:
+    """The warehouse's consumer in this process."""
+    consumer: Consumer[Any] = Consumer(
+        log, WarehouseSink(clickhouse), TOPICS, CollectorRegistry(), group=f"test.{uuid4().hex}", max_records=20_000,
+        hold_seconds=0.05,
+    )  # fmt: skip
+    await consumer.start()
+    run = asyncio.create_task(consumer.run())
+    try:
+        yield
+    finally:
+        consumer.stop()
+        await run
+
+
+async def post_to_the_doomed(url: str, count: int) -> None:
+    """Likes of a guest, to a gateway that is only just starting."""
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+
+        async def answers() -> bool:
+            try:
+                return (await client.get("/readyz")).json()["parts"]["log"]["ok"]
+            except httpx.TransportError:
+                return False
+
+        await apoll(answers, timeout=60, what="the gateway reaches the log")
+        doomed = Running(client, url, None)  # type: ignore[arg-type]
+        _, bearer = await doomed.guest()
+        assert (await doomed.post(bearer, *(liked() for _ in range(count)))).status_code == 202
+
+
+async def books(sql: Sql, counter: Counter, wanted: int) -> Books:
+    """The books, once everything that was posted is counted and lies in ClickHouse."""
+
+    async def there() -> Books | None:
+        try:
+            await counter.count()
+        except NotYet:
+            return None
+        found = await opened(sql, 3)
+        total = found.total()
+        return found if total.in_topic == total.in_clickhouse == total.used == wanted else None
+
+    return await apoll(there, timeout=60, interval=0.5, what="everything is counted")
+
+
+async def test_what_a_system_lives_through(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, clickhouse: ChdbConnection, dsn: str, tmp_path: Path
+) -> None:
+    settings: Settings = settings_for(log, valkey.url, tmp_path)
+    settings.clickhouse = ClickhouseSettings(dsn=dsn)
+    sql = Sql(dsn, 30)
+    counter = Counter(settings, sql, redis)
+    async with following(settings, redis), warehouse(log, clickhouse):
+        with gateway_process(log, tmp_path) as (process, url):
+            await post_to_the_doomed(url, 5)
+            process.send_signal(signal.SIGKILL)
+        events = [liked(f"song-{number}") for number in range(20)]
+        async with running(settings_of(log, tmp_path)) as gateway:
+            _, bearer = await gateway.guest()
+            for sent in (events, events[:3]):
+                assert (await gateway.post(bearer, *sent)).status_code == 202
+        await at_end(log, redis)
+
+        total = (found := await books(sql, counter, 28)).total()
+        assert (total.accepted, total.lost, total.waiting) == (23, 0, 0)
+        # Three ids were posted twice: twice in the topic, once after the fold.
+        assert (total.duplicates, found.doubled, found.code) == (3, 0, 0)
+
+        async def known_as_unknown() -> Books | None:
+            seen = await opened(sql, 3)
+            return seen if seen.total().unaccounted else None
+
+        seen = await apoll(known_as_unknown, timeout=40, interval=1, what="the killed gateway's events are unaccounted")
+        assert (seen.total().unaccounted, seen.total().lost, seen.code) == (5, 0, 0)
+
+        gone = str(events[4]["event_id"])
+        clickhouse.command(
+            f"ALTER TABLE animusic.feedback DELETE WHERE event_id = '{gone}' SETTINGS mutations_sync = 1"
+        )
+        done = await asyncio.to_thread(
+            CliRunner().invoke, app, ["ledger"],
+            env={"ANIMUSIC_DATA_DIR": str(tmp_path), "ANIMUSIC_CLICKHOUSE__DSN": dsn, "COLUMNS": "200"},
+        )  # fmt: skip
+        assert done.exit_code == 1, done.output
+        assert "1 ids are in the topic and not in ClickHouse" in done.output
+        assert gone in done.output
+        assert "animusic replay warehouse" in done.output
+        assert (await opened(sql, 3)).total().unaccounted == 5
+    await counter.close()
+    await sql.close()
