@@ -20,7 +20,7 @@ _MAKE: tuple[Callable[[random.Random], bytes], ...] = (
 
 
 class Poisoner:
-    """Appends poison; `keys` are those of all records that are surely or perhaps in a topic, each of one record."""
+    """Appends poison; `keys`: of all records that are surely or perhaps in a topic, with their values."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"poison/{seed}")

@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that came to its end. `seconds`: from the first post to the end of the accounts."""
+    """A run that came to its end. `seconds`: from the first post to the end of the accounts; `poison`: by its key."""
 
     lines: list[Line]
     done: list[Done]
@@ -36,6 +36,7 @@ class Outcome:
     posts: int
     retries: int
     duplicates: int
+    poison: dict[bytes, bytes]
 
     @property
     def equal(self) -> bool:
@@ -182,4 +183,5 @@ class Run:
             posts=sum(guest.posts for guest in guests),
             retries=sum(guest.retries for guest in guests),
             duplicates=sum(guest.duplicates for guest in guests),
+            poison=self._poisoner.keys,
         )
