@@ -94,7 +94,7 @@ class Keeper:
         deadline = time.monotonic() + seconds
         while child.poll() is None:
             if time.monotonic() > deadline:
-                self._say(f"{self.name} did not stop within {seconds:.0f} s and was killed")
+                self._tell(f"{self.name} did not stop within {seconds:.0f} s and was killed")
                 child.kill()
                 await asyncio.to_thread(child.wait)
             await asyncio.sleep(POLL_S)
@@ -149,7 +149,7 @@ class Keeper:
         while True:
             self._move_to("restarting")
             delay = BACKOFF_S[min(self._ends_in_a_row, len(BACKOFF_S)) - 1]
-            self._say(f"{self.name} {why}; starting it again in {delay} s")
+            self._tell(f"{self.name} {why}; starting it again in {delay} s")
             await asyncio.sleep(delay)
             try:
                 return await self._spawn()
@@ -158,9 +158,19 @@ class Keeper:
                 self._ends_in_a_row += 1
 
     def _move_to(self, state: State) -> None:
-        if state != self.state:
-            self.state = state
+        if state == self.state:
+            return
+        self.state = state
+        try:
             self._changed()
+        except OSError as error:
+            # On a full disk the part must be looked after all the same.
+            self._tell(f"cannot note that {self.name} is {state}: {error}")
+
+    def _tell(self, sentence: str) -> None:
+        # Standard output may be a file on the full disk.
+        with contextlib.suppress(OSError):
+            self._say(sentence)
 
     def _tail(self) -> str:
         return tail(self._layout.log(self.name))

@@ -8,7 +8,7 @@ MOST_BYTES: Final = 20 << 20
 
 
 def rotate(log: Path, most_bytes: int = MOST_BYTES) -> bool:
-    """Move a log that grew past `most_bytes` to `<name>.1`; whether it was.
+    """Move a log that grew past `most_bytes` to `<name>.1`; whether it was: on a full disk it stays.
 
     The child holds the file open for appending, so the content is copied and the file emptied: the next line goes to
     its start. A line that is written between the two is lost.
@@ -18,7 +18,13 @@ def rotate(log: Path, most_bytes: int = MOST_BYTES) -> bool:
             return False
     except FileNotFoundError:
         return False
-    shutil.copyfile(log, log.with_suffix(".log.1"))
+    older = log.with_suffix(".log.1")
+    try:
+        shutil.copyfile(log, older)
+    except OSError:
+        # No room for it: half a copy only takes what is left.
+        older.unlink(missing_ok=True)
+        return False
     with log.open("r+b") as file:
         file.truncate(0)
     return True

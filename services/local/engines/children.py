@@ -7,6 +7,7 @@ On Linux the kernel kills a child when its parent dies (PR_SET_PDEATHSIG). Two t
 Elsewhere `reap_stale` finds what a previous run left behind: by pid and start time, so that a reused pid is safe.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -131,8 +132,10 @@ def _write_pidfile(pidfile: Path, child: subprocess.Popen[bytes]) -> None:
     except psutil.NoSuchProcess:
         return
     partial = pidfile.with_suffix(".partial")
-    partial.write_text(json.dumps({"pid": child.pid, "started": started}), encoding="utf-8")
-    partial.replace(pidfile)
+    # A child that runs is not to be forgotten for want of room: whoever asked for it would start a second one.
+    with contextlib.suppress(OSError):
+        partial.write_text(json.dumps({"pid": child.pid, "started": started}), encoding="utf-8")
+        partial.replace(pidfile)
 
 
 def _still_running(pidfile: Path) -> psutil.Process | None:

@@ -44,8 +44,9 @@ def settled_port(asked: int, remembered: Path, setting: str = "", *, other_than:
     port = asked or _last(remembered)
     if not port or not is_free(port):
         port = free_port(other_than=other_than)
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    remembered.write_text(f"{port}\n", encoding="utf-8")
+    if port != _last(remembered):
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        remembered.write_text(f"{port}\n", encoding="utf-8")
     return port
 
 

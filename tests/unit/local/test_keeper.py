@@ -72,6 +72,27 @@ async def test_killed_it_comes_back_with_another_process(layout) -> None:
     await scene.keeper.stop(10)
 
 
+async def test_what_cannot_be_noted_on_a_full_disk_is_looked_after_all_the_same(layout) -> None:
+    scene = Scene(layout, SLEEPS)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    scene.keeper._changed = full
+    await scene.keeper.start()
+    await scene.keeper.ready(10)
+    assert any("No space left" in sentence for sentence in scene.said)
+    scene.keeper._say = full
+    first = scene.keeper.pid
+    os.kill(first, signal.SIGKILL)
+
+    async def back() -> bool:
+        return scene.keeper.pid != first and scene.keeper.state == "ready"
+
+    await apoll(back, what="the part is back")
+    await scene.keeper.stop(10)
+
+
 async def test_waits_grow_and_a_steady_run_begins_anew(layout, monkeypatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_S", (0.01, 0.02, 0.03))
     scene = Scene(layout, "")
