@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidTimestampError, KafkaError
 
 from contracts.placement import partition_of
 from services.gateway.lanes import Lane, Post, fail
@@ -73,6 +73,7 @@ class LogWriter:
         self._broken = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._failed_at: float | None = None
+        self._failure = ""
 
     def start(self) -> None:
         """Connect in the background, and again whenever needed; appends wait for it up to their deadline."""
@@ -99,7 +100,7 @@ class LogWriter:
         if stuck > SLOW_SECONDS:
             return f"the broker has not acknowledged a batch for {stuck:.0f} s"
         if self._failed_at is not None and time.monotonic() - self._failed_at < FAILURE_SECONDS:
-            return "the last append failed"
+            return f"the last append failed: {self._failure}"
         return None
 
     async def append(self, user_id: str, values: list[bytes], time_ms: int, digest: int = 0) -> Appended:
@@ -113,7 +114,7 @@ class LogWriter:
         except TimeoutError:
             raise self._unavailable("timeout", f"no acknowledgement within {self._timeout:g} s") from None
         except KafkaError as error:
-            raise self._unavailable(type(error).__name__, type(error).__name__) from error
+            raise self._unavailable(type(error).__name__, _in_words(error)) from error
 
     async def _append(self, user_id: str, values: list[bytes], time_ms: int, digest: int) -> Appended:
         producer = await self._connection()
@@ -171,7 +172,7 @@ class LogWriter:
 
     def _on_failure(self, producer: AIOKafkaProducer, error: Exception) -> None:
         log.warning("a batch for %s was not acknowledged: %r", self.topic, error)
-        self._failed_at = time.monotonic()
+        self._failed_at, self._failure = time.monotonic(), _in_words(error)
         if self._producer is producer:
             self._connected.clear()
             self._broken.set()
@@ -218,3 +219,10 @@ class LogWriter:
     def _unavailable(self, reason: str, detail: str) -> LogUnavailable:
         self._metrics.log_failures.labels(self.topic, reason).inc()
         return LogUnavailable(detail)
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong; where somebody here can mend it, what that is."""
+    if isinstance(error, InvalidTimestampError):
+        return "the broker does not believe this machine's clock: set it right"
+    return type(error).__name__
