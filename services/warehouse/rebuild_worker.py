@@ -29,7 +29,9 @@ from services.warehouse.sink import TABLES, Value, read_value
 
 _FETCH_BYTES: Final = 2 << 20
 _AT_ONCE: Final = 4_000
-_HOLD_SECONDS: Final = 0.5
+_WAIT_SECONDS: Final = 0.5
+# Small inserts cost the engine far more a row: far from the limits a frame waits until it is full.
+_HOLD_SECONDS: Final = 5.0
 _DATA_FAULTS: Final = (pa.ArrowInvalid, OverflowError, UnicodeEncodeError)
 
 
@@ -122,21 +124,21 @@ class Reader:
         held, moved, since = Held(), set(self._partitions), time.monotonic()
         while True:
             before = dict(self._next)
-            for tp, records in (batches := await self._fetch()).items():
+            for tp, records in (await self._fetch()).items():
                 self._take(tp, records, held)
             moved |= {tp for tp, offset in self._next.items() if offset != before[tp]}
-            full = held.records >= self._job.hold_records
-            if moved and (full or not batches or time.monotonic() - since > _HOLD_SECONDS):
+            full = held.records >= self._job.hold_records or time.monotonic() - since > _HOLD_SECONDS
+            if moved and (full or self._is_there()):
                 yield self._frame(held, moved)
                 await self._keep_pace(held.records)
                 held, moved, since = Held(), set(), time.monotonic()
 
     async def _fetch(self) -> dict[TopicPartition, list[Record]]:
         self._pause_what_is_there()
-        if len(self._consumer.paused()) == len(self._partitions):
+        if self._is_there():
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _HOLD_SECONDS)
+                await asyncio.wait_for(self._changed.wait(), _WAIT_SECONDS)
             return {}
         found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=100, max_records=_AT_ONCE)
         if not found:
@@ -160,6 +162,10 @@ class Reader:
 
     def _limit(self, partition: Partition) -> int:
         return self._limits.get(partition.name.field(), 0)
+
+    def _is_there(self) -> bool:
+        """Whether every partition was read to its limit."""
+        return all(self._next[tp] >= self._limit(partition) for tp, partition in self._partitions.items())
 
     def _pause_what_is_there(self) -> None:
         """Nothing is fetched of a partition that has reached its limit."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from services.common.settings import REPO_ROOT
-from tests.bench import backup, catalogue, consumers, fresh, gateway, index, memory, playlists, replay, scale
+from tests.bench import backup, catalogue, consumers, fresh, gateway, index, memory, playlists, rebuild, replay, scale
 from tests.bench.report import Section, markdown, say, show
 from tests.bench.stage import Stage
 
@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[[Stage], Awaitable[Section]]] = {
     "gateway": gateway.measure,
     "memory": memory.measure,
     "replay": replay.measure,
+    "rebuild": rebuild.measure,
     "backup": backup.measure,
     "scale": scale.measure,
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any, Final
 
+import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
@@ -12,6 +13,7 @@ from contracts.events import FeedbackEvent, read_event
 from contracts.fold import Folded, served_writes, writes
 from contracts.topics import FEEDBACK
 from services.common.settings import KafkaSettings
+from services.operator.replay.feedback import is_plain
 from services.operator.verify.model import Sample
 
 # Rows are summed up in ranges of this many offsets; where two sums differ, the range is read row by row.
@@ -47,11 +49,10 @@ class Range:
     records: int = 0
     digest: int = 0
 
-    def add(self, event: FeedbackEvent, offset: int, hashed_user: int) -> None:
+    def add(self, event_id: int, received_at: int, offset: int, hashed_user: int) -> None:
         """Take one in; the same arithmetic stands in `clickhouse.RANGES`."""
         self.records += 1
-        place = offset + 1
-        self.digest = (self.digest + (event.event_id.int + hashed_user) * place + event.received_at) % _MODULUS
+        self.digest = (self.digest + (event_id + hashed_user) * (offset + 1) + received_at) % _MODULUS
 
 
 @dataclass
@@ -102,6 +103,8 @@ class Telling:
     def add(self, record: Any) -> None:
         """Take one record in."""
         refused = refused_by(self._letters, record)
+        if not refused and record.value is not None and is_plain(record.value) and self._counted_only(record):
+            return
         event = read(record)
         if event is None:
             self.told.explained += 1
@@ -109,9 +112,23 @@ class Telling:
         self.told.explained += bool(refused)
         sampled, hashed = self._known(event.user_id)
         if "warehouse" not in refused:
-            self.told.ranges.setdefault(record.offset // RANGE, Range()).add(event, record.offset, hashed)
+            self._range(record).add(event.event_id.int, event.received_at, record.offset, hashed)
+        if sampled:
+            self._fold(event, refused)
+
+    def _counted_only(self, record: Any) -> bool:
+        """Of a user who is not in the sample only the row counts: an eighth of the work of reading the whole event."""
+        said = orjson.loads(record.value)
+        sampled, hashed = self._known(said["user_id"])
         if not sampled:
-            return
+            event_id = int(said["event_id"].replace("-", ""), 16)
+            self._range(record).add(event_id, said["received_at"], record.offset, hashed)
+        return not sampled
+
+    def _range(self, record: Any) -> Range:
+        return self.told.ranges.setdefault(record.offset // RANGE, Range())
+
+    def _fold(self, event: FeedbackEvent, refused: frozenset[str]) -> None:
         if not self._lives_here(event.user_id):
             self.told.strays.add(event.user_id)
         if "profiles" not in refused:

@@ -1,0 +1,138 @@
+"""The warehouse rebuilt from the log: rate, CPU, memory, how long inserts wait, what analysts get meanwhile."""
+
+import asyncio
+import re
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from contracts.topics import FEEDBACK
+from services.common.kafka import ensure_topics
+from services.common.settings import KafkaSettings
+from services.local.parts import animusic
+from tests.bench.consumers import consume_bare, drain, feedback, serving, write
+from tests.bench.machine import MIB, share_of
+from tests.bench.report import Section, say
+from tests.bench.stage import Stage
+from tests.bench.system import clean_environment
+from tests.support.stores import kafka_node
+
+EVENTS, QUICK_EVENTS = 1_000_000, 100_000
+LISTENERS = 20_000
+_SAID = re.compile(r"read ([\d,]+) records in ([\d.]+) s \(([\d,]+)/s\), at most (\d+) MB")
+_PAUSED = re.compile(r"took no rows for ([\d.]+) s")
+_CURVE = "SELECT count() FROM animusic.exposure_curve"
+
+
+@dataclass
+class Rebuilt:
+    """A rebuild as it was seen from outside. CPU in seconds."""
+
+    said: str = ""
+    status: int = -1
+    cpu: dict[str, float] = field(default_factory=dict)
+    answers_ms: list[float] = field(default_factory=list)
+
+
+async def measure(stage: Stage) -> Section:
+    """The section. Starts a Kafka and a warehouse by themselves."""
+    count = QUICK_EVENTS if stage.quick else EVENTS
+    directory = stage.directory / "rebuild"
+    section = Section(
+        "Warehouse rebuilt (R6)",
+        f"`animusic replay warehouse` over {count:,} feedback events of {LISTENERS:,} listeners in 8 partitions: "
+        "read and decoded by two processes, inserted with all materialised views, compared with the live tables at "
+        "equal marks, exchanged. An analyst asks for the curves all the while. What limits it is CPU: the cost of an "
+        "event says what two free cores would do.",
+    )
+    with kafka_node(directory / "kafka") as node:
+        settings = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
+        say(f"writing {count:,} events")
+        await ensure_topics(settings)
+        await write(settings, FEEDBACK.name, feedback(count, LISTENERS))
+        bare = await consume_bare(settings, FEEDBACK.name)
+        section.add("bare aiokafka consumption", f"{bare:,.0f} records/s")
+        addresses = {"ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS": node.bootstrap_servers}
+        data = directory / "warehouse"
+        async with serving("warehouse", "WAREHOUSE__PORT", addresses, data) as (child, port):
+            live = await drain("warehouse", child, port, count, {"warehouse": child.pid})
+            section.add(
+                "the live consumer drained it",
+                f"{live.per_second:,.0f} events/s",
+                "",
+                f"{live.per_cpu_second:,.0f} events per CPU second of its own",
+            )
+            environment = clean_environment(
+                data, {**addresses, "ANIMUSIC_CLICKHOUSE__DSN": f"http://127.0.0.1:{port}/animusic"}
+            )
+            _add(section, await _rebuild(child, port, environment, data), count, bare)
+    return section
+
+
+async def _rebuild(child: "subprocess.Popen[bytes]", port: int, environment: dict[str, str], data: Path) -> Rebuilt:
+    found, before = Rebuilt(), _cpu(child.pid)
+    with (data / "rebuild.log").open("wb") as output:
+        command = subprocess.Popen(
+            animusic("replay", "warehouse"), env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    async with httpx.AsyncClient(timeout=60) as client:
+        while command.poll() is None:
+            began = time.perf_counter()
+            answer = await client.post(f"http://127.0.0.1:{port}/", content=_CURVE)
+            answer.raise_for_status()
+            found.answers_ms.append((time.perf_counter() - began) * 1e3)
+            now = _cpu(child.pid)
+            found.cpu |= {name: used - before.get(name, 0.0) for name, used in now.items()}
+            await asyncio.sleep(0.5)
+    found.status = command.returncode
+    found.said = (data / "rebuild.log").read_text()
+    return found
+
+
+def _cpu(pid: int) -> dict[str, float]:
+    """CPU seconds of the warehouse, and of its readers."""
+    found = {}
+    try:
+        warehouse = psutil.Process(pid)
+        for process in (warehouse, *warehouse.children()):
+            name = "engine" if process.pid == pid else f"reader {process.pid}"
+            found[name] = sum(process.cpu_times()[:2])
+    except psutil.Error:
+        pass
+    return found
+
+
+def _add(section: Section, found: Rebuilt, count: int, bare: float) -> None:
+    match, paused = _SAID.search(found.said), _PAUSED.search(found.said)
+    if match is None or paused is None or found.status:
+        raise RuntimeError(f"the rebuild ended with status {found.status}:\n{found.said[-2000:]}")
+    rate = int(match[3].replace(",", ""))
+    engine = found.cpu.get("engine", 0.0)
+    readers = sum(used for name, used in found.cpu.items() if name != "engine")
+    section.add(
+        "rebuilt, from the start of its readers until they had reached the live marks",
+        f"{rate:,} events/s ({count:,} in {match[2]} s)",
+        "R6: ≥ 50,000/s",
+        f"{share_of(rate / bare)} of bare",
+        kept=rate >= 50_000,
+    )
+    each = (engine + readers) / count * 1e6
+    section.add(
+        "CPU for an event",
+        f"{each:.1f} µs",
+        "",
+        f"engine {engine / count * 1e6:.1f} µs (insert, four materialised views, merges, comparison, the analyst's "
+        f"questions), readers {readers / count * 1e6:.1f} µs (start, fetch, decode): two free cores would give "
+        f"{2e6 / each:,.0f} events/s",
+    )
+    section.add("memory of its readers, peak", f"{int(match[4]):,} MB", "≤ 1 GB", kept=int(match[4]) * MIB <= 1 << 30)
+    section.add("inserts into the live tables waited for comparison and exchange", f"{paused[1]} s")
+    answers = sorted(found.answers_ms)
+    section.add(
+        "the curves, asked all the while",
+        f"{len(answers)} answers, p50 {answers[len(answers) // 2]:,.0f} ms, longest {answers[-1]:,.0f} ms, no error",
+    )
