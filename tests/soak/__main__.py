@@ -38,7 +38,8 @@ class Bound(System):
 def main() -> None:
     """The command. Ctrl-C and SIGTERM end everything that it started."""
     asked = _arguments()
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _terminated)
     directory = asked.data or Path(tempfile.mkdtemp(prefix="animusic-soak-"))
     load = os.getloadavg()[0]
     try:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 from aiokafka.errors import KafkaError
@@ -23,6 +24,7 @@ from tests.support.waiting import poll
 LIMIT_S = 180.0
 _AWAY = (RedisError, KafkaError, OSError, LookupError, httpx.TransportError, AssertionError, KeyError)
 Ends = dict[MarkName, tuple[int, int]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,20 @@ class Healer:
         self._like()
         return Healed(ready, caught_up, seconds())
 
-    def _until(self, look: Callable[[], object], what: str) -> Ends:
-        def quietly() -> object:
+    def _until(self, look: Callable[[], T], what: str) -> T:
+        def quietly() -> T | None:
             try:
                 return look()
             except _AWAY:
                 return None
 
         try:
-            return poll(quietly, timeout=LIMIT_S, interval=0.1, what=what)  # type: ignore[return-value]
+            found = poll(quietly, timeout=LIMIT_S, interval=0.1, what=what)
         except AssertionError as late:
             states = {name: part["state"] for name, part in self._system.status().get("parts", {}).items()}
             raise AssertionError(f"{late}; the parts are {states}") from late
+        assert found is not None
+        return found
 
     def _is_back(self, name: str, former: int | None) -> bool:
         found = self._system.part(name)

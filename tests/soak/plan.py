@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 from tests.support.system import PARTS
 
-FULL_MINUTES: Final = 30.0
+# From this length on a run holds every fault that R4 asks for; on two busy cores they need about that long.
+FULL_MINUTES: Final = 12.0
 ROUNDS: Final = 3
 REBALANCES: Final = 5
 OUTAGE_SECONDS: Final = 60.0
@@ -56,14 +57,14 @@ class Fault:
 def plan(seed: int, minutes: float) -> list[Fault]:
     """The faults of a run of so many minutes, at about equal distances, in an order of the seed's.
 
-    Thirty minutes hold 24 SIGKILLs over all processes, 60 s outages of Redis and of the warehouse, two wiped
+    Twelve minutes and more hold 24 SIGKILLs over all processes, 60 s outages of Redis and of the warehouse, two wiped
     Redis, five rebalances (two of them end by SIGKILL) and a zombie; shorter runs hold less, but each kind.
     """
     share = min(1.0, minutes / FULL_MINUTES)
     rng = random.Random(f"faults/{seed}")
     kinds = [*_kills(share), *_others(share, min(OUTAGE_SECONDS, max(LEAST_OUTAGE_SECONDS, 6 * minutes)))]
     rng.shuffle(kinds)
-    # The first half minute and the last seventh stay quiet, so that the last fault heals under traffic, too.
+    # The first seconds and the last seventh stay quiet, so that the last fault heals under traffic, too.
     step = minutes * 60 * 0.85 / len(kinds)
     return [
         Fault(10 + number * step + rng.uniform(0, step / 4), kind, target, seconds, rng.randint(3, 9))

@@ -7,6 +7,7 @@ from statistics import median
 from tests.bench.report import hardware
 from tests.soak.accounts import Line
 from tests.soak.faults import Done
+from tests.soak.plan import FULL_MINUTES
 from tests.soak.run import Outcome
 
 LIMIT_S = 60.0
@@ -25,8 +26,9 @@ def markdown(outcome: Outcome, *, minutes: float, seed: int, date: str, load: fl
     head = (
         "# Reliability: the ledger after a soak\n\n"
         f"Written by `make soak MINUTES={minutes:g}` (seed {seed}) on {date}: {hardware()}. Load average when it "
-        f"began: {load:.1f}. Clients, Kafka, stores and services shared the cores. A full run, as R4 has it, is "
-        f"`make soak MINUTES=30`; this one was planned for {minutes:g} minutes and took {outcome.seconds / 60:.1f}.\n\n"
+        f"began: {load:.1f}. Clients, Kafka, stores and services shared the cores. R4 asks for 200,000 events, which is "
+        f"`make soak MINUTES=30`; from {FULL_MINUTES:.0f} minutes on a run holds every fault of R4, a shorter one each "
+        f"kind. This one was planned for {minutes:g} minutes and took {outcome.seconds / 60:.1f}.\n\n"
         f"Seeded listeners posted {total:,} events over HTTP in {outcome.posts:,} posts, {outcome.duplicates:,} events "
         f"twice, with clocks that were late, out of order or impossible; posts were tried again {outcome.retries:,} "
         f"times until they were acknowledged. Meanwhile there were {len(outcome.done)} faults, {kills} SIGKILLs among "
