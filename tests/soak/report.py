@@ -26,8 +26,8 @@ def markdown(outcome: Outcome, *, minutes: float, seed: int, date: str, load: fl
     head = (
         "# Reliability: the ledger after a soak\n\n"
         f"Written by `make soak MINUTES={minutes:g}` (seed {seed}) on {date}: {hardware()}. Load average when it "
-        f"began: {load:.1f}. Clients, Kafka, stores and services shared the cores. R4 asks for 200,000 events, which is "
-        f"`make soak MINUTES=30`; from {FULL_MINUTES:.0f} minutes on a run holds every fault of R4, a shorter one each "
+        f"began: {load:.1f}. Clients, Kafka, stores and services shared the cores. R4 asks for 200,000 events: "
+        f"`make soak MINUTES=30`. From {FULL_MINUTES:.0f} minutes on a run holds every fault of R4, a shorter one each "
         f"kind. This one was planned for {minutes:g} minutes and took {outcome.seconds / 60:.1f}.\n\n"
         f"Seeded listeners posted {total:,} events over HTTP in {outcome.posts:,} posts, {outcome.duplicates:,} events "
         f"twice, with clocks that were late, out of order or impossible; posts were tried again {outcome.retries:,} "
