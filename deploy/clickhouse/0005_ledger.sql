@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS animusic.ledger_spans
     said_ms UInt64
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (topic_id, `partition`, source, first, writer, upto);
+ORDER BY (topic_id, `partition`, source, first, writer, upto)
+TTL toDateTime(intDiv(hour_ms, 1000)) + toIntervalDay(90);
 
 -- How far the live generation of profiles was when the probe looked.
 CREATE TABLE IF NOT EXISTS animusic.ledger_folded
@@ -45,7 +46,8 @@ CREATE TABLE IF NOT EXISTS animusic.probe_rounds
     trouble String
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (began_ms, user_id);
+ORDER BY (began_ms, user_id)
+TTL toDateTime(intDiv(began_ms, 1000)) + toIntervalDay(90);
 
 -- Each range once, of the last two days. Of two that begin at one offset the longer one is the later one.
 CREATE OR REPLACE VIEW animusic.ledger_claims AS

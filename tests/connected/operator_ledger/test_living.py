@@ -103,7 +103,7 @@ async def books(sql: Sql, counter: Counter, wanted: int) -> Books:
 
 
 async def test_what_a_system_lives_through(
-    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, clickhouse: ChdbConnection, dsn: str, tmp_path: Path
+    log: KafkaSettings, *, redis: Redis, valkey: ValkeyNode, clickhouse: ChdbConnection, dsn: str, tmp_path: Path
 ) -> None:
     settings: Settings = settings_for(log, valkey.url, tmp_path)
     settings.clickhouse = ClickhouseSettings(dsn=dsn)
