@@ -79,7 +79,8 @@ def _print(status: Status, wish: Wish) -> None:
     seconds = max(status.seconds, 1e-9)
     print(
         f"{again}read {status.records:,} records in {status.seconds:.1f} s ({status.records / seconds:,.0f}/s), "
-        f"at most {status.memory >> 20} MB in its readers, {status.poison:,} in the dead letters"
+        f"at most {status.memory >> 20} MB in its readers, {status.poison:,} in the dead letters; CPU: engine "
+        f"{status.engine_cpu:.1f} s, readers {status.readers_cpu:.1f} s"
     )
     for table in status.compared:
         verdict = "equal" if table.equal else f"DIFFERENT: {table.live_rows:,} live"

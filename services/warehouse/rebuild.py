@@ -52,7 +52,7 @@ class Rebuild:
         self._wish = wish
         self._marks: Marks = {}
         self._live: Marks = {}
-        self._memory: dict[int, int] = {}
+        self._last: dict[int, Frame] = {}
         self._seen: list[tuple[float, int]] = []
         self._pumps: list[asyncio.Task[None]] = []
         self.status = Status(state="running")
@@ -126,10 +126,10 @@ class Rebuild:
         async for frame, parts in worker.frames():
             await asyncio.to_thread(self._insert, clickhouse, frame, parts)
             self._marks |= {MarkName.parse(field): mark for field, (_, mark) in frame.marks.items()}
-            self._memory[number] = frame.memory
+            self._last[number] = frame
             self.status.records += frame.records
             self.status.poison += frame.poison
-            self.status.memory = max(self.status.memory, sum(self._memory.values()))
+            self.status.memory = max(self.status.memory, sum(last.memory for last in self._last.values()))
 
     def _insert(self, clickhouse: Clickhouse, frame: Frame, parts: list[bytes]) -> None:
         """Rows first, then the marks that stand for them."""
@@ -157,15 +157,17 @@ class Rebuild:
     # ---- reaching the live tables -------------------------------------------------------------------------------
 
     async def _catch_up(self, workers: list[Worker], clickhouse: Clickhouse) -> None:
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.process_time()
         self._enter("reading")
         while True:
             await self._let_read(workers, clickhouse)
             # A reader that has not handed over anything is still starting: inserts shall not wait for that.
-            if self.status.behind <= _CLOSE and len(self._memory) == len(workers):
+            if self.status.behind <= _CLOSE and len(self._last) == len(workers):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         self.status.seconds = time.monotonic() - began
+        self.status.engine_cpu = time.process_time() - cpu
+        self.status.readers_cpu = sum(last.cpu_seconds for last in self._last.values())
 
     async def _let_read(self, workers: list[Worker], clickhouse: Clickhouse) -> None:
         """Move the limits to the live marks."""

@@ -51,7 +51,7 @@ class Frame(BaseModel):
     Attributes:
         marks: name of a mark -> (topic, offset before which everything is in this frame or an earlier one).
         records: how many records it stands for; `poison`: how many of them no table takes (they are dead letters).
-        memory: resident bytes of the process.
+        memory: resident bytes of the process; `cpu_seconds`: what it has used so far.
         error: why it stopped; empty while it goes on.
     """
 
@@ -60,6 +60,7 @@ class Frame(BaseModel):
     records: int = 0
     poison: int = 0
     memory: int = 0
+    cpu_seconds: float = 0.0
     error: str = ""
 
 

@@ -52,6 +52,7 @@ class Status(BaseModel):
         done, total: records in the new tables, and in the live ones.
         poison: records that no table takes: they are among the dead letters.
         memory: most resident bytes of its readers together.
+        engine_cpu, readers_cpu: seconds of CPU that this process and the readers used for `records`.
         paused_ms: how long the live tables took no rows, while the two were compared and exchanged.
         error: why it stopped; it can go on from there.
     """
@@ -66,6 +67,8 @@ class Status(BaseModel):
     total: int = 0
     poison: int = 0
     memory: int = 0
+    engine_cpu: float = 0.0
+    readers_cpu: float = 0.0
     compared: tuple[Compared, ...] = ()
     paused_ms: float = 0.0
     switched: bool = False

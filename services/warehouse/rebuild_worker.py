@@ -184,7 +184,7 @@ class Reader:
         marks = {self._partitions[tp].name.field(): (tp.topic, self._next[tp]) for tp in moved}
         frame = Frame(
             blocks=tuple(blocks), marks=marks, records=held.records, poison=held.poison,
-            memory=psutil.Process().memory_info().rss,
+            memory=psutil.Process().memory_info().rss, cpu_seconds=time.process_time(),
         )  # fmt: skip
         return frame, parts
 
