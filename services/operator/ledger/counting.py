@@ -54,6 +54,7 @@ class Counter:
         self._sql = sql
         self._redis = redis
         self._topic_id = ""
+        self._ledger_end: int | None = None
         self._next: dict[int, int] = {}
         self._said: dict[int, int] = {}
         self._said_at = float("-inf")
@@ -105,15 +106,17 @@ class Counter:
         ids = await topic_ids(self._settings.kafka.bootstrap_servers, (FEEDBACK.name, LEDGER.name))
         if ids[FEEDBACK.name] != self._topic_id:
             self._next = await self._positions(consumer, ids)
-            self._topic_id = ids[FEEDBACK.name]
+            self._topic_id, self._ledger_end = ids[FEEDBACK.name], None
 
     async def _positions(self, consumer: AIOKafkaConsumer, ids: dict[str, str]) -> dict[int, int]:
         """Partition -> next offset. The warehouse must know the whole ledger first, or old ranges were said anew."""
-        place = TopicPartition(LEDGER.name, 0)
-        end = (await consumer.end_offsets([place]))[place]
+        if self._ledger_end is None:
+            # The end as of the first look: what comes later are no tallies of this topic but our own.
+            place = TopicPartition(LEDGER.name, 0)
+            self._ledger_end = (await consumer.end_offsets([place]))[place]
         (found,) = await self._sql.rows(_READ, id=ids[LEDGER.name])
-        if int(found["mark"]) < end:
-            raise NotYet(f"the warehouse has read {found['mark']} of the ledger's {end} records")
+        if int(found["mark"]) < self._ledger_end:
+            raise NotYet(f"the warehouse has read {found['mark']} of the ledger's first {self._ledger_end} records")
         rows = await self._sql.rows(_POSITIONS, id=ids[FEEDBACK.name])
         return {int(row["partition"]): int(row["upto"]) for row in rows}
 
