@@ -11,8 +11,6 @@ from typing import Final
 import pyarrow as pa
 from pyarrow import json as pa_json
 
-from services.warehouse.rows import Place
-
 # In the order and by the names of `FeedbackEvent.log_value`; UUIDs stay text, the engine turns them into UUIDs.
 _SCHEMA: Final = pa.schema(
     {
@@ -30,7 +28,9 @@ _NULLABLE_TEXT: Final = frozenset({"play_id", "playlist_id"})
 _LONGEST_BLOCK: Final = 1 << 30
 
 
-def plain_feedback(values: Sequence[bytes], places: Sequence[Place]) -> pa.Table:
+def plain_feedback(
+    values: Sequence[bytes], topic_id: str, partitions: Sequence[int], offsets: Sequence[int]
+) -> pa.Table:
     """Rows of `feedback`, as `rows.feedback` gives them of decoded events.
 
     `services.operator.replay.feedback.is_plain` must hold of every value.
@@ -42,10 +42,9 @@ def plain_feedback(values: Sequence[bytes], places: Sequence[Place]) -> pa.Table
         parse_options=pa_json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="error"),
     )
     columns = {_RENAMED.get(name, name): _filled(name, read[name]) for name in _SCHEMA.names}
-    topic_ids = pa.array([place.topic_id for place in places], pa.string())
-    columns["topic_id"] = topic_ids
-    columns["partition"] = pa.array([place.partition for place in places], pa.uint32())
-    columns["offset"] = pa.array([place.offset for place in places], pa.uint64())
+    columns["topic_id"] = pa.repeat(topic_id, len(values))
+    columns["partition"] = pa.array(partitions, pa.uint32())
+    columns["offset"] = pa.array(offsets, pa.uint64())
     return pa.table(columns)
 
 

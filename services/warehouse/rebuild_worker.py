@@ -40,28 +40,31 @@ class Held:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.places: list[Place] = []
+        self.partitions: list[int] = []
+        self.offsets: list[int] = []
+        self.topic_id = ""
         self.others: list[Placed[Value]] = []
         self.records = self.poison = 0
 
     def add(self, record: Record, topic_id: str) -> None:
         """Take one record in."""
         self.records += 1
-        place = Place(topic_id, record.partition, record.offset, record.timestamp)
         if record.topic == FEEDBACK.name and record.value is not None and is_plain(record.value):
             self.lines.append(record.value)
-            self.places.append(place)
+            self.partitions.append(record.partition)
+            self.offsets.append(record.offset)
+            self.topic_id = topic_id
             return
         value = read_value(record)
         if isinstance(value, Poison):
             self.poison += 1
         else:
-            self.others.append((place, value))
+            self.others.append((Place(topic_id, record.partition, record.offset, record.timestamp), value))
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """Rows by table. What no table takes is left out and counted as poison."""
         if self.lines:
-            yield "feedback", plain_feedback(self.lines, self.places)
+            yield "feedback", plain_feedback(self.lines, self.topic_id, self.partitions, self.offsets)
         for table, kinds, build in TABLES:
             wanted = [row for row in self.others if isinstance(row[1], kinds)]
             for part in self._built(build, wanted):

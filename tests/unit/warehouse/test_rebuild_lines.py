@@ -40,7 +40,7 @@ def test_plain_lines_become_the_columns_that_the_contract_gives() -> None:
     values = [value for event in _events() if is_plain(value := event.log_value())]
     assert len(values) > 500
     places = [Place("0" * 32, number % 8, number, 1) for number in range(len(values))]
-    fast = plain_feedback(values, places)
+    fast = plain_feedback(values, "0" * 32, [place.partition for place in places], [place.offset for place in places])
     slow = rows.feedback([(place, read_event(value)) for place, value in zip(places, values, strict=True)])
     assert set(fast.column_names) == set(slow.column_names)
     assert _said(fast.select(slow.column_names)) == _said(slow)
