@@ -16,6 +16,7 @@ from services.operator.ledger.asking import Sql
 from services.operator.ledger.books import Books, Line, opened
 
 _ASK_SECONDS = 60.0
+_WIDTH = 130
 _COLUMNS = (
     "accepted", "in topic", "in ClickHouse", "used", "lost", "loss ppm", "again", "again ppm", "unaccounted", "waiting",
 )  # fmt: skip
@@ -41,6 +42,9 @@ def command(
 
 async def _run(settings: Settings, hours: int, every: float | None, *, partitions: bool, as_json: bool) -> Books:
     sql, console = Sql(settings.clickhouse.dsn, _ASK_SECONDS), Console()
+    if not console.is_terminal:
+        # A pipe has no width that the table would have to fit into.
+        console = Console(width=max(console.width, _WIDTH))
     try:
         books = await opened(sql, hours)
         if every is None or as_json or not console.is_terminal:
