@@ -1,6 +1,6 @@
 """Feedback off the log into columns, fast: what the gateway wrote is parsed by pyarrow, all else by the contract.
 
-One expression decides (services.operator.replay.feedback): it accepts a strict part of what `FeedbackEvent` accepts, in
+One expression decides (contracts.plain_feedback): it accepts a strict part of what `FeedbackEvent` accepts, in
 the one layout that `log_value` gives, so whatever it lets through means to a JSON parser what it means to the contract.
 A test holds the columns of both ways equal.
 """
@@ -33,7 +33,7 @@ def plain_feedback(
 ) -> pa.Table:
     """Rows of `feedback`, as `rows.feedback` gives them of decoded events.
 
-    `services.operator.replay.feedback.is_plain` must hold of every value.
+    `contracts.plain_feedback.is_plain` must hold of every value.
     """
     text = b"\n".join(values)
     read = pa_json.read_json(

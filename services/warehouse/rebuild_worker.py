@@ -17,10 +17,10 @@ import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison, Record
 from services.common.telemetry import configure_logging
-from services.operator.replay.feedback import is_plain
 from services.warehouse.lean import without_pandas
 from services.warehouse.rebuild_job import Block, Frame, Job, Limits, Partition
 from services.warehouse.rebuild_lines import plain_feedback

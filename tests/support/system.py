@@ -27,7 +27,7 @@ class System:
     """One data directory with `animusic run` on it, started and stopped as often as a test likes."""
 
     def __init__(self, data_dir: Path, **variables: str) -> None:
-        """`variables` are settings, by their names in the environment. The probe's events would be among a test's own."""
+        """`variables` are settings, by their names in the environment. No probe: its events would be among a test's."""
         self.data_dir = data_dir
         self.output = data_dir.parent / f"{data_dir.name}.output"
         self._variables = {"ANIMUSIC_PORT": "0", "ANIMUSIC_PROBE__ENABLED": "false", **variables}

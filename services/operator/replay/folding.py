@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from contracts.fold import Folded
 from contracts.marks import MarkName
 from contracts.placement import shard_of
+from contracts.plain_feedback import fast_feedback
 from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison, Record
-from services.operator.replay.feedback import fast_feedback
 from services.profiles.store import MergeCall
 from services.profiles.writes import Feedback, ShardWrites, effect_of
 

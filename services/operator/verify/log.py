@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from contracts.events import FeedbackEvent, read_event
 from contracts.fold import Folded, served_writes, writes
+from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
 from services.common.settings import KafkaSettings
-from services.operator.replay.feedback import is_plain
 from services.operator.verify.model import Sample
 
 # Rows are summed up in ranges of this many offsets; where two sums differ, the range is read row by row.

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from contracts.events import FeedbackEvent, read_event
-from services.operator.replay.feedback import is_plain
+from contracts.plain_feedback import is_plain
 from services.warehouse import rows
 from services.warehouse.rebuild_lines import plain_feedback
 from services.warehouse.rows import Place

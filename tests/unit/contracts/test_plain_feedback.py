@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from contracts.events import FeedbackEvent, read_event
 from contracts.fold import Folded, served_writes
+from contracts.plain_feedback import fast_feedback
 from contracts.topics import FEEDBACK
-from services.operator.replay.feedback import fast_feedback
 from services.operator.replay.folding import Held
 from services.profiles.writes import ShardWrites, feedback_of
 from tests.support.histories import BASE_MS, history_strategy, random_event
