@@ -27,7 +27,7 @@ from services.operator.dlq.reading import read_letters
 from services.operator.verify.clickhouse import Warehouse
 from services.operator.verify.log import Bounds, Letters, Telling, folds_of, read, records
 from services.operator.verify.model import Fault, Report, Sample, Store
-from services.operator.verify.redis import Profiles
+from services.operator.verify.redis import Profiles, Stored
 from services.operator.verify.rows import RowCheck
 from services.operator.verify.saying import Slot, differences, folded_of, said, slot_of
 from services.profiles.generations import Generations
@@ -187,19 +187,29 @@ class Verification:
         stored = await self._profiles.stored(users)
         held = {user: folded_of(stored[user].fields)[0] for user in users}
         doubtful = [user for user in users if differences(told.get(user, Folded()), held[user])]
+        more = await self._rest(doubtful, stored, spans)
         for user in doubtful:
-            # The profile may be further than the bounds; the log then tells the rest up to its own marks.
-            marks = stored[user].marks
-            rest = {tp: (upto, marks.get(self._mark(tp), upto)) for tp, (_, upto) in spans.items()}
-            more, _ = await folds_of(self._settings.kafka, rest, {user}, self._letters)
             folded = _joined(told.get(user), more.get(user))
             if not stored[user].fields and folded.songs | folded.vetoes:
                 self.report.add(Fault("redis", "user missing", user))
-                continue
-            self._note("redis", user, folded, held[user], spans)
+            else:
+                self._note("redis", user, folded, held[user], spans)
 
-    def _mark(self, tp: TopicPartition) -> str:
-        return MarkName(self._ids[tp.topic], tp.partition).field()
+    async def _rest(self, users: list[str], stored: Mapping[str, Stored], spans: Spans) -> dict[str, Folded]:
+        """A profile may be further than the bounds: what the log tells from there up to each profile's own marks."""
+
+        def mark(user: str, topic: str, partition: int) -> int:
+            return stored[user].marks.get(MarkName(self._ids[topic], partition).field(), 0)
+
+        rest = {
+            tp: (upto, max((mark(user, tp.topic, tp.partition) for user in users), default=upto))
+            for tp, (_, upto) in spans.items()
+        }
+        more, _ = await folds_of(
+            self._settings.kafka, rest, set(users), self._letters,
+            lambda user, record: record.offset < mark(user, record.topic, record.partition),
+        )  # fmt: skip
+        return more
 
     def _note(self, store: Store, user: str, log: Folded, held: Folded, spans: Spans) -> None:
         partial = any(begin for begin, _ in spans.values())

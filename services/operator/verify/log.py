@@ -1,6 +1,6 @@
 """The log's side: bounds that both stores have reached, and what the records before them come to."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any, Final
@@ -177,15 +177,19 @@ async def records(settings: KafkaSettings, spans: Mapping[TopicPartition, tuple[
 
 
 async def folds_of(
-    settings: KafkaSettings, spans: Mapping[TopicPartition, tuple[int, int]], users: Collection[str], letters: Letters
+    settings: KafkaSettings,
+    spans: Mapping[TopicPartition, tuple[int, int]],
+    users: Collection[str],
+    letters: Letters,
+    counts: Callable[[str, Any], bool] = lambda user_id, record: True,
 ) -> tuple[dict[str, Folded], dict[str, Folded]]:
-    """What these users' records in these spans come to: for Redis, for ClickHouse."""
+    """What these users' records in these spans come to: for Redis, for ClickHouse. `counts` may leave records out."""
     redis: dict[str, Folded] = {}
     clickhouse: dict[str, Folded] = {}
     async for batch in records(settings, spans):
         for record in batch:
             event = read(record)
-            if event is None or event.user_id not in users:
+            if event is None or event.user_id not in users or not counts(event.user_id, record):
                 continue
             refused = refused_by(letters, record)
             if "profiles" not in refused:

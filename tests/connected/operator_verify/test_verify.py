@@ -80,8 +80,8 @@ async def test_equal_while_events_arrive(log: KafkaSettings, settings: Settings)
 
     async def arrive() -> None:
         async with producing(log) as to:
-            for event in more:
-                await put_events(to, [event])
+            for start in range(0, len(more), 10):
+                await put_events(to, more[start : start + 10])
 
     arriving = asyncio.create_task(arrive())
     report = await _verified(settings)
