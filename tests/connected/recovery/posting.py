@@ -55,12 +55,16 @@ class Posting:
 
     gateway: Running
     ledger: Ledger = field(default_factory=Ledger)
-    users: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def summary(self) -> str:
+        """What was posted, in words."""
+        count, seconds = len(self.ledger.acknowledged), max(self.ledger.at.values()) - self.began
+        return f"{count} events acknowledged in {seconds:.0f} s, {self.ledger.refused} posts refused"
 
     async def listener(self, seed: int, batch: int, every: float, stop: asyncio.Event) -> None:
         rng = random.Random(seed)
-        user_id, bearer = await self.gateway.guest()
-        self.users.append(user_id)
+        _, bearer = await self.gateway.guest()
         due = time.monotonic()
         while not stop.is_set():
             post = [self._event(rng) for _ in range(batch)]
@@ -83,7 +87,7 @@ class Posting:
 
 
 @asynccontextmanager
-async def posting(gateway: Running, *, rate: int, listeners: int = 30, batch: int = 5) -> AsyncIterator[Posting]:
+async def posting(gateway: Running, *, rate: int, listeners: int = 20, batch: int = 15) -> AsyncIterator[Posting]:
     """Traffic while the block lasts; in the end every post has been acknowledged."""
     traffic, stop = Posting(gateway), asyncio.Event()
     every = listeners * batch / rate

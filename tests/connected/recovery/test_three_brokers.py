@@ -133,7 +133,7 @@ async def _as_acknowledged(story: Story) -> list[FeedbackEvent]:
     ledger = story.traffic.ledger
     assert {event_id for event_id, place in ledger.acknowledged.items() if places.get(place) != event_id} == set()
     assert set(places.values()) == set(ledger.acknowledged), "in the end every post was acknowledged"
-    print(f"{len(ledger.acknowledged)} acknowledged, {len(records)} in the topic, {ledger.refused} posts refused")
+    print(f"{story.traffic.summary()}; {len(records)} records in the topic")
     return [FeedbackEvent.model_validate_json(record.value) for record in records]
 
 
