@@ -65,9 +65,7 @@ def carry_over(clickhouse: Clickhouse) -> None:
     """Copy the rows of the CARRIED tables; copied twice they count once."""
     for table in CARRIED:
         columns = ", ".join(f"`{name}`" for name, _ in _columns(clickhouse, table))
-        clickhouse.command(
-            f"INSERT INTO {NEXT}.{table} ({columns}) SELECT {columns} FROM {DATABASE}.{table}"
-        )
+        clickhouse.command(f"INSERT INTO {NEXT}.{table} ({columns}) SELECT {columns} FROM {DATABASE}.{table}")
 
 
 def rebuilt_tables(clickhouse: Clickhouse) -> list[str]:
