@@ -62,7 +62,7 @@ class Analysts:
         """End the running queries and let go of the engine."""
         self._closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._connections:
+        if self._answering:
             self._connections.append(killer := self._engine.connect())
             # One kill is not enough: a thread may be between two statements of its answer, or about to begin.
             while self._answering:
@@ -80,15 +80,20 @@ class Analysts:
             self._answering.discard(threading.get_ident())
 
     def _answered(self, statement: str, parameters: dict[str, str], default_format: str) -> Answer:
-        if self._closing:
-            raise ClickhouseError("Code: 394. DB::Exception: The endpoint is closing. (QUERY_WAS_CANCELLED)")
+        self._stay_open()
         connection = self._connection()
         canonical = connection.raw(f"SELECT formatQuerySingleLine({quoted(statement)})", "TSVRaw").decode().strip()
+        # Killed while it was formatted, a statement comes back empty.
+        self._stay_open()
         reason = refusal(canonical, parameters, self._table_functions)
         if reason:
             raise ClickhouseError(f"Code: 497. DB::Exception: Refused: {reason}. (ACCESS_DENIED)")
         body = connection.raw(canonical, default_format, parameters)
         return Answer(body, output_format(canonical) or default_format)
+
+    def _stay_open(self) -> None:
+        if self._closing:
+            raise ClickhouseError("Code: 394. DB::Exception: The endpoint is closing. (QUERY_WAS_CANCELLED)")
 
     def _connection(self) -> ChdbConnection:
         """This thread's connection."""

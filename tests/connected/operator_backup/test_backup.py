@@ -219,6 +219,8 @@ async def test_compacted_topics_come_back_in_their_order(
                 for key in range(40)
             ]
             await asyncio.gather(*sent)
+            # Only closed segments are compacted, and one is closed by an append after its time.
+            await asyncio.sleep(0.06)
 
     async def cleaned() -> bool:
         return len((await records(second, [CATALOGUE.name]))[CATALOGUE.name, 0]) < 300

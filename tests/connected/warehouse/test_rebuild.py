@@ -100,7 +100,7 @@ async def test_killed_in_the_middle_it_goes_on(log: KafkaSettings, warehouse: Pr
     before = await _views(warehouse)
     async with _rebuild(log, warehouse) as rebuild:
         seen: list[Status] = []
-        task = asyncio.create_task(rebuild.watch(Wish(rate=1_500, hold_records=200), seen.append))
+        task = asyncio.create_task(rebuild.watch(Wish(rate=400, hold_records=200), seen.append))
         await apoll(lambda: _some(seen, 300), timeout=30, what="a part of the log is in the new tables")
         with pytest.raises(RuntimeError, match="goes on already"):
             await rebuild.start(Wish())
