@@ -143,7 +143,9 @@ class Reader:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _WAIT_SECONDS)
             return {}
-        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(timeout_ms=100, max_records=_AT_ONCE)
+        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+            timeout_ms=100, max_records=self._at_once
+        )
         if not found:
             await self._step_over_holes()
         return found
@@ -190,6 +192,11 @@ class Reader:
             memory=psutil.Process().memory_info().rss, cpu_seconds=time.process_time(),
         )  # fmt: skip
         return frame, parts
+
+    @property
+    def _at_once(self) -> int:
+        """Half a second's records at the most, so that a slow pace is even."""
+        return _AT_ONCE if self._job.rate is None else max(1, min(_AT_ONCE, int(self._job.rate / 2)))
 
     async def _keep_pace(self, records: int) -> None:
         self._taken += records
