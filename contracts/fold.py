@@ -175,7 +175,21 @@ def veto_field(anime_id: str) -> bytes:
     return VETO_FIELD + anime_id.encode()
 
 
-def stored_fields(folded: Folded) -> dict[bytes, bytes]:
+Stored = dict[bytes, bytes]
+
+
+def merge_stored(fields: Stored, name: bytes, value: bytes) -> None:
+    """Merge one field into a user's, as the store does: a song register by register, all else the higher bytes."""
+    old = fields.get(name)
+    if old is None:
+        fields[name] = value
+    elif name[:1] == SONG_FIELD:
+        fields[name] = merge_served(old, value)
+    elif value > old:
+        fields[name] = value
+
+
+def stored_fields(folded: Folded) -> Stored:
     """What a store of profiles holds of one user's feedback: field -> value, exactly."""
     fields = {song_field(song): packed for song, packed in folded.songs.items()}
     fields.update((veto_field(anime), value) for anime, value in folded.vetoes.items())

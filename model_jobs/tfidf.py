@@ -12,6 +12,7 @@ import numpy as np
 
 from contracts.catalogue import Song
 from model_jobs.model import Report, Vectors, no_report
+from services.common.lean import importing_without_pandas
 
 
 def text_of(song: Song) -> str:
@@ -46,7 +47,8 @@ class Tfidf:
     def vectorizer(self) -> Any:
         """The scikit-learn vectorizer whose unnormalised rows these are."""
         # Imported here: it takes seconds, and a command that finds the model up to date needs none of it.
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        with importing_without_pandas():
+            from sklearn.feature_extraction.text import TfidfVectorizer
 
         return TfidfVectorizer(stop_words=self.stop_words, min_df=self.min_df, norm=None, dtype=np.float64)
 

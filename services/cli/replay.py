@@ -57,7 +57,7 @@ def profiles(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read and how long it takes.")] = False,
     rate: Annotated[float | None, typer.Option(min=1, help="Most records a second, all processes together.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and fold.")] = 2,
-    batch: Annotated[int, typer.Option(min=100, help="Records that a process holds before it writes.")] = 50_000,
+    batch: Annotated[int, typer.Option(min=100, help="Records that a process holds before it writes.")] = 200_000,
     nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = 10,
     keep: Annotated[bool, typer.Option("--keep", help="Build and compare it; readers stay where they are.")] = False,
     generation: Annotated[

@@ -18,7 +18,8 @@ NO_MARK: Final = -1
 
 MERGE: Final = """
 -- KEYS: marks, forgotten, then the keys of each operation in turn.
--- ARGV: after, upto, mark field, version, prefix of playlists, seconds to keep a playlist, lists in a history; then
+-- ARGV: after, upto, mark field, version, prefix of playlists, seconds to keep a playlist, lists in a history,
+--   1 where what changed need not be kept for readers (they then read all of a user again); then
 --   m user n (field value)*n               keys: user             merge registers and the anime list
 --   p user playlist value entry            keys: history playlist merge a served playlist
 --   f user                                 keys: user history     forget
@@ -30,10 +31,11 @@ local CHANGES = @CHANGES@
 
 local after, upto, field, version = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local playlists, keep_seconds, keep_lists = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local unread = ARGV[8] == '1'
 local mark = tonumber(call('HGET', KEYS[1], field) or -1)
 if after > 0 and mark < after then return mark end
 
-local key, arg = 2, 7
+local key, arg = 2, 8
 local function next_key() key = key + 1; return KEYS[key] end
 local function next_arg() arg = arg + 1; return ARGV[arg] end
 
@@ -61,6 +63,7 @@ local function join(old, new)
 end
 
 -- Merge fields into a hash, at most CHUNK at a time (Lua's stack is short). What changed is added to `names`.
+-- Whether anything did.
 local function merge_chunk(hash, fields, values, names)
   local old = call('HMGET', hash, unpack(fields))
   local changed, n = {}, 0
@@ -70,10 +73,12 @@ local function merge_chunk(hash, fields, values, names)
     if value ~= old[i] then
       changed[n + 1], changed[n + 2] = fields[i], value
       n = n + 2
-      names[#names + 1] = length(#fields[i]) .. fields[i]
+      if not unread then names[#names + 1] = length(#fields[i]) .. fields[i] end
     end
   end
-  if n > 0 then call('HSET', hash, unpack(changed)) end
+  if n == 0 then return false end
+  call('HSET', hash, unpack(changed))
+  return true
 end
 
 -- Field ~: the last versions, the newest first; of each its 8 bytes, the length of the rest (2 bytes), and the names of
@@ -92,15 +97,28 @@ local function changes(known, log, names)
   return entry .. log
 end
 
-local function merge(hash, count, gone)
-  local names = {}
-  while count > 0 do
-    local fields, values = {}, {}
-    for i = 1, math.min(count, CHUNK) do fields[i], values[i] = next_arg(), next_arg() end
-    count = count - #fields
-    if not gone then merge_chunk(hash, fields, values, names) end
+-- A hash that is not there yet takes the arguments as they are: there is nothing to merge with.
+local function create(hash, last)
+  while arg < last do
+    local to = math.min(arg + 2 * CHUNK, last)
+    call('HSET', hash, unpack(ARGV, arg + 1, to))
+    arg = to
   end
-  if #names == 0 then return end
+  call('HSET', hash, '#', version, '~', changes(nil, nil, {}))
+end
+
+local function merge(hash, count, gone)
+  local names, changed, last = {}, false, arg + 2 * count
+  if gone then arg = last end
+  if not gone and count > 0 and call('EXISTS', hash) == 0 then return create(hash, last) end
+  while arg < last do
+    local fields, values = {}, {}
+    for i = 1, math.min((last - arg) / 2, CHUNK) do fields[i], values[i] = next_arg(), next_arg() end
+    changed = merge_chunk(hash, fields, values, names) or changed
+  end
+  if not changed then return end
+  -- Without its names the log no longer begins with the version, so that readers see that it does not tell.
+  if unread then return call('HSET', hash, '#', version) end
   local old = call('HMGET', hash, '#', '~')
   call('HSET', hash, '#', version, '~', changes(old[1], old[2], names))
 end

@@ -33,11 +33,15 @@ class MergeCall:
 
 
 class ProfileStore:
-    """One generation of profiles."""
+    """One generation of profiles.
 
-    def __init__(self, redis: Redis, generation: str) -> None:
+    `unread`: nobody is expected to read it while it is written, so that readers who do read whole profiles.
+    """
+
+    def __init__(self, redis: Redis, generation: str, *, unread: bool = False) -> None:
         self._redis = redis
         self._generation = generation
+        self._unread = unread
         self._sha = ""
 
     @property
@@ -77,19 +81,19 @@ class ProfileStore:
     async def _send(self, calls: Sequence[MergeCall]) -> list[int]:
         pipe = self._redis.pipeline(transaction=False)
         for call in calls:
-            keys, args = arguments(self._generation, call)
+            keys, args = arguments(self._generation, call, unread=self._unread)
             pipe.evalsha(self._sha, len(keys), *keys, *args)
         answers: list[int] = await pipe.execute()
         return answers
 
 
-def arguments(generation: str, call: MergeCall) -> tuple[list[str], list[bytes | str | int]]:
+def arguments(generation: str, call: MergeCall, *, unread: bool = False) -> tuple[list[str], list[bytes | str | int]]:
     """KEYS and ARGV of `scripts.MERGE`."""
     names = ShardKeys.of(generation, call.shard)
     keys = [names.marks, names.forgotten]
     # A value that never comes twice, so that a reader never takes a changed profile for the one that it has.
     args: list[bytes | str | int] = [call.after, call.upto, call.mark, os.urandom(8)]
-    args += [names.playlists, PLAYLIST_SECONDS, HISTORY_LISTS]
+    args += [names.playlists, PLAYLIST_SECONDS, HISTORY_LISTS, int(unread)]
     for user_id in sorted(call.writes.forgotten):
         keys += [names.user(user_id), names.history(user_id)]
         args += ["f", user_id]

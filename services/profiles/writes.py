@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from contracts.events import FeedbackEvent, first_error, read_event
-from contracts.fold import LIST_FIELD, Folded, Write, served_writes, stored_fields
+from contracts.fold import LIST_FIELD, Folded, Stored, merge_stored, served_writes, stored_fields
 from contracts.placement import shard_of
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeList
@@ -22,10 +22,10 @@ from services.common.consuming.model import Poison, Record
 
 
 class Feedback(NamedTuple):
-    """The register writes of one event that Redis holds; may be none (a `shown` writes nothing here)."""
+    """What one event alone would store: one field of its user, or none (a `shown` writes nothing here)."""
 
     user_id: str
-    writes: tuple[Write, ...]
+    fields: Stored
 
 
 class Listed(NamedTuple):
@@ -66,8 +66,11 @@ def effect_of(record: Record) -> Effect | Poison:
 
 
 def feedback_of(event: FeedbackEvent) -> Feedback:
-    """The stored writes of an event."""
-    return Feedback(event.user_id, tuple(served_writes(event)))
+    """What an event alone would store."""
+    folded = Folded()
+    for write in served_writes(event):
+        folded.apply(write)
+    return Feedback(event.user_id, stored_fields(folded))
 
 
 def served_of(playlist: ServedPlaylist) -> Served:
@@ -97,9 +100,9 @@ _DECODERS: dict[str, Callable[[Record], Effect]] = {
 
 @dataclass
 class ShardWrites:
-    """What one script call merges into one shard, folded: one entry a user, a playlist."""
+    """What one script call merges into one shard, folded: one entry a user (`stored`: feedback), a playlist."""
 
-    folded: dict[str, Folded] = field(default_factory=dict)
+    stored: dict[str, Stored] = field(default_factory=dict)
     lists: dict[str, bytes] = field(default_factory=dict)
     served: dict[str, Served] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
@@ -107,10 +110,10 @@ class ShardWrites:
     def add(self, effect: Effect) -> None:
         """Fold one effect in; the order does not matter."""
         match effect:
-            case Feedback(user_id, register_writes):
-                user = self.folded.setdefault(user_id, Folded())
-                for write in register_writes:
-                    user.apply(write)
+            case Feedback(user_id, fields):
+                user = self.stored.setdefault(user_id, {})
+                for name, value in fields.items():
+                    merge_stored(user, name, value)
             case Listed(user_id, value):
                 self.lists[user_id] = max(value, self.lists.get(user_id, b""))
             case Forget(user_id):
@@ -119,11 +122,11 @@ class ShardWrites:
                 old = self.served.get(playlist_id, effect)
                 self.served[playlist_id] = effect._replace(value=max(value, old.value), entry=max(entry, old.entry))
 
-    def fields(self) -> dict[str, dict[bytes, bytes]]:
+    def fields(self) -> dict[str, Stored]:
         """User id -> fields to merge, of users who are not forgotten here and have any."""
-        users = {user_id: stored_fields(folded) for user_id, folded in self.folded.items()}
+        users = dict(self.stored)
         for user_id, value in self.lists.items():
-            users.setdefault(user_id, {})[LIST_FIELD] = value
+            users[user_id] = {**users.get(user_id, {}), LIST_FIELD: value}
         return {user_id: fields for user_id, fields in users.items() if fields and user_id not in self.forgotten}
 
 

@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.lean import without_pandas
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint
-from services.warehouse.lean import without_pandas
 from services.warehouse.migrations import migrate
 from services.warehouse.rebuild import Rebuilds
 from services.warehouse.rebuild_route import RebuildRoute

@@ -20,8 +20,8 @@ from aiokafka.errors import KafkaError
 from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison, Record
+from services.common.lean import without_pandas
 from services.common.telemetry import configure_logging
-from services.warehouse.lean import without_pandas
 from services.warehouse.rebuild_job import Block, Frame, Job, Limits, Partition
 from services.warehouse.rebuild_lines import plain_feedback
 from services.warehouse.rows import Place, Placed

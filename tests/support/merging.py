@@ -13,11 +13,11 @@ from services.profiles.writes import by_shard, feedback_of
 MARK = "0" * 32 + "/0"
 
 
-async def merge_events(redis: Redis, generation: str, events: Iterable[FeedbackEvent]) -> None:
-    """Merge one batch of events of any users, as a flush of the consumer does; marks stay where they are."""
+async def merge_events(redis: Redis, generation: str, events: Iterable[FeedbackEvent], *, unread: bool = False) -> None:
+    """Merge one batch of events of any users, as a flush of the consumer (`unread`: a rebuild) does; no mark moves."""
     shards = by_shard([feedback_of(event) for event in events])
     calls = [MergeCall(shard, MARK, 0, 0, writes) for shard, writes in shards.items()]
-    refused = await ProfileStore(redis, generation).merge(calls)
+    refused = await ProfileStore(redis, generation, unread=unread).merge(calls)
     assert not refused
 
 

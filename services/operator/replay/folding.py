@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from contracts.fold import Folded
+from contracts.fold import Stored, merge_stored
 from contracts.marks import MarkName
 from contracts.placement import shard_of
 from contracts.plain_feedback import fast_feedback
@@ -21,7 +21,7 @@ MOVES_NO_MARK = -1
 class Held:
     """What was read of one partition since its last flush: at most one entry a register, however long the log is."""
 
-    users: dict[str, Folded] = field(default_factory=dict)
+    users: dict[bytes, Stored] = field(default_factory=dict)
     others: dict[int, ShardWrites] = field(default_factory=dict)
 
     def add(self, record: Record) -> bool:
@@ -29,12 +29,12 @@ class Held:
         fast = fast_feedback(record.value) if record.topic == FEEDBACK.name and record.value is not None else None
         if fast is None:
             return self._add_slowly(record)
-        user_id, writes = fast
-        user = self.users.get(user_id)
-        if user is None:
-            user = self.users[user_id] = Folded()
-        for write in writes:
-            user.apply(write)
+        user_id, name, value = fast
+        if name:
+            user = self.users.get(user_id)
+            if user is None:
+                user = self.users[user_id] = {}
+            merge_stored(user, name, value)
         return True
 
     def _add_slowly(self, record: Record) -> bool:
@@ -42,9 +42,9 @@ class Held:
         if isinstance(effect, Poison):
             return False
         if isinstance(effect, Feedback):
-            user = self.users.setdefault(effect.user_id, Folded())
-            for write in effect.writes:
-                user.apply(write)
+            user = self.users.setdefault(effect.user_id.encode(), {})
+            for name, value in effect.fields.items():
+                merge_stored(user, name, value)
         else:
             self.others.setdefault(shard_of(effect.user_id), ShardWrites()).add(effect)
         return True
@@ -53,8 +53,9 @@ class Held:
         """Everything held, by the shard of its user; nothing is held afterwards."""
         shards, users = self.others, self.users
         self.others, self.users = {}, {}
-        for user_id, folded in users.items():
-            shards.setdefault(shard_of(user_id), ShardWrites()).folded[user_id] = folded
+        for encoded, fields in users.items():
+            user_id = encoded.decode()
+            shards.setdefault(shard_of(user_id), ShardWrites()).stored[user_id] = fields
         return shards
 
 
@@ -77,14 +78,14 @@ def _cut(writes: ShardWrites) -> list[ShardWrites]:
     """The same writes in pieces of about FIELDS_A_CALL fields; at least one piece, which may be empty."""
     rest = ShardWrites(lists=writes.lists, forgotten=writes.forgotten)
     parts, size = [rest], len(rest.lists) + len(rest.forgotten)
-    for user_id, folded in writes.folded.items():
+    for user_id, fields in writes.stored.items():
         if user_id in writes.forgotten:
             continue
         if size >= FIELDS_A_CALL:
             parts.append(ShardWrites())
             size = 0
-        parts[-1].folded[user_id] = folded
-        size += len(folded.songs) + len(folded.vetoes)
+        parts[-1].stored[user_id] = fields
+        size += len(fields)
     for playlist_id, served in writes.served.items():
         if size >= FIELDS_A_CALL:
             parts.append(ShardWrites())

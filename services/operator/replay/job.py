@@ -57,7 +57,7 @@ class Job(BaseModel):
     generation: str
     partitions: tuple[Partition, ...]
     rate: float | None = None
-    hold_records: int = 50_000
+    hold_records: int = 200_000
     nice: int = 10
 
 

@@ -56,7 +56,7 @@ class Wish:
     workers: int = 2
     nice: int = 10
     rate: float | None = None
-    batch: int = 50_000
+    batch: int = 200_000
     hand_over_seconds: float = 60.0
     keep: bool = False
     generation: str | None = None

@@ -25,7 +25,7 @@ from services.profiles.store import MergeCall, ProfileStore
 
 _FETCH_BYTES = 1 << 20
 _AT_ONCE = 2_000
-_HOLD_SECONDS = 2.0
+_HOLD_SECONDS = 10.0
 _CALLS_A_TRIP = 32
 _PATIENCE_SECONDS = 120.0
 
@@ -39,7 +39,7 @@ class Reader:
 
     def __init__(self, job: Job, redis: Redis) -> None:
         self._job = job
-        self._store = ProfileStore(redis, job.generation)
+        self._store = ProfileStore(redis, job.generation, unread=True)
         self._shards = PartitionShards()
         self._stopping = asyncio.Event()
         self._patience = Patience(

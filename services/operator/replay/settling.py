@@ -11,9 +11,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
-from contracts.fold import SONG_FIELD
+from contracts.fold import merge_stored
 from contracts.placement import partition_of_shard, shard_of
-from contracts.registers import merge_served
 from services.common.consuming.model import Poison
 from services.common.settings import KafkaSettings
 from services.operator.parity import Hash, Parity, stored_of
@@ -114,12 +113,5 @@ def _joined(name: str, stored: Hash, writes: ShardWrites) -> Hash:
         return dict(newest)
     merged = dict(stored)
     for field, value in writes.fields().get(user_id, {}).items():
-        old = merged.get(field)
-        merged[field] = value if old is None else _higher(field, old, value)
+        merge_stored(merged, field, value)
     return merged
-
-
-def _higher(field: bytes, one: bytes, other: bytes) -> bytes:
-    if field[:1] == SONG_FIELD:
-        return merge_served(one, other)
-    return max(one, other)

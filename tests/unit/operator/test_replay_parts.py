@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from contracts.events import FeedbackEvent
-from contracts.fold import fold
+from contracts.fold import Stored, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import shard_of
 from services.operator.replay.folding import FIELDS_A_CALL, MOVES_NO_MARK, calls_of
@@ -63,9 +63,13 @@ def events_of_one_shard() -> tuple[int, list[FeedbackEvent]]:
     return shard, [event for event in events if shard_of(event.user_id) == shard]
 
 
+def stored_of(events: list[FeedbackEvent]) -> dict[str, Stored]:
+    return {user_id: stored_fields(folded) for user_id, folded in fold(events).items()}
+
+
 def test_a_flush_is_short_calls_and_only_the_last_of_a_shard_moves_its_mark():
     shard, events = events_of_one_shard()
-    writes = ShardWrites(folded=fold(events))
+    writes = ShardWrites(stored=stored_of(events))
     calls = list(calls_of(NAME, 10, 99, [shard, (shard + 1) % 64], {shard: writes}))
     mine = [call for call in calls if call.shard == shard]
     assert len(mine) > 1
@@ -85,9 +89,9 @@ def test_a_flush_is_short_calls_and_only_the_last_of_a_shard_moves_its_mark():
 def test_who_is_forgotten_is_in_no_call():
     shard, events = events_of_one_shard()
     gone = events[0].user_id
-    writes = ShardWrites(folded=fold(events), forgotten={gone})
+    writes = ShardWrites(stored=stored_of(events), forgotten={gone})
     calls = list(calls_of(NAME, 0, 5, [shard], {shard: writes}))
-    assert all(gone not in call.writes.folded for call in calls)
+    assert all(gone not in call.writes.stored for call in calls)
     assert [call.writes.forgotten for call in calls if call.writes.forgotten] == [{gone}]
 
 
