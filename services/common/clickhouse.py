@@ -23,6 +23,9 @@ _NESTED = re.compile(r"^Code: \d+\. DB::Exception: (?=Code: \d+\.)")
 # CANNOT_PARSE_*, ILLEGAL_TYPE_OF_ARGUMENT, TYPE_MISMATCH, CANNOT_CONVERT_TYPE, VALUE_IS_OUT_OF_RANGE, INCORRECT_DATA …
 _DATA_FAULTS: Final = frozenset({6, 25, 26, 27, 38, 41, 43, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407})
 
+# UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_IS_DROPPED.
+_MISSING: Final = frozenset({60, 81, 218})
+
 
 class ClickhouseError(Exception):
     """A statement that ClickHouse refused. `str()` is its text, which begins with `Code: N`.
@@ -40,6 +43,11 @@ class ClickhouseError(Exception):
     def about_data(self) -> bool:
         """Whether the rows are at fault, so that the same insert can never pass."""
         return self.code in _DATA_FAULTS
+
+    @property
+    def missing(self) -> bool:
+        """Whether a table or the database is not there."""
+        return self.code in _MISSING
 
 
 class Clickhouse(Protocol):

@@ -25,17 +25,17 @@ from services.common.kafka import partition_counts
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
 from services.warehouse import rebuild_tables as tables
+from services.warehouse.marks import Marks, stored_marks
 from services.warehouse.rebuild_job import Frame, Job, Partition
 from services.warehouse.rebuild_status import Compared, Phase, Status, Wish
 from services.warehouse.rebuild_workers import Worker, shared_out
-from services.warehouse.sink import TOPICS, WarehouseSink, stored_marks
+from services.warehouse.sink import TOPICS, WarehouseSink
 
 _LOOK_SECONDS: Final = 0.25
 _SETTLE_SECONDS: Final = 0.02
 _CLOSE: Final = 2_000
 _RATE_SECONDS: Final = 5.0
 _log = logging.getLogger("animusic.warehouse")
-Marks = dict[MarkName, int]
 Connect = Callable[[], Clickhouse]
 
 

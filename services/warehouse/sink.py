@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -20,8 +20,10 @@ from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, 
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
 from services.warehouse import rows, rows_of_ledger
+from services.warehouse.marks import SETTLE_SECONDS, MarkTable, Standing
 from services.warehouse.rows import Place, Placed
 
+R = TypeVar("R")
 Value = (
     FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | ModelBuild | AnimeList | Forgotten
     | Account | Tally | Round | None
@@ -63,14 +65,16 @@ def read_value(record: Record) -> Value | Poison:
 class WarehouseSink:
     """Inserts what the log tells. Rows are keyed by what they say and where they lie: inserting again is harmless.
 
-    While `held` is taken nothing is inserted: a rebuild exchanges tables meanwhile.
+    While `held` is taken nothing is inserted: a rebuild exchanges tables meanwhile. Tables that are emptied or dropped
+    are noticed, whenever it happens, and the log is read again (see `services/warehouse/marks.py`).
     """
 
     step = "warehouse"
     outages: tuple[type[Exception], ...] = (ClickhouseError,)
 
-    def __init__(self, clickhouse: Clickhouse) -> None:
+    def __init__(self, clickhouse: Clickhouse, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._clickhouse = clickhouse
+        self._marks = MarkTable(clickhouse, settle_seconds)
         self.held = asyncio.Lock()
         # (topic, partition) -> the first offset that was read since the last flush, dead letters included.
         self._first_read: dict[tuple[str, int], int] = {}
@@ -82,7 +86,8 @@ class WarehouseSink:
 
     async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         """The marks that were inserted; None where there is none. Raises ClickhouseError."""
-        stored = await asyncio.to_thread(self._marks)
+        async with self.held:
+            stored = (await asyncio.to_thread(self._mending, self._look)).marks
         return {claim.name: stored.get(claim.name) for claim in claims}
 
     async def flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
@@ -91,10 +96,24 @@ class WarehouseSink:
         Raises ClickhouseError (try again) or Unflushable (a row that no table takes).
         """
         async with self.held:
-            return await asyncio.to_thread(self._flush, slices)
+            return await asyncio.to_thread(self._mending, lambda: self._flush(slices))
+
+    def _mending(self, work: Callable[[], R]) -> R:
+        """Do it. Where a table is missing it is made again, and the error raised all the same: the kit tries again."""
+        try:
+            return work()
+        except ClickhouseError as error:
+            if error.missing:
+                self._marks.make_again(str(error).splitlines()[0])
+            raise
+
+    def _look(self) -> Standing:
+        self._marks.find_missing()
+        return self._marks.read()
 
     def _flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
-        stored = self._marks()
+        before = self._marks.read()
+        stored = before.marks
         refused = {s.claim.name: stored.get(s.claim.name) for s in slices if stored.get(s.claim.name, 0) < s.after}
         taken = [s for s in slices if s.claim.name not in refused]
         placed = [row for part in taken for row in _placed(part)]
@@ -103,8 +122,8 @@ class WarehouseSink:
             if wanted:
                 self._insert(table, build, wanted)
         self._record_gaps(taken)
-        if taken:
-            self._clickhouse.insert(f"{DATABASE}.marks", _mark_rows(taken))
+        if taken and not self._marks.write(_mark_rows(taken), before):
+            refused |= {part.claim.name: None for part in taken}
         return FlushResult(refused)
 
     def _record_gaps(self, taken: Sequence[Slice[Value]]) -> None:
@@ -129,17 +148,6 @@ class WarehouseSink:
             if error.about_data:
                 raise Unflushable(f"ClickHouse refuses a row of {table}: {error}") from error
             raise
-
-    def _marks(self) -> dict[MarkName, int]:
-        return stored_marks(self._clickhouse)
-
-
-def stored_marks(clickhouse: Clickhouse, database: str = DATABASE) -> dict[MarkName, int]:
-    """The marks that a database of the warehouse holds. Raises ClickhouseError."""
-    found = clickhouse.query(
-        f"SELECT topic_id, `partition`, max(mark) AS mark FROM {database}.marks GROUP BY topic_id, `partition`"
-    )
-    return {MarkName(row["topic_id"], row["partition"]): row["mark"] for row in found.to_pylist()}
 
 
 def _placed(part: Slice[Value]) -> Iterator[Placed[Value]]:

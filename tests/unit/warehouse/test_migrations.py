@@ -15,7 +15,9 @@ def test_files_are_numbered_and_can_be_run_again() -> None:
         for statement in migration.statements():
             assert statement.startswith(
                 ("CREATE TABLE IF NOT EXISTS animusic.", "CREATE MATERIALIZED VIEW IF NOT EXISTS animusic.",
-                 "CREATE OR REPLACE VIEW animusic.")
+                 "CREATE OR REPLACE VIEW animusic.",
+                 # The higher number stays.
+                 "INSERT INTO animusic.marks (topic_id, `partition`, topic, mark) SELECT '', 0, 'beginning', rand64()")
             ), statement[:80]  # fmt: skip
 
 
