@@ -1,4 +1,4 @@
-"""The ids of topics: a topic that was deleted and made again has the same name and another id.
+"""The ids of topics: a topic that was deleted and made again has the same name and another id. And who leads them.
 
 aiokafka 0.14 speaks Metadata up to version 5; ids came with version 10 (Kafka 2.8). So that one version is
 spelled out here, in aiokafka's own terms, and sent through its client. The layout is in Kafka's protocol guide.
@@ -8,8 +8,9 @@ import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -22,8 +23,27 @@ NEW_TOPIC_WAIT_S = 1.0
 NO_ID = uuid.UUID(int=0)
 
 
+class Leader(NamedTuple):
+    """The broker that leads a partition, and its epoch: the number goes up whenever another start or broker leads."""
+
+    node: int
+    epoch: int
+
+
+class Looked(NamedTuple):
+    """Topic → id as 32 lower-case hex digits; partition → leader, of the partitions that have one just now."""
+
+    ids: dict[str, str]
+    leaders: dict[TopicPartition, Leader]
+
+
 async def topic_ids(bootstrap_servers: str, topics: Sequence[str]) -> dict[str, str]:
-    """name → id as 32 lower-case hex digits, for each of `topics`.
+    """name → id as 32 lower-case hex digits, for each of `topics`. Raises what `look` raises."""
+    return (await look(bootstrap_servers, topics)).ids
+
+
+async def look(bootstrap_servers: str, topics: Sequence[str]) -> Looked:
+    """What the log says of these topics now.
 
     A topic that was just made is waited for: brokers learn of it some milliseconds after its maker was answered.
     Raises ConnectionError when no broker answers, LookupError when the log has no such topic, aiokafka's
@@ -32,7 +52,8 @@ async def topic_ids(bootstrap_servers: str, topics: Sequence[str]) -> dict[str, 
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
     try:
         await client.bootstrap()
-        return _ids(await _known_topics(client, topics))
+        found = await _known_topics(client, topics)
+        return Looked(_ids(found), _leaders(found))
     except (KafkaConnectionError, OSError) as error:
         raise ConnectionError(
             f"no Kafka broker answered at {bootstrap_servers}; is it running? "
@@ -64,6 +85,15 @@ def _ids(topics: Iterable[Sequence[Any]]) -> dict[str, str]:
             raise for_code(code)(f"the broker did not tell the id of topic {name}")
         found[name] = topic_id.hex
     return found
+
+
+def _leaders(topics: Iterable[Sequence[Any]]) -> dict[TopicPartition, Leader]:
+    return {
+        TopicPartition(name, number): Leader(leader, epoch)
+        for _code, name, _id, _internal, partitions, *_rest in topics
+        for _error, number, leader, epoch, *_more in partitions
+        if leader >= 0
+    }
 
 
 class _Uuid:

@@ -24,7 +24,8 @@ from services.common.consuming.model import Claim, Record, Sink, T
 from services.common.consuming.patience import Patience, Stopping
 from services.common.consuming.subscribing import batch_broker
 from services.common.kafka import partition_counts, producer, wait_for_broker
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka_epochs import epoch_ends
+from services.common.kafka_topic_id import Looked, look
 from services.common.settings import KafkaSettings
 
 EX_TEMPFAIL = 75
@@ -86,7 +87,7 @@ class Consumer(Generic[T]):
         Raises ConnectionError when no broker answers, LookupError when a topic is missing; both say what to do.
         """
         await wait_for_broker(self._settings)
-        self._ids = await topic_ids(self._settings.bootstrap_servers, self._topics)
+        self._ids = (await self._look()).ids
         await self._producer.start()
         await self.subscription.start(await partition_counts(self._settings, self._topics))
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._measure())]
@@ -161,8 +162,9 @@ class Consumer(Generic[T]):
         """Start at the store's marks in what is assigned. Called by the rebalance listener."""
         self._log.info("assigned %d partitions", len(partitions))
         try:
-            self._ids = await self._patience.until_it_passes("the log", self._ask_ids, (*LOG_OUTAGES, LookupError))
-            await self._flow.follow(self._claims)
+            looked = await self._patience.until_it_passes("the log", self._look, (*LOG_OUTAGES, LookupError))
+            self._ids = looked.ids
+            await self._flow.follow(self._claims, looked.leaders)
         except Exception as error:  # noqa: BLE001 - it ends the process
             self._fail(error)
 
@@ -170,8 +172,8 @@ class Consumer(Generic[T]):
         """Let go of these partitions. Called by the rebalance listener."""
         await self._flow.forget(partitions)
 
-    async def _ask_ids(self) -> dict[str, str]:
-        return await topic_ids(self._settings.bootstrap_servers, self._topics)
+    async def _look(self) -> Looked:
+        return await look(self._settings.bootstrap_servers, self._topics)
 
     def _claims(self) -> dict[TopicPartition, Claim]:
         consumer = self.subscription.consumer
@@ -185,23 +187,25 @@ class Consumer(Generic[T]):
     # ---- watching -----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Notice a wiped store, and a topic made again: aiokafka reads by name and would go on in the middle."""
+        """Notice a wiped store, a cut log, a topic made again: aiokafka reads by name and would go on in the middle."""
         while not self._stopping.is_set():
             await asyncio.sleep(_WATCH_SECONDS)
             try:
                 with contextlib.suppress(*LOG_OUTAGES, LookupError):
-                    await self._compare_ids()
+                    await self._look_at_the_log()
                 await self._flow.look_back()
             except Exception as error:  # noqa: BLE001 - it ends the process
                 self._fail(error)
 
-    async def _compare_ids(self) -> None:
-        fresh = await self._ask_ids()
-        other = sorted(topic for topic, topic_id in fresh.items() if topic_id != self._ids[topic])
+    async def _look_at_the_log(self) -> None:
+        fresh = await self._look()
+        other = sorted(topic for topic, topic_id in fresh.ids.items() if topic_id != self._ids[topic])
         if other:
             self.metrics.count("animusic_consumer_recreated_topics", len(other))
             self._log.error("made again, and read from the start: %s", ", ".join(other))
             await self.assigned(self._flow.claims)
+        else:
+            await self._flow.heed(fresh.leaders, lambda over: epoch_ends(self._settings.bootstrap_servers, over))
 
     async def _measure(self) -> None:
         """Keep the lag true while nothing is fetched: a flush that waits for its store holds up the rest."""

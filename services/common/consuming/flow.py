@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from contracts.marks import MarkName
+from services.common.consuming.epochs import EpochEnds, Epochs, Leaders
 from services.common.consuming.letters import DeadLetters
 from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.model import Claim, Poison, Record, Sink, Slice, T, Taken, Unflushable
@@ -55,6 +56,7 @@ class Flow(Generic[T]):
         self._positions: dict[TopicPartition, Position[T]] = {}
         self._held_since: float | None = None
         self._committed_at = 0.0
+        self._epochs = Epochs()
 
     @property
     def claims(self) -> dict[TopicPartition, Claim]:
@@ -68,14 +70,19 @@ class Flow(Generic[T]):
 
     # ---- assignment ---------------------------------------------------------------------------------------------
 
-    async def follow(self, assigned: Callable[[], dict[TopicPartition, Claim]]) -> None:
-        """Go on in what is assigned, and in nothing else, from the store's marks. What was held is read again."""
+    async def follow(self, assigned: Callable[[], dict[TopicPartition, Claim]], leaders: Leaders) -> None:
+        """Go on in what is assigned, and in nothing else, from the store's marks. What was held is read again.
+
+        `leaders`: as the log named them before.
+        """
         async with self._lock:
             claims = assigned()
             self._positions.clear()
+            self._epochs.forget()
             self._held_since = None
             marks = await self._marks(list(claims.values()))
             await self._place({tp: (claim, marks[claim.name]) for tp, claim in claims.items()})
+            self._note(leaders)
             self._metrics.gauge("animusic_consumer_partitions", len(claims))
 
     async def forget(self, partitions: Collection[TopicPartition]) -> None:
@@ -98,6 +105,32 @@ class Flow(Generic[T]):
                 if ((mark := marks[position.claim.name]) or 0) < position.after
             }
             await self._rewind(behind)
+
+    async def heed(self, leaders: Leaders, ends: EpochEnds) -> None:
+        """Go back to where the log was cut. `leaders`: as the log named them just now; `ends`: see kafka_epochs.
+
+        Raises what `ends` raises; then the next call looks again.
+        """
+        over = self._epochs.over(leaders)
+        found = await ends(over) if over else {}
+        async with self._lock:
+            for tp, end in found.items():
+                position = self._positions.get(tp)
+                if position is not None and end < position.next:
+                    await self._go_back(tp, position, end)
+            self._note({tp: leader for tp, leader in leaders.items() if tp not in over or tp in found})
+
+    async def _go_back(self, tp: TopicPartition, position: Position[T], end: int) -> None:
+        read = self._epochs.read(tp)
+        if end < read:
+            self._gap(tp, f"the log was cut at {end}; what was at {end} to {read - 1} is lost, others may be there")
+        else:
+            self._log.info("%s/%d has another leader since offset %d: reading again from there", *tp, end)
+        await self._place({tp: (position.claim, min(position.after, end) or None)})
+
+    def _note(self, leaders: Leaders) -> None:
+        for tp, position in self._positions.items():
+            self._epochs.note(tp, leaders.get(tp), position.next)
 
     async def _marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         return await self._patience.until_it_passes(STORE, lambda: self._sink.marks(claims), self._sink.outages)
