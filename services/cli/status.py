@@ -124,7 +124,9 @@ def _parts(status: Status) -> Table:
     for service in status.services:
         child = children.get(service.name)
         restarts = f", {child.restarts} restarts" if child else ""
-        table.add_row(service.name, f"{'ready' if service.ready else service.detail} at {service.url}{restarts}")
+        behind = "".join(f", {lag:,} behind in {what}" for what, lag in service.behind.items() if lag)
+        how = "ready" if service.ready else service.detail
+        table.add_row(service.name, f"{how} at {service.url}{behind}{restarts}")
     for child in children.values():
         if child.name not in {service.name for service in status.services}:
             table.add_row(f"{child.name} (process)", f"{child.state}, {child.restarts} restarts")

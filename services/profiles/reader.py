@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from contracts.marks import MarkName
+from contracts.placement import SHARDS
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeEntry
 from services.profiles.decoding import HistoryEntry, ProfileState, decode_changes, decode_history, decode_state
@@ -142,6 +143,14 @@ class ProfileReader:
                 return Reached(found > offset, found, waited)
             await asyncio.sleep(min(pause, (timeout_ms - waited) / 1e3))
             pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+    async def marks(self) -> list[dict[str, int]]:
+        """Shard -> name of a mark -> mark, of the live generation."""
+        generation = await self.generation()
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in range(SHARDS):
+            pipe.hgetall(ShardKeys.of(generation, shard).marks)
+        return [{name.decode(): int(mark) for name, mark in found.items()} for found in await pipe.execute()]
 
     async def playlist(self, user_id: str, playlist_id: object) -> ServedPlaylist | None:
         """The newest revision of a playlist that was served to this user; None if there is none (any more)."""

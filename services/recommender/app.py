@@ -4,9 +4,9 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import uvicorn
@@ -61,10 +61,11 @@ class Parts:
         )
         self.log = PlaylistLog(settings.kafka, patience)
         self.ends = LogEnds(settings.kafka)
+        self.reader = ProfileReader(redis, cached=own.cached_profiles)
         vectors = ProfileVectors()
         self.recommender = Recommender(
             library=self.library,
-            reader=ProfileReader(redis, cached=own.cached_profiles),
+            reader=self.reader,
             log=self.log,
             composer=Composer(all_arms(), vectors, own.order, own.cold_start, rng, observe_arm),
             ahead=LookAhead(settings.qdrant.search_seconds),
@@ -89,6 +90,16 @@ class Parts:
         if not log:
             missing["log"] = "the log does not answer; its address is ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
         return missing
+
+    async def follows(self) -> dict[str, dict[str, Any]]:
+        """How far behind the log each part is: records, and for how long (s) where this process follows it itself."""
+        found = {"catalogue and models": self.follower.standing()}
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_PING_SECONDS):
+                lag = self.ends.lag(await self.reader.marks())
+            if lag is not None:
+                found["profiles"] = {"lag": lag}
+        return found
 
     async def _redis_answers(self) -> bool:
         try:
@@ -116,7 +127,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     try:
         # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
         with threadpool_limits(1, user_api="blas"):
-            yield build_app(parts.recommender, parts.not_ready), parts
+            yield build_app(parts.recommender, parts.not_ready, parts.follows), parts
     finally:
         for task in parts.tasks:
             task.cancel()

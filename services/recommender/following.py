@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -28,8 +29,24 @@ class Follower:
         self._topics = topics
         self._take = take
         self._next: dict[TopicPartition, int] = {}
+        self._bounds: dict[TopicPartition, tuple[int, int]] = {}
+        self._consumer: Any = None
+        self._even_at = time.monotonic()
         self.caught_up = asyncio.Event()
         self.trouble: str | None = "has not read the log yet"
+
+    def standing(self) -> dict[str, Any]:
+        """For /readyz: records behind the log's end as it was told last, since when (s), and why, where it is known."""
+        lag = self._lag()
+        behind = {"lag": lag, "oldest_seconds": round(time.monotonic() - self._even_at, 3) if lag else 0.0}
+        return behind if self.trouble is None else {**behind, "trouble": self.trouble}
+
+    def _lag(self) -> int:
+        lag = 0
+        for tp, (begin, end) in self._bounds.items():
+            told = self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
+            lag += max(0, max(end, told or 0) - max(begin, self._next.get(tp, 0)))
+        return lag
 
     async def run(self) -> None:
         """Follow until cancelled. An outage of the log is waited out; nothing is read twice or passed over."""
@@ -48,6 +65,7 @@ class Follower:
         )
         await consumer.start()
         try:
+            self._consumer = consumer
             ends = await self._assign(consumer)
             self.trouble = None
             while True:
@@ -56,6 +74,8 @@ class Follower:
                 for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS, max_records=5_000)).items():
                     self._take(records)
                     self._next[tp] = records[-1].offset + 1
+                if not self._lag():
+                    self._even_at = time.monotonic()
         finally:
             await consumer.stop()
 
@@ -68,7 +88,9 @@ class Follower:
                 consumer.seek(tp, self._next[tp])
             else:
                 await consumer.seek_to_beginning(tp)
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        self._bounds = {tp: (begins[tp], ends[tp]) for tp in partitions}
         return ends
 
 

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
@@ -34,6 +34,7 @@ MOST_HITS: Final = 100
 _Body = TypeVar("_Body", bound=BaseModel)
 _Handler = Callable[[Request], Awaitable[Response]]
 Readiness = Callable[[], Awaitable[dict[str, str]]]
+Follows = Callable[[], Awaitable[dict[str, dict[str, Any]]]]
 
 
 class Malformed(ValueError):
@@ -55,9 +56,12 @@ _PROBLEMS: Final[dict[type[Exception], tuple[int, str]]] = {
 }
 
 
-def build_app(recommender: Recommender, not_ready: Readiness) -> Starlette:
-    """The application. `not_ready` gives what is missing for serving, by part; empty when all is there."""
-    surface = _Surface(recommender, not_ready)
+def build_app(recommender: Recommender, not_ready: Readiness, follows: Follows) -> Starlette:
+    """The application. `not_ready` gives what is missing for serving, by part; empty when all is there.
+
+    `follows`: how far behind the log each part is that follows it.
+    """
+    surface = _Surface(recommender, not_ready, follows)
     return Starlette(
         routes=[
             Route("/internal/playlists", surface.new_playlist, methods=["POST"]),
@@ -78,9 +82,10 @@ def build_app(recommender: Recommender, not_ready: Readiness) -> Starlette:
 class _Surface:
     """The routes."""
 
-    def __init__(self, recommender: Recommender, not_ready: Readiness) -> None:
+    def __init__(self, recommender: Recommender, not_ready: Readiness, follows: Follows) -> None:
         self._recommender = recommender
         self._not_ready = not_ready
+        self._follows = follows
 
     async def new_playlist(self, request: Request) -> Response:
         ask = await _body(request, AskPlaylist)
@@ -132,6 +137,7 @@ class _Surface:
             "arms": {arm: bound.version for arm, bound in world.models.items()},
             "left_out": dict(world.left_out),
             "behind": dict(world.behind),
+            "follows": await self._follows(),
         }
         return Response(orjson.dumps(state), 503 if missing else 200, media_type="application/json")
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.marks import MarkName
-from contracts.placement import partition_of
+from contracts.placement import partition_of, shards_of_partition
 from contracts.topics import FEEDBACK
 from services.common.kafka import partition_ids
 from services.common.kafka_topic_id import topic_ids
@@ -56,6 +56,17 @@ class LogEnds:
         ends = self._looks[0]
         partition = partition_of(user_id, len(ends.offsets))
         return marks.get(MarkName(ends.topic_id, partition).field(), 0) < ends.offsets[partition]
+
+    def lag(self, marks: Sequence[Mapping[str, int]]) -> int | None:
+        """Records of the last look that profiles lack; `marks` by shard. None before there was a look."""
+        if not self._looks:
+            return None
+        ends = self._looks[-1]
+        return sum(
+            max(0, end - min(marks[shard].get(MarkName(ends.topic_id, partition).field(), 0) for shard in shards))
+            for partition, end in ends.offsets.items()
+            if (shards := shards_of_partition(partition, len(ends.offsets)))
+        )
 
     def note(self, topic_id: str, offsets: Mapping[int, int]) -> None:
         """Take a look's answer."""

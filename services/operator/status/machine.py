@@ -86,7 +86,20 @@ async def _service(client: httpx.AsyncClient, name: str, url: str) -> ServiceHea
     except httpx.HTTPError as error:
         return ServiceHealth(name, url, ready=False, detail=f"does not answer ({type(error).__name__})")
     gaps = int(sum(float(number) for number in _GAPS.findall(metrics.text)))
-    return ServiceHealth(name, url, ready=ready.is_success, detail="; ".join(_said(ready)), gaps=gaps)
+    detail = "; ".join(_said(ready))
+    return ServiceHealth(name, url, ready=ready.is_success, detail=detail, gaps=gaps, behind=_behind(ready))
+
+
+def _behind(answer: httpx.Response) -> dict[str, int]:
+    """What the body of /readyz says of lags: a consumer its one, a recommender one for each thing that it follows."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    told = {**body.get("follows", {}), **({"log": body} if "lag" in body else {})}
+    return {name: int(standing["lag"]) for name, standing in told.items()}
 
 
 def _said(answer: httpx.Response) -> Iterable[str]:

@@ -100,13 +100,17 @@ class ClickhouseHealth:
 
 @dataclass(frozen=True)
 class ServiceHealth:
-    """One process of ours. `gaps`: since its start, by its own count."""
+    """One process of ours. `gaps`: since its start, by its own count.
+
+    `behind`: what it follows of the log -> records that it lacks, in its own words; empty where it follows nothing.
+    """
 
     name: str
     url: str
     ready: bool
     detail: str
     gaps: int = 0
+    behind: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

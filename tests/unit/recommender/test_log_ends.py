@@ -1,7 +1,7 @@
 """When a profile is behind the log, by looks at the log and a clock of the test's own."""
 
 from contracts.marks import MarkName
-from contracts.placement import partition_of
+from contracts.placement import SHARDS, partition_of, shard_of
 from services.common.settings import KafkaSettings
 from services.recommender.log_ends import LATE_SECONDS, LogEnds
 
@@ -68,3 +68,17 @@ def test_a_mark_of_a_topic_that_was_made_again_says_nothing() -> None:
     log.note(OTHER, ends(2))
     assert log.behind("u", mark(5, TOPIC))
     assert not log.behind("u", {**mark(5, TOPIC), **mark(2, OTHER)})
+
+
+def test_the_lag_counts_a_partition_by_the_slowest_of_its_shards() -> None:
+    log, _ = looks()
+    assert log.lag([{}] * SHARDS) is None
+    log.note(TOPIC, ends(5, others=2))
+    assert log.lag([{}] * SHARDS) == 5 + 2 * (PARTITIONS - 1)
+    marks = [
+        {MarkName(TOPIC, partition).field(): offset for partition, offset in ends(5, others=2).items()}
+        for _ in range(SHARDS)
+    ]
+    assert log.lag(marks) == 0
+    marks[shard_of("u")] = {**marks[shard_of("u")], **mark(3)}
+    assert log.lag(marks) == 2

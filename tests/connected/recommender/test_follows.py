@@ -1,0 +1,68 @@
+"""What a recommender's /readyz says of how far behind the log it is, and what `status` makes of it."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from collectors.synthetic import synthetic_songs
+from services.common.settings import KafkaSettings
+from services.local.engines.valkey import ValkeyNode
+from services.operator.status.machine import _behind
+from tests.connected.recommender.house import House, open_house, publish_songs, settings_for
+from tests.support.following import at_end, following
+from tests.support.waiting import apoll
+
+pytestmark = pytest.mark.connected
+
+SONGS = synthetic_songs(50)
+
+
+async def _follows(house: House) -> dict[str, Any]:
+    found: dict[str, Any] = (await house.client.get("/readyz")).json()["follows"]
+    return found
+
+
+async def test_it_names_what_it_lacks_and_for_how_long(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+) -> None:
+    settings = settings_for(log, valkey.url, tmp_path)
+    await publish_songs(log, SONGS)
+    async with open_house(settings) as house:
+        for number in range(3):
+            await house.feedback(f"u{number}", "liked", SONGS[number].song_id)
+
+        async def lacks_three() -> bool:
+            return (await _follows(house)).get("profiles") == {"lag": 3}
+
+        await apoll(lacks_three, what="nobody has folded the three likes")
+        assert (await _follows(house))["catalogue and models"] == {"lag": 0, "oldest_seconds": 0.0}
+        async with following(settings, redis):
+            await at_end(log, redis)
+
+            async def lacks_none() -> bool:
+                return (await _follows(house))["profiles"] == {"lag": 0}
+
+            await apoll(lacks_none, what="the likes are in the profiles")
+        house.parts.follower._take = _never
+        await publish_songs(log, synthetic_songs(55)[50:])
+
+        async def lacks_songs() -> bool:
+            told = (await _follows(house))["catalogue and models"]
+            return told["lag"] == 5 and told["oldest_seconds"] > 0 and "trouble" in told
+
+        await apoll(lacks_songs, what="five songs cannot be read")
+
+
+def _never(records: list[Any]) -> None:
+    raise OSError("it cannot be taken")
+
+
+def test_status_reads_every_shape() -> None:
+    recommender = {"ready": True, "follows": {"catalogue and models": {"lag": 5}, "profiles": {"lag": 2}}}
+    assert _behind(httpx.Response(200, json=recommender)) == {"catalogue and models": 5, "profiles": 2}
+    assert _behind(httpx.Response(200, json={"status": "ready", "lag": 7, "partitions": 8})) == {"log": 7}
+    assert _behind(httpx.Response(503, json={"ready": False, "parts": {}})) == {}
+    assert _behind(httpx.Response(502, text="<html>")) == {}
