@@ -113,6 +113,7 @@ def redrive(
     force: Annotated[bool, typer.Option("--force", help="Also what would fail again, or was replaced since.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what was redriven before.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All letters that are open.")] = False,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="At most so many records a second.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Append records to their topic again, as they are or mended.
@@ -135,7 +136,8 @@ def redrive(
         if len(letters) != 1 or to_set or to_unset:
             raise ValueError(f"--value is the whole record of one letter, and {len(letters)} are meant")
         edit = exactly(value.read_bytes())
-    outcome = asyncio.run(redrive_letters(settings, letters, edit, force=force, again=again, dry_run=dry_run))
+    redriving = redrive_letters(settings, letters, edit, force=force, again=again, dry_run=dry_run, rate=rate)
+    outcome = asyncio.run(redriving)
     _print_outcome(outcome, dry_run=dry_run)
     if outcome.kept:
         raise typer.Exit(1)

@@ -52,6 +52,7 @@ async def redrive(
     force: bool = False,
     again: bool = False,
     dry_run: bool = False,
+    rate: float | None = None,
 ) -> Outcome:
     """Append the records of letters to their topics, in the order of the letters.
 
@@ -60,11 +61,13 @@ async def redrive(
         force: also what a consumer would refuse again, what a newer record has replaced, and the often tried.
         again: also letters that were redriven before.
         dry_run: check everything, write nothing.
+        rate: at most so many records a second, evenly; None: as fast as the log takes them.
 
     Raises KafkaError when the log does not take a record: what was appended before is noted or is appended again.
     """
     outcome = Outcome()
     asked = [letter for letter in letters if _is_due(letter, outcome, again=again)]
+    pace = Pace(None if dry_run else rate)
     check = _Check(edit, None if force else await _newest(settings, asked), outcome)
     async with _Appender(settings, dry_run=dry_run) as appender:
         waiting: list[tuple[Letter, Candidate]] = []
@@ -72,11 +75,28 @@ async def redrive(
             candidate = await check.passed(letter, key, value)
             if candidate is not None:
                 waiting.append((letter, candidate))
-            if len(waiting) >= _TOGETHER:
+            if len(waiting) >= pace.together:
                 outcome.redriven += await appender.append(waiting)
+                await pace.keep(len(waiting))
                 waiting = []
         outcome.redriven += await appender.append(waiting)
     return outcome
+
+
+class Pace:
+    """So many a second and no more. `together`: how many at once, half a second's at the most, so that it is even."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._began = time.monotonic()
+        self._done = 0
+        self.together = _TOGETHER if rate is None else max(1, min(_TOGETHER, int(rate / 2)))
+
+    async def keep(self, done: int) -> None:
+        """Wait until it is time for the next ones, `done` having been done."""
+        self._done += done
+        if self._rate is not None:
+            await asyncio.sleep(max(0.0, self._began + self._done / self._rate - time.monotonic()))
 
 
 def _is_due(letter: Letter, outcome: Outcome, *, again: bool) -> bool:
