@@ -79,6 +79,9 @@ class GatewaySettings(BaseModel):
     posts_per_second: float = Field(200.0, gt=0, description="sustained posts of one user before 429")
     posts_burst: int = Field(400, ge=1, description="posts of one user that may come at once")
     sessions_per_minute: float = Field(600.0, gt=0, description="new sessions from one address before 429")
+    account_seconds: float = Field(
+        10.0, gt=0, le=10, description="between two accounts to the ledger; it misses an account after 20"
+    )
 
 
 class ProfilesSettings(BaseModel):

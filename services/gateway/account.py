@@ -19,7 +19,6 @@ from services.gateway.writer import LogUnavailable
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 3.0
 # Ranges that wait while the ledger's topic cannot be written. Beyond this they are dropped, and thus unknown.
 MOST_WAITING: Final = 200_000
@@ -29,15 +28,16 @@ TopicId = Callable[[], Awaitable[str]]
 
 
 class Accountant:
-    """Notes what is acknowledged, and says it every ten seconds and at the end."""
+    """Notes what is acknowledged, and says it every `every_seconds` and at the end."""
 
-    def __init__(self, topic: str, topic_id: TopicId, append: Append) -> None:
+    def __init__(self, topic: str, topic_id: TopicId, append: Append, every_seconds: float = 10.0) -> None:
         """`topic_id` asks the broker anew; `append` writes a record of the ledger, keyed by this process."""
         self.writer = f"gateway-{uuid4().hex}"
         self._ranges = Ranges()
         self._topic = topic
         self._topic_id = topic_id
         self._append = append
+        self._every_seconds = every_seconds
         self._known_id: str | None = None
         # Taken, but the topic's id was not asked since: it may be another topic.
         self._doubtful: list[Span] = []
@@ -68,7 +68,7 @@ class Accountant:
         # An id that is known before the first range makes the first period as certain as the others.
         self._known_id = await self._topic_id()
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(self._every_seconds)
             await self.say()
 
     async def say(self) -> None:

@@ -54,7 +54,7 @@ def build_parts(settings: Settings) -> Parts:
         signer=signer,
         stamper=Stamper(signer),
         identity=Identity(signer, settings.gateway),
-        log=Log(settings.kafka, metrics),
+        log=Log(settings.kafka, metrics, account_seconds=settings.gateway.account_seconds),
         recommender=recommender,
         hub=Hub(recommender.wait_for, metrics),
     )

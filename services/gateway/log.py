@@ -75,12 +75,12 @@ class TopicIds:
 class Log:
     """What the gateway appends to."""
 
-    def __init__(self, settings: KafkaSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: KafkaSettings, metrics: Metrics, *, account_seconds: float = 10.0) -> None:
         seconds = settings.request_timeout_ms / 1000
         self._metrics = metrics
         self._seconds = seconds
         self._ids = TopicIds(settings, (FEEDBACK.name, PROFILES.name))
-        self.account = Accountant(FEEDBACK.name, self._feedback_id, self._append_account)
+        self.account = Accountant(FEEDBACK.name, self._feedback_id, self._append_account, account_seconds)
         self._writers = {
             FEEDBACK.name: LogWriter(
                 FEEDBACK.name,

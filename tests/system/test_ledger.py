@@ -18,7 +18,7 @@ _PROBE_MB = 100
 
 def test_the_probe_counts_listens_and_is_no_listener(another) -> None:
     quick = {"ANIMUSIC_PROBE__EVERY_SECONDS": "1", "ANIMUSIC_PROBE__COUNT_EVERY_SECONDS": "1"}
-    with another(ANIMUSIC_PROBE__ENABLED="true", **quick) as system:
+    with another(ANIMUSIC_PROBE__ENABLED="true", ANIMUSIC_GATEWAY__ACCOUNT_SECONDS="1", **quick) as system:
         guest = Listener(system.url)
         like = of_slot("liked", guest.playlist()["slots"][0])
         guest.send(like)
