@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ from services.common.consuming.consumer import Consumer
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode
-from services.local.parts import animusic
 from services.operator.ledger.asking import Sql
 from services.operator.ledger.books import Books, opened
 from services.operator.ledger.counting import Counter, NotYet
@@ -36,9 +36,19 @@ from tests.support.waiting import apoll
 pytestmark = pytest.mark.connected
 
 
+# Its clock is half a minute slow: what it receives is old enough at once for the ledger to miss its account.
+_SLOW = """
+import time
+from services.common import clock
+clock.now_ms = lambda: time.time_ns() // 1_000_000 - 30_000
+from services.cli.main import main
+main()
+"""
+
+
 @contextmanager
 def gateway_process(log: KafkaSettings, data_dir: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`animusic serve gateway` as a process of its own, and where it answers."""
+    """`animusic serve gateway` as a process of its own, on a slow clock, and where it answers."""
     port = str(free_port())
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ANIMUSIC_")}
     environment = {
@@ -47,7 +57,8 @@ def gateway_process(log: KafkaSettings, data_dir: Path) -> Iterator[tuple[subpro
         "ANIMUSIC_GATEWAY__RECOMMENDER_URLS": json.dumps([NOBODY]),
     }  # fmt: skip
     with (data_dir / "gateway.log").open("wb") as output:
-        process = subprocess.Popen(animusic("serve", "gateway"), env=environment, stdout=output, stderr=output)
+        command = [sys.executable, "-P", "-c", _SLOW, "serve", "gateway"]
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         yield process, f"http://127.0.0.1:{port}"
     finally:
