@@ -31,7 +31,7 @@ from tests.support.following import (
 from tests.support.histories import histories
 from tests.support.waiting import apoll
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
 TOPIC = FEEDBACK.name
 
 

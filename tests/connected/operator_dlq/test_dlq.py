@@ -20,7 +20,7 @@ from tests.connected.operator_dlq.house import House
 from tests.support.following import dead_letters, folded, profiles_in
 from tests.support.histories import BASE_MS
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
 FROM_THE_FUTURE = assignments(["schema=1"], [])
 
 

@@ -9,7 +9,7 @@ from tests.support.evolving import upgraded, v2_value
 from tests.support.following import folded, profiles_in
 from tests.support.histories import histories
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
 
 _SEEN = "SELECT event_id, kind, watch_ms, duration_ms FROM animusic.feedback_clean ORDER BY ALL"
 
