@@ -16,6 +16,7 @@ from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting, write_collection
 from services.local.engines.valkey import ValkeyNode
+from services.recommender.library import Library
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 from tests.support.waiting import apoll
@@ -26,6 +27,12 @@ pytestmark = pytest.mark.connected
 SONGS = synthetic_songs(120)
 IDS = [song.song_id for song in SONGS]
 PER_SECOND = 50
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that is not here yet is looked for again after half a second; it is five outside of tests."""
+    monkeypatch.setitem(Library.__init__.__kwdefaults__, "retry_seconds", 0.5)
 
 
 class Versions:
