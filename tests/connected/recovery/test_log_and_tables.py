@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -25,6 +26,7 @@ from tests.connected.common.test_consuming import running as appending
 from tests.connected.warehouse import engine as shared
 from tests.connected.warehouse.conftest import clickhouse, engine  # noqa: F401 - fixtures
 from tests.support.following import producing, put_events
+from tests.support.groups import take_out
 from tests.support.histories import histories
 from tests.support.waiting import apoll
 
@@ -51,7 +53,8 @@ async def test_a_group_whose_offsets_are_lost_goes_on_from_the_stores_marks(log:
 
 
 async def _without_group(admin: AIOKafkaAdminClient, group: str) -> None:
-    """Delete what Kafka knows of a group; a static member leaves it only when its session ends."""
+    """Delete what Kafka knows of a group, once its only member has left it."""
+    await take_out(admin, group, f"{group}@{socket.gethostname()}")
     coordinator = await admin.find_coordinator(group)
     request = DeleteGroupsRequest([group])
 
