@@ -90,9 +90,16 @@ class System:
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.stop()
+        self.drop()
+
+    def drop(self) -> None:
+        """kill -9 of whatever still runs: an orderly stop takes seconds."""
+        if self._process is not None:
+            self.kill()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        poll(lambda: not self.processes(), timeout=15, what="nothing of the system runs")
 
     # ---- what it says of itself -------------------------------------------------------------------------------------
 
@@ -217,9 +224,9 @@ def of_slot(kind: str, slot: Mapping[str, Any], **fields: Any) -> dict[str, Any]
 
 @contextlib.contextmanager
 def running_system(data_dir: Path, **variables: str) -> Iterator[System]:
-    """A system that is up; everything of it is ended afterwards."""
+    """A system that is up; everything of it is ended afterwards, in no order: a test that wants one calls `stop`."""
     system = System(data_dir, **variables)
     try:
         yield system.start()
     finally:
-        system.close()
+        system.drop()
