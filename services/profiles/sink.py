@@ -15,7 +15,7 @@ from services.profiles.writes import Effect, ShardWrites, by_shard, effect_of
 # Readers keep the pointer for a second and wait half a second for a receipt's mark: so long they may still read the
 # generation that was live before, and a profile that is read must not be a stale one.
 GRACE_SECONDS = 2.0
-_LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.5
 
 
 class ProfilesSink:
@@ -61,13 +61,14 @@ class ProfilesSink:
     async def flush(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
         """One script call a shard and slice, all in one round trip.
 
-        When readers went to another generation meanwhile, the slices are refused with that one's marks.
+        When readers went to another generation meanwhile, every partition is refused with that one's mark: what it had
+        read for the former one has to be in the new one, too, also where nothing comes any more.
         """
-        due = time.monotonic() - self._looked_at > _LOOK_SECONDS
+        due = time.monotonic() - self._looked_at > LOOK_SECONDS
         if self._pointer is None or not due or not await self._follow(self._pointer):
             return await self._merge(slices)
         await self._pointer.say_written(self.generation, [claim.name for claim in self._claims])
-        return FlushResult(await self._lowest([part.claim for part in slices]))
+        return FlushResult(await self._lowest(self._claims))
 
     async def _lowest(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         return self._shards.lowest(claims, await self._store.marks())

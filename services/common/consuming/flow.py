@@ -262,7 +262,8 @@ class Flow(Generic[T]):
         for tp, flushed in slices.items():
             if flushed.claim.name not in refused:
                 self._positions[tp].after = flushed.upto
-        await self._rewind({tp: refused[s.claim.name] for tp, s in slices.items() if s.claim.name in refused})
+        places = {tp: position.claim.name for tp, position in self._positions.items()}
+        await self._rewind({tp: refused[name] for tp, name in places.items() if name in refused})
         if time.monotonic() - self._committed_at > _COMMIT_EVERY_SECONDS:
             await self._commit()
 

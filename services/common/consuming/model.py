@@ -59,7 +59,10 @@ class Slice(Generic[T]):
 
 @dataclass(frozen=True)
 class FlushResult:
-    """`refused` names the slices not taken, as the store's mark is lower than `after`, with that mark or None."""
+    """`refused` names the slices not taken, as the store's mark is lower than `after`, with that mark or None.
+
+    It may name other claims, too, when the sink goes on in another place: those are read from that mark again.
+    """
 
     refused: dict[MarkName, int | None] = field(default_factory=dict)
 

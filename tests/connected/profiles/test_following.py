@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -17,13 +18,16 @@ from redis.asyncio import Redis
 from contracts.events import FeedbackEvent
 from contracts.fold import LIST_FIELD
 from contracts.marks import MarkName
+from contracts.placement import partition_of
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.consumer import Consumer
 from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
+from services.profiles.generations import Generations
 from services.profiles.reader import ProfileReader
+from services.profiles.sink import GRACE_SECONDS, LOOK_SECONDS
 from services.profiles.store import MergeCall, ProfileStore
 from services.profiles.writes import ShardWrites
 from tests.support.following import (
@@ -44,7 +48,7 @@ from tests.support.stores import valkey_node
 from tests.support.waiting import apoll, poll
 from tests.unit.profiles.test_writes import FORGOTTEN, LIST, encoded, playlist
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
 
 
 def some_events(seed: int, n: int) -> list[FeedbackEvent]:
@@ -263,3 +267,47 @@ async def test_a_like_is_in_the_profile_soon(log: KafkaSettings, redis: Redis, v
     p95 = statistics.quantiles(waits, n=20)[-1]
     print(f"like -> profile: p50 {statistics.median(waits):.1f} ms, p95 {p95:.1f} ms")
     assert LIST_FIELD not in (await profiles_in(redis))["u1"]
+
+
+@pytest.fixture
+def unwatchful(watchful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is noticed but at a flush."""
+    monkeypatch.setattr("services.common.consuming.consumer._WATCH_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("unwatchful")
+async def test_a_consumer_that_follows_readers_elsewhere_goes_on_from_the_marks_in_every_partition(
+    log: KafkaSettings,
+    redis: Redis,
+    valkey: ValkeyNode,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    """Not from the start, which takes minutes while nobody's likes count; nor only once the partition moves again."""
+    first, second = like("here"), like("elsewhere")
+    late = [like("here", at=1), like("here", at=2), like("elsewhere", at=3)]
+    assert partition_of("here", 8) != partition_of("elsewhere", 8)
+    async with producing(log) as to, following(settings_for(log, valkey.url, tmp_path), redis):
+        await put_events(to, [first, second])
+        await at_end(log, redis)
+        await _copy(redis, GENERATION, "g2")
+        # What comes now is in the former generation only.
+        await put_events(to, [third := like("there")])
+        await at_end(log, redis)
+        assert await Generations(redis).switch(GENERATION, "g2") == "g2"
+        await asyncio.sleep(LOOK_SECONDS)
+        await put_events(to, late[:1])
+        await at_end(log, redis)
+        await asyncio.sleep(GRACE_SECONDS)
+        for event in late[1:]:
+            await put_events(to, [event])
+            await at_end(log, redis, generation="g2", timeout=10)
+    assert await profiles_in(redis, "g2") == folded([first, second, third, *late])
+    for user_id in ("here", "elsewhere"):
+        assert f"{FEEDBACK.name}/{partition_of(user_id, 8)} (wiped or restored?): reading again from 1" in caplog.text
+    assert not re.search(rf"{FEEDBACK.name}/{partition_of('elsewhere', 8)} .* from None", caplog.text)
+
+
+async def _copy(redis: Redis, generation: str, to: str) -> None:
+    async for key in redis.scan_iter(match=f"am:*:{generation}:*"):
+        await redis.copy(key, key.replace(f":{generation}:".encode(), f":{to}:".encode()))
