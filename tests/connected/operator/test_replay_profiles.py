@@ -233,12 +233,13 @@ async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
     log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ):
     settings, events = settings_for(log, valkey.url, tmp_path), some_events(23, 200)
-    async with producing(log) as to:
+    async with producing(log) as to, following(settings, redis):
         await put_events(to, events)
+        await at_end(log, redis)
     task = asyncio.create_task(rebuild(settings, redis, rate=500.0, batch=100))
 
     async def some() -> bool:
-        return any(await ProfileStore(redis, "g2").marks())
+        return any(mark for marks in await ProfileStore(redis, "g2").marks() for mark in marks.values())
 
     await apoll(some, timeout=60, what="a part is written")
     task.cancel()
