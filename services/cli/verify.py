@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from services.cli.progress import say
 from services.common.settings import Settings
-from services.operator.verify.checking import CannotCompare, Verification
-from services.operator.verify.model import Fault, Report, Sample
+from services.operator.verify.checking import Verification
+from services.operator.verify.model import CannotCompare, Fault, Report, Sample
 
 _COULD_NOT: int = 2
 _LINE_SECONDS = 5.0

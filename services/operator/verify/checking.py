@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from redis.asyncio import Redis
+from aiokafka import TopicPartition
 
 from contracts.fold import Folded, writes
 from contracts.marks import MarkName
@@ -19,29 +18,25 @@ from contracts.placement import partition_of
 from contracts.profiles import Forgotten
 from contracts.records import PROFILE_VERSIONS
 from contracts.topics import FEEDBACK, PROFILES
-from services.common.kafka import partition_ids, read_to_end
+from services.common.kafka import read_to_end
 from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.dlq.reading import read_letters
 from services.operator.verify.clickhouse import Warehouse
-from services.operator.verify.log import Bounds, Letters, Telling, folds_of, read, records
-from services.operator.verify.model import Fault, Report, Sample, Store
+from services.operator.verify.kept import KeptCheck
+from services.operator.verify.log import Bounds, Letters, Telling, edges, folds_of, read, records
+from services.operator.verify.model import CannotCompare, Fault, Report, Sample, Store
 from services.operator.verify.redis import Profiles, Stored
 from services.operator.verify.rows import RowCheck
 from services.operator.verify.saying import Slot, differences, folded_of, said, slot_of
 from services.profiles.generations import Generations
-from services.profiles.store import ProfileStore
 
 _REACH_SECONDS: Final = 60.0
 _ROUNDS: Final = 8
 _EXPLAINED_USERS: Final = 50
 Progress = Callable[[str, int, int], None]
 Spans = Mapping[TopicPartition, tuple[int, int]]
-
-
-class CannotCompare(RuntimeError):
-    """A store does not come to the end of the log. `str()` says what to do."""
 
 
 class Verification:
@@ -73,7 +68,7 @@ class Verification:
         redis, self._warehouse = connect(self._settings.redis), Warehouse(self._settings.clickhouse)
         try:
             self._profiles = Profiles(redis, await Generations(redis).live())
-            self._bounds = await self._reach(redis)
+            self._bounds = await self._reach()
             self._letters = await _letters(self._settings)
             await self._check_forgotten()
             for done, bounds in enumerate(self._bounds):
@@ -81,6 +76,7 @@ class Verification:
                 await self._check_partition(bounds)
             await self._check_strays()
             await self._check_extra_users()
+            await self._check_kept()
             await self._explain()
         finally:
             await redis.aclose()
@@ -90,15 +86,15 @@ class Verification:
 
     # ---- bounds -------------------------------------------------------------------------------------------------
 
-    async def _reach(self, redis: Redis) -> list[Bounds]:
+    async def _reach(self) -> list[Bounds]:
         """The log's ends as of now, once both stores' marks have reached them."""
         ids = await topic_ids(self._settings.kafka.bootstrap_servers, [FEEDBACK.name, PROFILES.name])
-        spans = await _edges(self._settings, [FEEDBACK.name, PROFILES.name])
+        spans = await edges(self._settings.kafka, [FEEDBACK.name, PROFILES.name])
         self._ids = ids
         self._partitions = sum(tp.topic == FEEDBACK.name for tp in spans)
         names = {MarkName(ids[tp.topic], tp.partition): upto for tp, (_, upto) in spans.items()}
         deadline = time.monotonic() + self._reach_seconds
-        while behind := await self._behind(redis, names):
+        while behind := await self._behind(names):
             if time.monotonic() > deadline:
                 raise CannotCompare(
                     f"{behind} has not come to the log's end within {self._reach_seconds:.0f} s; `animusic status` "
@@ -111,14 +107,10 @@ class Verification:
             if tp.topic == FEEDBACK.name
         ]
 
-    async def _behind(self, redis: Redis, names: Mapping[MarkName, int]) -> str:
+    async def _behind(self, names: Mapping[MarkName, int]) -> str:
         """The store that is not there yet; "" when both are."""
-        store = ProfileStore(redis, await Generations(redis).live())
-        shards = await store.marks()
-        for name, upto in names.items():
-            mine = [marks[name.field()] for marks in shards if name.field() in marks]
-            if upto and (not mine or min(mine) < upto):
-                return "Redis"
+        if not await self._profiles.reached(names):
+            return "Redis"
         marks = await self._warehouse.marks()
         return "ClickHouse" if any(marks.get(name, 0) < upto for name, upto in names.items()) else ""
 
@@ -227,12 +219,19 @@ class Verification:
         if not extra or any(bounds.partial for bounds in self._bounds):
             return
         stored = await self._profiles.stored(extra)
-        ends = await _edges(self._settings, [FEEDBACK.name])
+        ends = await edges(self._settings.kafka, [FEEDBACK.name])
         rest = {bounds.tp: (bounds.upto, ends[bounds.tp][1]) for bounds in self._bounds}
         came, _ = await folds_of(self._settings.kafka, rest, extra, self._letters)
         for user in sorted(extra - came.keys()):
             if any(name[:1] in (b"s", b"v") for name in stored[user].fields):
                 self.report.add(Fault("redis", "extra user", user, store_holds=f"{len(stored[user].fields)} fields"))
+
+    async def _check_kept(self) -> None:
+        check = KeptCheck(
+            self._settings.kafka, self._profiles, self.report, sample=self._sample, letters=self._letters,
+            forgotten=self._forgotten, reach_seconds=self._reach_seconds,
+        )  # fmt: skip
+        await check.run()
 
     # ---- ClickHouse ---------------------------------------------------------------------------------------------
 
@@ -246,7 +245,7 @@ class Verification:
             if not left:
                 return
             # Whatever they wrote meanwhile may be in there, or a part of it: wait until all of it is, and ask again.
-            ends = {tp: upto for tp, (_, upto) in (await _edges(self._settings, [FEEDBACK.name])).items()}
+            ends = {tp: upto for tp, (_, upto) in (await edges(self._settings.kafka, [FEEDBACK.name])).items()}
             _, more = await folds_of(self._settings.kafka, {tp: (at[tp], ends[tp]) for tp in at}, left, self._letters)
             at = {tp: ends[tp] for tp in at}
             for user in left & more.keys():
@@ -320,15 +319,3 @@ async def _letters(settings: Settings) -> Letters:
             place = (failure.place.topic, failure.place.partition, failure.place.offset)
             found[place] = found.get(place, frozenset()) | {failure.step}
     return found
-
-
-async def _edges(settings: Settings, topics: list[str]) -> dict[TopicPartition, tuple[int, int]]:
-    """Where each partition begins and ends now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        tps = [TopicPartition(topic, p) for topic in topics for p in sorted(await partition_ids(consumer, topic))]
-        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        return {tp: (begins[tp], ends[tp]) for tp in tps}
-    finally:
-        await consumer.stop()

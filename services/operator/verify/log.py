@@ -13,6 +13,7 @@ from contracts.events import FeedbackEvent, read_event
 from contracts.fold import Folded, served_writes, writes
 from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
+from services.common.kafka import partition_ids
 from services.common.settings import KafkaSettings
 from services.operator.verify.model import Sample
 
@@ -172,6 +173,18 @@ async def records(settings: KafkaSettings, spans: Mapping[TopicPartition, tuple[
         while left := [tp for tp, (_, upto) in wanted.items() if await consumer.position(tp) < upto]:
             for tp, batch in (await consumer.getmany(*left, timeout_ms=200, max_records=5_000)).items():
                 yield [record for record in batch if record.offset < wanted[tp][1]]
+    finally:
+        await consumer.stop()
+
+
+async def edges(settings: KafkaSettings, topics: list[str]) -> dict[TopicPartition, tuple[int, int]]:
+    """Where each partition begins and ends now."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        tps = [TopicPartition(topic, p) for topic in topics for p in sorted(await partition_ids(consumer, topic))]
+        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        return {tp: (begins[tp], ends[tp]) for tp in tps}
     finally:
         await consumer.stop()
 

@@ -7,6 +7,8 @@ from typing import Final, Literal
 Store = Literal["redis", "clickhouse"]
 Kind = Literal[
     "register differs",
+    "anime list differs",
+    "history differs",
     "user missing",
     "extra user",
     "forgotten user still there",
@@ -20,6 +22,10 @@ ADVICE: Final[dict[Store, str]] = {
     "clickhouse": "`animusic replay warehouse --even-if-different` rebuilds the warehouse from the log",
 }
 KEPT: Final = 1_000
+
+
+class CannotCompare(RuntimeError):
+    """A store does not come to the end of the log. `str()` says what to do."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from contracts.registers import LIKED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.engines.valkey import ValkeyNode
-from services.operator.verify.checking import CannotCompare, Verification
-from services.operator.verify.model import Report, Sample
+from services.operator.verify.checking import Verification
+from services.operator.verify.model import CannotCompare, Report, Sample
 from tests.connected.warehouse.test_service import ROOT, Process
 from tests.support.following import at_end, following, producing, put, put_events, settings_for, user_keys
 from tests.support.histories import histories
