@@ -227,17 +227,23 @@ async def _add_nothing_missing(section: Section, settings: Settings, system: Any
     try:
         live = await Generations(redis).live()
         again = Rebuilt()
+        # What the live consumer took over is compared with all of the log: it has to have come to its end.
+        began = time.perf_counter()
+        await wait_until_caught_up(settings)
+        waited = time.perf_counter() - began
         await _command(again, system, "replay", "profiles", "--keep")
         match = _SAID.search(again.said)
         assert match is not None
         parity = await compare(redis, live, match[1], {})
+        for difference in parity.differences[:20]:
+            say(f"differs: {difference}")
     finally:
         await redis.aclose()
     section.add(
         "events that arrived meanwhile",
         f"{found.arrived:,} in the topic",
         "none missing",
-        f"{found.accepted:,} accepted; {live} after the switch beside another rebuild of the whole log: "
+        f"{found.accepted:,} accepted; the live consumer had them {waited:.1f} s after the command; {live} after the switch beside another rebuild of the whole log: "
         f"{parity.different} fields differ of {parity.fields:,}",
         kept=parity.equal and found.arrived == found.accepted,
     )
