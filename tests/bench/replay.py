@@ -243,7 +243,8 @@ async def _add_nothing_missing(section: Section, settings: Settings, system: Any
         "events that arrived meanwhile",
         f"{found.arrived:,} in the topic",
         "none missing",
-        f"{found.accepted:,} accepted; the live consumer had them {waited:.1f} s after the command; {live} after the switch beside another rebuild of the whole log: "
+        f"{found.accepted:,} accepted; the live consumer had them {waited:.1f} s after the command; "
+        f"{live} after the switch beside another rebuild of the whole log: "
         f"{parity.different} fields differ of {parity.fields:,}",
         kept=parity.equal and found.arrived == found.accepted,
     )
