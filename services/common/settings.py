@@ -27,6 +27,9 @@ class KafkaSettings(BaseModel):
     replication: int = Field(1, ge=1, description="copies of each partition when a topic is created")
     min_insync: int = Field(1, ge=1, description="copies that must have a record before it is acknowledged")
     request_timeout_ms: int = Field(10_000, description="how long a write may take before the answer is 503")
+    session_seconds: float = Field(
+        10.0, ge=6, le=1800, description="how long a consumer may be silent before others get its partitions"
+    )
     instance: str | None = Field(
         None, description="this process' name in its consumer group; unset: the host's, so two on one host need it"
     )

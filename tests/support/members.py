@@ -33,6 +33,7 @@ class Member:
             "ANIMUSIC_DATA_DIR": str(directory),
             "ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS": log.bootstrap_servers,
             "ANIMUSIC_KAFKA__INSTANCE": name,
+            "ANIMUSIC_KAFKA__SESSION_SECONDS": str(log.session_seconds),
             "ANIMUSIC_REDIS__URL": redis_url,
             "ANIMUSIC_PROFILES__METRICS_PORT": str(self.port),
         }

@@ -127,6 +127,8 @@ def batch_broker(
         batch_timeout_ms=wait_ms,
         group_id=group,
         group_instance_id=f"{group}@{settings.instance or socket.gethostname()}",
+        session_timeout_ms=round(1000 * settings.session_seconds),
+        heartbeat_interval_ms=round(300 * settings.session_seconds),
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
         partition_assignment_strategy=[assignor, RoundRobinPartitionAssignor],
