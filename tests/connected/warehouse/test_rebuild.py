@@ -91,7 +91,7 @@ async def _holds(warehouse: Process, events: int) -> bool:
 
 
 async def test_killed_in_the_middle_it_goes_on(log: KafkaSettings, warehouse: Process) -> None:
-    events = _events(23, 250)
+    events = _events(23, 120)
     warehouse.start()
     async with producing(log) as producer:
         await put_events(producer, events)
