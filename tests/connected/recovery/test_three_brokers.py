@@ -28,7 +28,7 @@ from tests.support.waiting import apoll
 pytestmark = pytest.mark.connected
 
 RATE = 300
-# After so long without a heartbeat the coordinator gives a member's partitions to others; the shortest that Kafka takes.
+# After so long without a heartbeat a member's partitions become others'; the shortest that Kafka takes.
 SESSION_SECONDS = 6.0
 DARK_SECONDS = 5.0
 # Between a broker's acknowledgement and the client's 202, on a busy machine.
