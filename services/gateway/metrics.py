@@ -1,9 +1,15 @@
 """Every metric of the gateway, in one place. One registry an app, so that two apps in one process do not mix."""
 
+from collections import deque
+from functools import partial
+from statistics import median
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+RECENT: Final = 500
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
@@ -30,9 +36,23 @@ class Metrics:
         self.log_ready = self._gauge("log_ready", "1 while the log takes events")
         # Calls of the recommender: its path's template, status or `timeout`/`unreachable`.
         self.recommender = self._histogram("recommender", "seconds of a call", "path", "outcome", unit="seconds")
+        # One arm's turn in a playlist, as the recommender timed it; and the median of its last RECENT turns.
+        self._arm = self._histogram("arm", "one arm's turn in a playlist", "arm", unit="seconds")
+        self._arm_p50 = self._gauge("arm_p50_seconds", "median of one arm's last turns", "arm")
+        self._recent: dict[str, deque[float]] = {}
         # Live subscribers now, and events that a slow one lost.
         self.subscribers = self._gauge("live_subscribers", "open live streams")
         self.live_dropped = self._counter("live_dropped", "live events that a slow subscriber lost")
+
+    def arm_turn(self, arm: str, seconds: float) -> None:
+        """Count an arm's turn."""
+        self._arm.labels(arm).observe(seconds)
+        recent = self._recent.get(arm)
+        if recent is None:
+            recent = self._recent[arm] = deque(maxlen=RECENT)
+            # Worked out when somebody looks.
+            self._arm_p50.labels(arm).set_function(partial(median, recent))
+        recent.append(seconds)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"animusic_gateway_{name}", text, labels, registry=self.registry)

@@ -6,6 +6,7 @@ every playlist passes through here.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from yarl import URL
 
+from contracts.arms import ARMS
 from contracts.http import AskMark, MarkAnswer, MarkToReach
 from contracts.placement import shard_of
 from contracts.tokens import Receipt
@@ -31,14 +33,16 @@ CONNECTIONS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer below 500: its status and its JSON, as it came."""
+    """An answer below 500: its status and its JSON, as it came. `timing`: its Server-Timing, what each arm took."""
 
     status: int
     body: bytes
+    timing: str = ""
 
     def response(self) -> Response:
         """Hand it on untouched."""
-        return Response(self.body, self.status, media_type="application/json")
+        headers = {"Server-Timing": self.timing} if self.timing else None
+        return Response(self.body, self.status, headers, media_type="application/json")
 
     def json(self) -> Any:
         """The parsed body."""
@@ -119,7 +123,10 @@ class Recommender:
             raise recommender_unavailable("cannot be reached") from error
         finally:
             self._metrics.recommender.labels(path, outcome).observe(time.monotonic() - began)
-        return _usable(answer, raw)
+        usable = _usable(answer, raw)
+        for arm, seconds in turns_of(usable.timing):
+            self._metrics.arm_turn(arm, seconds)
+        return usable
 
     async def _trouble_of(self, url: str) -> str | None:
         try:
@@ -139,10 +146,18 @@ class Recommender:
         return self._session
 
 
+def turns_of(timing: str) -> Iterator[tuple[str, float]]:
+    """(arm, seconds) for each arm that a Server-Timing header names; milliseconds there, what is no arm is left out."""
+    for part in timing.split(","):
+        arm, _, duration = part.strip().partition(";dur=")
+        if arm in ARMS and duration:
+            yield arm, float(duration) / 1e3
+
+
 def _usable(answer: aiohttp.ClientResponse, raw: bytes) -> Answer:
     if answer.status < 500:
         if answer.content_type == "application/json":
-            return Answer(answer.status, raw)
+            return Answer(answer.status, raw, answer.headers.get("server-timing", ""))
         if answer.status == 404:
             raise Refused(404, "not_found", "the recommender has nothing of that name")
         raise recommender_unavailable(f"answered {answer.status} without JSON")

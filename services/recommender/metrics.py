@@ -1,9 +1,8 @@
 """The numbers that this service counts, by their names at /metrics."""
 
-from collections import deque
-from functools import partial
-from statistics import median
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -18,8 +17,6 @@ PLAYLIST_SECONDS = Histogram(
 # Its steps: `profile` (Redis), `derive`, `compose`, `log` (Kafka's acknowledgement), `why`.
 STEP_SECONDS = Histogram("animusic_recommender_step_seconds", "One step of a playlist", ["step"], buckets=_MILLISECONDS)
 ARM_SECONDS = Histogram("animusic_recommender_arm_seconds", "One arm's pick", ["arm"], buckets=_MILLISECONDS)
-# The median of the arm's last picks: of RECENT of them, however long ago they were.
-ARM_P50 = Gauge("animusic_recommender_arm_p50_seconds", "Median of one arm's last picks", ["arm"])
 # On a Qdrant server only: the wait for an arm's nearest songs, before the picks; and how often it was in vain, so that
 # the arm computed them here.
 INDEX_SECONDS = Histogram(
@@ -56,24 +53,26 @@ PROFILE_STEP, DERIVE_STEP, COMPOSE_STEP, LOG_STEP, WHY_STEP = (
 )
 _ARM_SECONDS = {arm: ARM_SECONDS.labels(arm) for arm in ARMS}
 
-RECENT: Final = 500
-_recent: Final[dict[str, deque[float]]] = {arm: deque(maxlen=RECENT) for arm in ARMS}
+# Arm -> seconds, of the playlist that is being made here.
+_turns: ContextVar[dict[str, float] | None] = ContextVar("_turns", default=None)
 
 
-def arm_p50(arm: str) -> float:
-    """Seconds; NaN before the first pick."""
-    seconds = _recent[arm]
-    return median(seconds) if seconds else float("nan")
-
-
-for _arm in ARMS:
-    # Worked out when somebody looks.
-    ARM_P50.labels(_arm).set_function(partial(arm_p50, _arm))
+@contextmanager
+def arm_turns() -> Iterator[dict[str, float]]:
+    """What each arm's turn takes inside the block, in seconds, filled as they come."""
+    turns: dict[str, float] = {}
+    token = _turns.set(turns)
+    try:
+        yield turns
+    finally:
+        _turns.reset(token)
 
 
 def observe_arm(arm: str, seconds: float, left_out: str | None) -> None:
     """Count one arm's turn."""
     _ARM_SECONDS[arm].observe(seconds)
-    _recent[arm].append(seconds)
+    turns = _turns.get()
+    if turns is not None:
+        turns[arm] = turns.get(arm, 0.0) + seconds
     if left_out is not None:
         LEFT_OUT.labels(arm, left_out).inc()

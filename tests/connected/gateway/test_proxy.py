@@ -6,6 +6,7 @@ are seen by the system tests.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,19 @@ async def test_answers_pass_through_byte_for_byte(gateway: Running, other: Recom
         assert (other.asked[-1][0], seen.path, dict(seen.params)) == (method, where.path, dict(where.params))
     assert AskRest.model_validate(other.asked[-1][2]) == AskRest(user_id=user_id, from_slot=3)
     assert AskPlaylist.model_validate(other.asked[-2][2]) == AskPlaylist(user_id=user_id)
+
+
+async def test_what_each_arm_took_is_handed_on_and_its_median_kept(gateway: Running, other: Recommender) -> None:
+    _, bearer = await gateway.guest()
+    for milliseconds in (1, 9, 2):
+        timing = f"tfidf;dur={milliseconds}.5, random;dur=0.25, cache;dur=7, popular"
+        other.say("/internal/playlists", PLAYLIST, 201, server_timing=timing)
+        answer = await gateway.client.post("/v1/playlists", json={}, headers=bearer)
+        assert answer.headers["server-timing"] == timing
+    metrics = (await gateway.client.get("/metrics")).text
+    medians = dict(re.findall(r'animusic_gateway_arm_p50_seconds{arm="(\w+)"} (\S+)', metrics))
+    assert medians == {"tfidf": "0.0025", "random": "0.00025"}
+    assert 'animusic_gateway_arm_seconds_count{arm="tfidf"} 3.0' in metrics
 
 
 async def test_a_receipt_becomes_the_mark_to_reach(gateway: Running, other: Recommender) -> None:

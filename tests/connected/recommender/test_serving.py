@@ -1,7 +1,6 @@
 """Playlists through HTTP, from a real log, a real store of profiles and real shards."""
 
 import asyncio
-import re
 import shutil
 from pathlib import Path
 from uuid import uuid4
@@ -14,6 +13,7 @@ from contracts.arms import ARMS
 from contracts.http import AnimeHits, PlaylistAnswer, ProfileAnswer, SongAnswer
 from contracts.models import LiveModel
 from services.common.settings import KafkaSettings
+from services.gateway.recommender import turns_of
 from services.local.engines.valkey import ValkeyNode
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.following import at_end, following
@@ -159,13 +159,13 @@ async def test_anime_are_found_and_what_is_malformed_is_named(house: House):
     assert "animusic_recommender_arm_seconds_bucket" in metrics
 
 
-async def test_each_arms_median_is_in_the_metrics(house: House):
-    for number in range(3):
-        await house.ask(f"u{number}")
-    metrics = (await house.client.get("/metrics")).text
-    found = dict(re.findall(r'animusic_recommender_arm_p50_seconds{arm="(\w+)"} (\S+)', metrics))
-    assert set(found) == set(ARMS)
-    assert all(0 < float(seconds) < 1 for seconds in found.values())
+async def test_a_playlist_tells_what_each_arm_took(house: House):
+    answer = await house.client.post("/internal/playlists", json={"user_id": "u1"})
+    turns = dict(turns_of(answer.headers["server-timing"]))
+    assert set(turns) == set(ARMS)
+    assert all(0 < seconds < 1 for seconds in turns.values())
+    resumed = await house.client.get(f"/internal/playlists/{answer.json()['playlist_id']}?user_id=u1")
+    assert "server-timing" not in resumed.headers
 
 
 async def test_what_is_shown_three_times_and_never_started_rests(house: House):
