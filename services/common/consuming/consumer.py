@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from contracts.marks import MarkName
+from services.common.consuming.epochs import Leaders
 from services.common.consuming.flow import LOG_OUTAGES, STORE, Flow
 from services.common.consuming.lag import LagMeter
 from services.common.consuming.letters import DeadLetters
@@ -164,9 +165,12 @@ class Consumer(Generic[T]):
         try:
             looked = await self._patience.until_it_passes("the log", self._look, (*LOG_OUTAGES, LookupError))
             self._ids = looked.ids
-            await self._flow.follow(self._claims, looked.leaders)
+            await self._flow.follow(self._claims, looked.leaders, self._epoch_ends)
         except Exception as error:  # noqa: BLE001 - it ends the process
             self._fail(error)
+
+    async def _epoch_ends(self, over: Leaders) -> dict[TopicPartition, int]:
+        return await epoch_ends(self._settings.bootstrap_servers, over)
 
     async def revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Let go of these partitions. Called by the rebalance listener."""
@@ -205,7 +209,7 @@ class Consumer(Generic[T]):
             self._log.error("made again, and read from the start: %s", ", ".join(other))
             await self.assigned(self._flow.claims)
         else:
-            await self._flow.heed(fresh.leaders, lambda over: epoch_ends(self._settings.bootstrap_servers, over))
+            await self._flow.heed(fresh.leaders, self._epoch_ends)
 
     async def _measure(self) -> None:
         """Keep the lag true while nothing is fetched: a flush that waits for its store holds up the rest."""

@@ -25,6 +25,8 @@ from services.common.consuming.positions import Position, halves, place
 LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
 STORE: Final = "the store"
 _COMMIT_EVERY_SECONDS = 1.0
+# It is asked for ever otherwise, and nothing is read meanwhile.
+_RECALL_SECONDS = 10.0
 
 
 class Flow(Generic[T]):
@@ -70,10 +72,12 @@ class Flow(Generic[T]):
 
     # ---- assignment ---------------------------------------------------------------------------------------------
 
-    async def follow(self, assigned: Callable[[], dict[TopicPartition, Claim]], leaders: Leaders) -> None:
+    async def follow(
+        self, assigned: Callable[[], dict[TopicPartition, Claim]], leaders: Leaders, ends: EpochEnds
+    ) -> None:
         """Go on in what is assigned, and in nothing else, from the store's marks. What was held is read again.
 
-        `leaders`: as the log named them before.
+        `leaders`: as the log named them before; `ends`: see kafka_epochs.
         """
         async with self._lock:
             claims = assigned()
@@ -82,6 +86,10 @@ class Flow(Generic[T]):
             self._held_since = None
             marks = await self._marks(list(claims.values()))
             await self._place({tp: (claim, marks[claim.name]) for tp, claim in claims.items()})
+            await self._recall(list(claims))
+            if over := self._epochs.over(leaders):
+                asked = await self._patience.until_it_passes("the log", lambda: ends(over), LOG_OUTAGES)
+                await self._go_back(asked)
             self._note(leaders)
             self._metrics.gauge("animusic_consumer_partitions", len(claims))
 
@@ -114,19 +122,32 @@ class Flow(Generic[T]):
         over = self._epochs.over(leaders)
         found = await ends(over) if over else {}
         async with self._lock:
-            for tp, end in found.items():
-                position = self._positions.get(tp)
-                if position is not None and end < position.next:
-                    await self._go_back(tp, position, end)
+            await self._go_back(found)
             self._note({tp: leader for tp, leader in leaders.items() if tp not in over or tp in found})
 
-    async def _go_back(self, tp: TopicPartition, position: Position[T], end: int) -> None:
-        read = self._epochs.read(tp)
-        if end < read:
-            self._gap(tp, f"the log was cut at {end}; what was at {end} to {read - 1} is lost, others may be there")
-        else:
-            self._log.info("%s/%d has another leader since offset %d: reading again from there", *tp, end)
-        await self._place({tp: (position.claim, min(position.after, end) or None)})
+    async def _go_back(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Read again what was read behind the ends of epochs that are over."""
+        for tp, end in ends.items():
+            position = self._positions.get(tp)
+            if position is None or end >= position.next:
+                continue
+            read = self._epochs.read(tp)
+            if end < read:
+                self._gap(tp, f"the log was cut at {end}; what was at {end} to {read - 1} is lost, others may be there")
+            else:
+                self._log.info("%s/%d has another leader since offset %d: reading again from there", *tp, end)
+            await self._place({tp: (position.claim, min(position.after, end) or None)})
+
+    async def _recall(self, tps: list[TopicPartition]) -> None:
+        """What was noted when offsets were committed last; without it a log that was cut meanwhile looks whole."""
+        try:
+            async with asyncio.timeout(_RECALL_SECONDS):
+                found = await self._consumer()._coordinator.fetch_committed_offsets(tps)
+        except LOG_OUTAGES as error:
+            self._log.warning("what was committed is not known (%s): a log cut meanwhile would not be noticed", error)
+            return
+        for tp, committed in found.items():
+            self._epochs.recall(tp, committed.metadata)
 
     def _note(self, leaders: Leaders) -> None:
         for tp, position in self._positions.items():
@@ -310,9 +331,10 @@ class Flow(Generic[T]):
         return sum(max(0, end - self._positions[tp].next) for tp, end in ends.items() if end is not None)
 
     async def _commit(self) -> None:
-        """Tell Kafka how far the store is; only lag tools read it, so a failure is worth a line and no more."""
+        """Tell Kafka how far the store is, for lag tools and for `_recall`; a failure is worth a line and no more."""
         self._committed_at = time.monotonic()
-        offsets = {tp: position.after for tp, position in self._positions.items() if position.after}
+        after = {tp: position.after for tp, position in self._positions.items() if position.after}
+        offsets = {tp: (offset, self._epochs.words(tp)) for tp, offset in after.items()}
         try:
             if offsets:
                 await self._consumer().commit(offsets)

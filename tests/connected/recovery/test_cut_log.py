@@ -19,7 +19,7 @@ from tests.connected.common.test_consuming import running, send
 from tests.support.stores import jars
 from tests.support.waiting import apoll
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
 
 _HEALTHY_SECONDS = 60.0
 _RECORDS, _KEPT = 20, 12
@@ -118,6 +118,22 @@ async def test_new_records_at_the_offsets_of_lost_ones_are_read(broker: Log, red
         await apoll(arrived, timeout=_HEALTHY_SECONDS, what="what took the place of lost records arrives, too")
         assert run.counted("gaps") == 1
         assert await epoch_ends(broker.settings.bootstrap_servers, {PLACE: before[PLACE]}) == {PLACE: _KEPT}
+
+
+async def test_a_consumer_that_was_away_all_the_while_finds_out(broker: Log, redis: Redis):
+    await ensure_topics(broker.settings)
+    new = [b"new-%02d" % number for number in range(_RECORDS)]
+    async with running(broker.settings, redis, "test.away") as run:
+        await send(broker.settings, OLD)
+        await run.has(*OLD)
+        await apoll(lambda: _value(run.consumer._flow._epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
+    broker.node.kill()
+    broker.cut()
+    broker.start()
+    await send(broker.settings, new)
+    async with running(broker.settings, redis, "test.away") as again:
+        await again.has(*OLD, *new)
+        assert again.counted("gaps") == 1
 
 
 async def test_a_broker_that_only_started_again_is_no_gap(broker: Log, redis: Redis):

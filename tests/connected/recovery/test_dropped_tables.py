@@ -17,7 +17,7 @@ from tests.support.following import producing, put_events
 from tests.support.histories import histories
 from tests.support.waiting import apoll
 
-pytestmark = pytest.mark.connected
+pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
 
 EVENTS: list[FeedbackEvent] = [event for history in histories(33, 40) for event in history.events]
 _UNFOLDED = (

@@ -20,3 +20,13 @@ def test_an_epoch_is_over_when_the_log_names_a_later_one():
     assert epochs.read(ONE) == 100, "without a leader nothing is known"
     epochs.forget()
     assert epochs.over({ONE: Leader(2, 5)}) == {}
+
+
+def test_what_is_committed_is_noted_again():
+    before, after = Epochs(), Epochs()
+    before.note(ONE, Leader(1, 4), 100)
+    assert before.words(OTHER) == ""
+    for tp, words in ((ONE, before.words(ONE)), (OTHER, "what another tool committed")):
+        after.recall(tp, words)
+    assert (after.read(ONE), after.read(OTHER)) == (100, 0)
+    assert after.over({ONE: Leader(3, 9), OTHER: Leader(3, 9)}) == {ONE: Leader(3, 4)}
