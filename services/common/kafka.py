@@ -99,10 +99,14 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     try:
         await consumer.start()
-        partitions = [TopicPartition(topic, p) for p in sorted(await partition_ids(consumer, topic))]
+        asked = [TopicPartition(topic, p) for p in sorted(await partition_ids(consumer, topic))]
+        # Before anything is fetched: behind a fetch that waits at an end every other answer waits half a second.
+        ends: dict[Any, int] = await consumer.end_offsets(asked)
+        partitions = [tp for tp in asked if ends[tp]]
+        if not partitions:
+            return
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
-        ends: dict[Any, int] = await consumer.end_offsets(partitions)
         while True:
             positions = {tp: await consumer.position(tp) for tp in partitions}
             if all(positions[tp] >= ends[tp] for tp in partitions):
