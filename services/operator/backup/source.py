@@ -82,6 +82,8 @@ async def _bounds(
     consumer = reader(settings)
     try:
         await consumer.start()
+        # Else each topic is asked for when its turn comes, a tenth of a second each.
+        await consumer._client.force_metadata_update()
         starts, ends = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
     finally:
         await consumer.stop()
