@@ -11,7 +11,20 @@ from pathlib import Path
 import uvloop
 
 from services.common.settings import REPO_ROOT
-from tests.bench import backup, catalogue, consumers, fresh, gateway, index, memory, playlists, rebuild, replay, scale
+from tests.bench import (
+    backup,
+    catalogue,
+    consumers,
+    fresh,
+    gateway,
+    index,
+    memory,
+    playlists,
+    rebuild,
+    records,
+    replay,
+    scale,
+)
 from tests.bench.report import Section, markdown, say, show
 from tests.bench.stage import Stage
 
@@ -20,6 +33,7 @@ WRITTEN = REPO_ROOT / "docs" / "benchmarks.md"
 SECTIONS: dict[str, Callable[[Stage], Awaitable[Section]]] = {
     "catalogue": catalogue.measure,
     "index": index.measure,
+    "records": records.measure,
     "consumers": consumers.measure,
     "playlists": playlists.measure,
     "fresh": fresh.measure,

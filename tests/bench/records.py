@@ -1,0 +1,148 @@
+"""What one record costs on its way through a rebuild and the ledger: CPU, in this process and in Valkey."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import hiredis
+
+from contracts.events import read_event
+from contracts.ledger import digest_of
+from contracts.marks import MarkName
+from contracts.placement import SHARDS
+from contracts.plain_feedback import fast_feedback, is_plain
+from contracts.topics import FEEDBACK
+from services.common.settings import RedisSettings
+from services.gateway.account import Accountant
+from services.gateway.lanes import Post
+from services.operator.replay.folding import Held, calls_of
+from services.operator.replay.packing import connect_to_write
+from services.profiles.store import MergeCall, ProfileStore, arguments
+from services.profiles.writes import feedback_of
+from services.warehouse.rebuild_job import Job
+from services.warehouse.rebuild_lines import plain_feedback
+from tests.bench.consumers import feedback
+from tests.bench.machine import cpu_seconds
+from tests.bench.report import Section, say
+from tests.bench.stage import Stage
+from tests.support.stores import valkey_node
+
+RECORDS, QUICK_RECORDS = 200_000, 20_000
+LISTENERS = 10_000
+HELD = (10, 100)
+NAME = MarkName("0" * 32, 0)
+CALLS_A_TRIP = 32
+POSTS = (1, 10, 100)
+FRAME = Job.model_fields["hold_records"].default
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a rebuild reads of a record of the log."""
+
+    value: bytes
+    topic: str = FEEDBACK.name
+
+
+async def measure(stage: Stage) -> Section:
+    """The section. Starts a Valkey by itself."""
+    count = QUICK_RECORDS if stage.quick else RECORDS
+    section = Section(
+        "What a record costs",
+        f"CPU for one of {count:,} feedback records of {LISTENERS:,} listeners as the gateway writes them, hardly a "
+        "song twice a listener: the worst case for what is folded. In one process, without Kafka.",
+    )
+    lines = [Line(value) for _, value in feedback(count, LISTENERS)]
+    values = [line.value for line in lines]
+    _add_reading(section, values)
+    _add_folding(section, lines)
+    with valkey_node(stage.directory / "records") as valkey:
+        for share in HELD:
+            await _add_store(section, lines, count * share // 100, valkey.url, valkey.pid or 0)
+    _add_accounts(section)
+    return section
+
+
+def _each(step: Callable[[], object], count: int) -> str:
+    began = time.process_time()
+    step()
+    return f"{(time.process_time() - began) / count * 1e6:.1f} µs"
+
+
+def _add_reading(section: Section, values: Sequence[bytes]) -> None:
+    say("reading")
+    count = len(values)
+    section.add("read and decoded by the contract", _each(lambda: [feedback_of(read_event(v)) for v in values], count))
+    section.add("… by the expression", _each(lambda: [fast_feedback(v) for v in values], count))
+    section.add("… the expression, for its yes or no alone", _each(lambda: [is_plain(v) for v in values], count))
+
+    def columns() -> None:
+        for at in range(0, count, FRAME):
+            block = values[at : at + FRAME]
+            places = [0] * len(block)
+            plain_feedback(block, "0" * 32, places, places)
+
+    section.add("… into columns, by Arrow", _each(columns, count), "", f"{FRAME:,} at a time")
+
+
+def _add_folding(section: Section, lines: Sequence[Line]) -> None:
+    say("folding")
+    held = Held()
+    section.add("read and folded into stored fields", _each(lambda: [held.add(line) for line in lines], len(lines)))
+    calls = _calls(held)
+
+    def pack() -> None:
+        for call in calls:
+            keys, args = arguments("g2", call, unread=True)
+            hiredis.pack_command((b"EVALSHA", "0" * 40, len(keys), *keys, *args))
+
+    section.add("packed as arguments of the script", _each(pack, len(lines)), "", f"{len(calls):,} calls")
+
+
+def _calls(held: Held) -> list[MergeCall]:
+    return list(calls_of(NAME, 0, 1, list(range(SHARDS)), held.by_shard()))
+
+
+async def _add_store(section: Section, lines: Sequence[Line], batch: int, url: str, pid: int) -> None:
+    say(f"merging, {batch:,} at a time")
+    redis = connect_to_write(RedisSettings(url=url))
+    store = ProfileStore(redis, f"held-{batch}", unread=True)
+    before = cpu_seconds({"valkey": pid})["valkey"]
+    try:
+        for at in range(0, len(lines), batch):
+            held = Held()
+            for line in lines[at : at + batch]:
+                held.add(line)
+            calls = _calls(held)
+            for first in range(0, len(calls), CALLS_A_TRIP):
+                await store.merge(calls[first : first + CALLS_A_TRIP])
+    finally:
+        await redis.aclose()
+    used = cpu_seconds({"valkey": pid})["valkey"] - before
+    each = f"{used / len(lines) * 1e6:.1f} µs"
+    section.add(f"merged by Valkey's script, {batch:,} records a flush", each, "", "CPU of Valkey")
+
+
+def _add_accounts(section: Section) -> None:
+    say("accounts")
+    done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    for size in POSTS:
+        accountant = Accountant("", _no_id, _no_append)
+        ids = [uuid4().int for _ in range(size)]
+
+        def note(accountant: Accountant = accountant, ids: Sequence[int] = ids) -> None:
+            for number in range(5_000):
+                post = Post(b"u", [b"x"] * len(ids), 0, done, digest=digest_of(ids))
+                accountant.note(0, [post], number * len(ids))
+
+        section.add(f"an account of a post of {size}", _each(note, 5_000), "", "a post")
+
+
+async def _no_id() -> str:
+    raise RuntimeError("nothing is appended here")
+
+
+async def _no_append(key: str, values: list[bytes], partition: int) -> object:
+    raise RuntimeError("nothing is appended here")
