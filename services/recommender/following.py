@@ -82,15 +82,16 @@ class Follower:
     async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Assign all partitions, go to where we were; returns the ends of the log as of now."""
         partitions = [tp for topic in self._topics for tp in await _partitions(consumer, topic)]
+        # Before anything is fetched: behind a fetch that waits at an end every other answer waits half a second.
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        self._bounds = {tp: (begins[tp], ends[tp]) for tp in partitions}
         consumer.assign(partitions)
         for tp in partitions:
             if tp in self._next:
                 consumer.seek(tp, self._next[tp])
             else:
                 await consumer.seek_to_beginning(tp)
-        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        self._bounds = {tp: (begins[tp], ends[tp]) for tp in partitions}
         return ends
 
 
