@@ -193,7 +193,11 @@ async def test_only_this_restore_can_be_gone_on_with(
         await restore(second, tmp_path, Silent(), resume=True)
 
 
-async def test_a_topic_made_again_is_not_mixed_with_the_one_before(filled: KafkaSettings, tmp_path: Path) -> None:
+async def test_a_topic_made_again_is_not_mixed_with_the_one_before(
+    filled: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long a topic that nobody knows is waited for.
+    monkeypatch.setattr("services.operator.backup.taking._NEW_TOPIC_SECONDS", 0.3)
     await backup(filled, tmp_path, NAMES, Silent())
     await emptied(filled)
     await ensure_topics(filled)
