@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -171,13 +172,21 @@ async def _watch(process: psutil.Process, found: Rebuilt) -> None:
     cpu: dict[int, float] = {}
     while True:
         try:
-            family = [process, *process.children(recursive=True)]
+            family = [process, *_children(process)]
             found.peak = max(found.peak, sum(one.memory_info().rss for one in family))
             cpu.update((one.pid, sum(one.cpu_times()[:2])) for one in family)
             found.own_cpu = sum(cpu.values())
         except psutil.Error:
             pass
         await asyncio.sleep(0.5)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    """Asked of the kernel: psutil looks at every process of the machine, and playlists wait for this loop meanwhile."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not listed.exists():
+        return process.children()
+    return [psutil.Process(int(pid)) for pid in listed.read_text().split()]
 
 
 def _add_rate(section: Section, found: Rebuilt, bare: float) -> None:
