@@ -215,6 +215,7 @@ class Rebuild:
             outcome.poison += reader.report().poison
         finally:
             await reader.close()
+        _heed_cancel()
 
     @contextlib.asynccontextmanager
     async def _working(self, outcome: Outcome, plan: Plan) -> AsyncIterator[Workers]:
@@ -235,6 +236,7 @@ class Rebuild:
         self._look(workers, plan, outcome)
 
     def _look(self, workers: Workers, plan: Plan, outcome: Outcome) -> Report:
+        _heed_cancel()
         report = workers.report()
         if self._lease.lost:
             raise RuntimeError("another rebuild took the lease while this process was frozen; that one goes on")
@@ -306,6 +308,13 @@ class Rebuild:
                 deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
             self._look(workers, plan, outcome)
             await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _heed_cancel() -> None:
+    """Raise what a client of Kafka took for the end of a task of its own while it closed."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _next_name(known: dict[str, Generation]) -> str:

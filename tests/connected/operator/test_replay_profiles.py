@@ -254,6 +254,23 @@ async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
     assert await profiles_in(redis, "g2") == folded(events)
 
 
+async def test_a_cancel_is_heard_at_any_moment(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    """Also while a client of Kafka closes, which takes the first one for its own."""
+    settings = settings_for(log, valkey.url, tmp_path)
+    async with producing(log) as to, following(settings, redis):
+        await put_events(to, [like("u", "s", 1)])
+        await at_end(log, redis)
+    for moment in range(16):
+        task = asyncio.create_task(rebuild(settings, redis, hand_over_seconds=0.0, workers=1))
+        await asyncio.sleep(0.02 * moment)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await holder(redis) is None
+
+
 async def test_who_does_not_come_to_rest_is_compared_with_what_lies_between_the_marks(
     log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ):
