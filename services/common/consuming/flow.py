@@ -25,6 +25,8 @@ from services.common.consuming.positions import Position, halves, place
 LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
 STORE: Final = "the store"
 _COMMIT_EVERY_SECONDS = 1.0
+_LAST_COMMIT_SECONDS = 2.0
+_MOST_FLUSHES_SINCE = 30
 # It is asked for ever otherwise, and nothing is read meanwhile.
 _RECALL_SECONDS = 10.0
 
@@ -58,6 +60,9 @@ class Flow(Generic[T]):
         self._positions: dict[TopicPartition, Position[T]] = {}
         self._held_since: float | None = None
         self._committed_at = 0.0
+        self._committing: asyncio.Task[None] | None = None
+        # Flushes, at most one a second, that found the last commit still under way.
+        self._flushes_since = 0
         self._epochs = Epochs()
 
     @property
@@ -205,7 +210,7 @@ class Flow(Generic[T]):
         """Flush whatever is held."""
         async with self._lock:
             await self._flush()
-            await self._commit()
+        await self._commit_at_last()
 
     async def _admit(self, tp: TopicPartition, records: list[Record]) -> list[Record]:
         position = self._positions.get(tp)
@@ -285,8 +290,7 @@ class Flow(Generic[T]):
                 self._positions[tp].after = flushed.upto
         places = {tp: position.claim.name for tp, position in self._positions.items()}
         await self._rewind({tp: refused[name] for tp, name in places.items() if name in refused})
-        if time.monotonic() - self._committed_at > _COMMIT_EVERY_SECONDS:
-            await self._commit()
+        self._commit_now_and_then()
 
     async def _write(self, slices: list[Slice[T]]) -> dict[MarkName, int | None]:
         """Flush; bisect what the store will never take, down to the one record, which becomes a dead letter."""
@@ -330,9 +334,34 @@ class Flow(Generic[T]):
         ends = {tp: consumer.highwater(tp) for tp in self._positions if tp in assigned}
         return sum(max(0, end - self._positions[tp].next) for tp, end in ends.items() if end is not None)
 
+    def _commit_now_and_then(self) -> None:
+        """Nothing waits for a commit: while a group has no coordinator aiokafka asks for one, for ever.
+
+        Raises RuntimeError when it still asks after many flushes: the log is there, so that client is not to be helped.
+        """
+        now = time.monotonic()
+        if now - self._committed_at <= _COMMIT_EVERY_SECONDS:
+            return
+        self._committed_at = now
+        if self._committing is not None and not self._committing.done():
+            self._flushes_since += 1
+            if self._flushes_since > _MOST_FLUSHES_SINCE:
+                raise RuntimeError("the client of Kafka does not find its group's coordinator, though it reads the log")
+            return
+        self._flushes_since = 0
+        self._committing = asyncio.create_task(self._commit())
+
+    async def _commit_at_last(self) -> None:
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_SECONDS):
+                if self._committing is not None:
+                    await self._committing
+                await self._commit()
+        except TimeoutError:
+            self._log.info("offsets not committed in time; the store's marks count")
+
     async def _commit(self) -> None:
         """Tell Kafka how far the store is, for lag tools and for `_recall`; a failure is worth a line and no more."""
-        self._committed_at = time.monotonic()
         after = {tp: position.after for tp, position in self._positions.items() if position.after}
         offsets = {tp: (offset, self._epochs.words(tp)) for tp, offset in after.items()}
         try:

@@ -79,6 +79,7 @@ async def test_a_log_that_became_shorter_is_noticed_and_what_is_new_arrives(brok
     async with running(broker.settings, redis) as run:
         await send(broker.settings, OLD)
         await run.has(*OLD)
+        await apoll(lambda: _value(run.consumer._flow._epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
         port = broker.node.port
         broker.node.kill()
         broker.cut()
