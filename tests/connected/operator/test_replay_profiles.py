@@ -254,9 +254,7 @@ async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
     assert await profiles_in(redis, "g2") == folded(events)
 
 
-async def test_a_cancel_is_heard_at_any_moment(
-    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
-):
+async def test_a_cancel_is_heard_at_any_moment(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
     """Also while a client of Kafka closes, which takes the first one for its own."""
     settings = settings_for(log, valkey.url, tmp_path)
     async with producing(log) as to, following(settings, redis):
