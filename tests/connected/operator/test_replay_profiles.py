@@ -260,9 +260,9 @@ async def test_a_cancel_is_heard_at_any_moment(log: KafkaSettings, redis: Redis,
     async with producing(log) as to, following(settings, redis):
         await put_events(to, [like("u", "s", 1)])
         await at_end(log, redis)
-    for moment in range(16):
+    for moment in range(8):
         task = asyncio.create_task(rebuild(settings, redis, hand_over_seconds=0.0, workers=1))
-        await asyncio.sleep(0.02 * moment)
+        await asyncio.sleep(0.04 * moment)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

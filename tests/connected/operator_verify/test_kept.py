@@ -92,7 +92,9 @@ async def test_equal_while_lists_and_playlists_arrive(log: KafkaSettings, settin
                 await put(to, PLAYLISTS.name, user, playlist(user, 2_000 + number))
 
     arriving = asyncio.create_task(arrive())
-    assert await _faults(settings) == []
+    report = await Verification(settings, Sample(1.0)).run()
+    # Who writes without a pause may be told as such on a slow machine, but not as a fault.
+    assert (report.faults, set(report.unsettled) <= set(USERS)) == ([], True)
     await arriving
     assert await _faults(settings) == []
 
