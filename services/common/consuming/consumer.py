@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from contracts.marks import MarkName
+from services.common.consuming import standstill
 from services.common.consuming.epochs import Leaders
 from services.common.consuming.flow import LOG_OUTAGES, STORE, Flow
 from services.common.consuming.lag import LagMeter
@@ -23,6 +24,7 @@ from services.common.consuming.letters import DeadLetters
 from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.model import Claim, Record, Sink, T
 from services.common.consuming.patience import Patience, Stopping
+from services.common.consuming.standstill import Standstill
 from services.common.consuming.subscribing import batch_broker
 from services.common.kafka import partition_counts, producer, wait_for_broker
 from services.common.kafka_epochs import epoch_ends
@@ -78,6 +80,7 @@ class Consumer(Generic[T]):
             self.metrics, hold_records=max_records, hold_seconds=hold_seconds,
         )  # fmt: skip
         self._lag = LagMeter(registry, sink.step, lambda: self.subscription.consumer, lambda: self._flow.positions)
+        self._standstill = Standstill(standstill.SECONDS)
         self._tasks: list[asyncio.Task[None]] = []
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -196,12 +199,12 @@ class Consumer(Generic[T]):
             await asyncio.sleep(_WATCH_SECONDS)
             try:
                 with contextlib.suppress(*LOG_OUTAGES, LookupError):
-                    await self._look_at_the_log()
+                    await self._look_whether_it_moves(await self._look_at_the_log())
                 await self._flow.look_back()
             except Exception as error:  # noqa: BLE001 - it ends the process
                 self._fail(error)
 
-    async def _look_at_the_log(self) -> None:
+    async def _look_at_the_log(self) -> Looked:
         fresh = await self._look()
         other = sorted(topic for topic, topic_id in fresh.ids.items() if topic_id != self._ids[topic])
         if other:
@@ -210,6 +213,15 @@ class Consumer(Generic[T]):
             await self.assigned(self._flow.claims)
         else:
             await self._flow.heed(fresh.leaders, self._epoch_ends)
+        return fresh
+
+    async def _look_whether_it_moves(self, looked: Looked) -> None:
+        # An epoch that is not over ends where the log does.
+        leaders = {tp: leader for tp, leader in looked.leaders.items() if tp in self._flow.claims}
+        ends = await self._epoch_ends(leaders) if leaders else {}
+        stands = self._standstill.look(self._flow.positions, ends, busy=self._flow.busy)
+        if stands is not None:
+            self._fail(RuntimeError(stands))
 
     async def _measure(self) -> None:
         """Keep the lag true while nothing is fetched: a flush that waits for its store holds up the rest."""

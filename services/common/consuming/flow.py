@@ -75,6 +75,11 @@ class Flow(Generic[T]):
         """Where each followed partition stands. Not to be changed."""
         return self._positions
 
+    @property
+    def busy(self) -> bool:
+        """Whether records are being taken, flushed or sought just now."""
+        return self._lock.locked()
+
     # ---- assignment ---------------------------------------------------------------------------------------------
 
     async def follow(

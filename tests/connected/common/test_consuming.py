@@ -169,6 +169,25 @@ async def _gone(admin: AIOKafkaAdminClient) -> bool:
     return TOPIC not in await admin.list_topics()
 
 
+@pytest.mark.parametrize("more", [True, False])
+async def test_a_client_that_brings_nothing_though_there_is_something_ends_its_process(
+    log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch, more: bool
+):
+    """Paused behind its consumer's back, as if it waited for an answer; where nothing came, nothing is wrong."""
+    monkeypatch.setattr("services.common.consuming.standstill.SECONDS", 1.0)
+    async with running(log, redis) as run:
+        await send(log, [b"a"])
+        await run.has(b"a")
+        client = run.consumer.subscription.consumer
+        client.pause(*client.assignment())
+        if more:
+            await send(log, [b"b"])
+            await apoll(lambda: _value(run.exit_code), what="it gave up")
+        else:
+            await asyncio.sleep(2.5)
+    assert run.exit_code == (EX_TEMPFAIL if more else None)
+
+
 async def test_a_second_member_shares_the_work_and_nothing_is_lost(log: KafkaSettings, redis: Redis):
     group = f"test.{uuid4().hex}"
     other = log.model_copy(update={"instance": "other"})
