@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from contracts.ledger import MOST_SPANS, Account, Ranges, Span
 from services.common.clock import now_ms
+from services.common.tasks import end
 from services.gateway.lanes import Post
 from services.gateway.writer import LogUnavailable
 
@@ -58,8 +59,7 @@ class Accountant:
     async def close(self) -> None:
         """Say the rest, within bounds."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.say()

@@ -13,6 +13,7 @@ from contracts.topics import FEEDBACK, LEDGER, PROFILES
 from services.common.kafka import producer
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
+from services.common.tasks import end
 from services.gateway.account import Accountant
 from services.gateway.lanes import BATCH_BYTES
 from services.gateway.metrics import Metrics
@@ -123,8 +124,7 @@ class Log:
         await self.account.close()
         await ledger.close()
         if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+            await end(self._watch)
 
     def trouble(self) -> str | None:
         """Why an event could probably not be logged now; None when it could."""

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError
 
 from contracts.placement import partition_of
+from services.common.tasks import end
 from services.gateway.lanes import Lane, Post, fail
 from services.gateway.metrics import Metrics
 
@@ -87,8 +88,7 @@ class LogWriter:
             for task in late:
                 task.cancel()
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await end(self._keeper)
         if self._producer is not None:
             await self._dispose(self._producer)
 

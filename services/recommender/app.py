@@ -20,6 +20,7 @@ from contracts.topics import CATALOGUE, MODELS
 from services.common.clock import now_ms
 from services.common.redis import connect
 from services.common.settings import Settings
+from services.common.tasks import end
 from services.profiles.reader import ProfileReader
 from services.recommender.answering import Answering
 from services.recommender.arms import all_arms
@@ -129,9 +130,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
         with threadpool_limits(1, user_api="blas"):
             yield build_app(parts.recommender, parts.not_ready, parts.follows), parts
     finally:
-        for task in parts.tasks:
-            task.cancel()
-        await asyncio.gather(*parts.tasks, return_exceptions=True)
+        await end(*parts.tasks)
         await parts.log.close()
         await redis.aclose()
         await close_qdrant()
