@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -44,13 +43,6 @@ def anime_list(user: str, mal_id: int) -> bytes:
     entries = (AnimeEntry(mal_id=mal_id, status="completed", score=8),)
     told = AnimeList(kind="anime_list", user_id=user, received_at=BASE_MS, entries=entries)
     return told.model_dump_json(by_alias=True).encode()
-
-
-@pytest.fixture
-def warehouse(log: KafkaSettings, tmp_path: Path) -> Iterator[Process]:
-    process = Process(log, tmp_path, ANIMUSIC_WAREHOUSE__FLUSH_MS="50")
-    yield process
-    process.end(signal.SIGKILL)
 
 
 @pytest_asyncio.fixture

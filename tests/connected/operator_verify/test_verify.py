@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -32,14 +32,6 @@ pytestmark = pytest.mark.connected
 EVENTS = [event for history in histories(31, 60) for event in history.events]
 FOLDED = fold(EVENTS)
 ALL = Sample(1.0)
-
-
-@pytest.fixture
-def warehouse(log: KafkaSettings, tmp_path: Path) -> Iterator[Process]:
-    """A warehouse process, not started yet."""
-    process = Process(log, tmp_path, ANIMUSIC_WAREHOUSE__FLUSH_MS="50")
-    yield process
-    process.end(signal.SIGKILL)
 
 
 @pytest_asyncio.fixture
