@@ -1,6 +1,5 @@
 """`animusic serve …`: one service in the foreground, as the supervisor, Compose and Kubernetes run it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -57,20 +56,13 @@ def probe() -> None:
 
 def _run(serve: Callable[[Settings], Awaitable[None]]) -> None:
     """Settings and logging first, so that a wrong setting is the first thing that is said."""
+    from services.common.loop import run
+
     settings = Settings()
     configure_logging(settings.log_level)
 
     async def until_stopped() -> None:
         await serve(settings)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner, suppress(KeyboardInterrupt):
-        runner.run(until_stopped())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where uvloop exists (it has no Windows)."""
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        return None
-    return uvloop.new_event_loop
+    with suppress(KeyboardInterrupt):
+        run(until_stopped())

@@ -1,5 +1,7 @@
 """A thin connection to Redis or Valkey: binary safe, with a timeout on everything."""
 
+from typing import Any
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -30,15 +32,29 @@ REDIS_OUTAGES: tuple[type[Exception], ...] = (
 )
 
 
+class _Broken:
+    """Before redis-py's own class of a connection in the order of methods."""
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        """Write a command. Where the server has just gone uvloop says RuntimeError, not OSError: an outage too."""
+        try:
+            await super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise ConnectionError(f"the connection is broken: {error}") from error
+
+
 def connect(settings: RedisSettings) -> Redis:
     """A client that connects on its first command; the caller closes it (`aclose`). Keys and values are bytes.
 
     One immediate retry: a restarted server drops every idle connection, which is no outage.
     """
-    return Redis.from_url(
+    redis = Redis.from_url(
         settings.url,
         socket_timeout=settings.timeout_seconds,
         socket_connect_timeout=settings.timeout_seconds,
         retry=Retry(NoBackoff(), 1),
         decode_responses=False,
     )
+    pool = redis.connection_pool
+    pool.connection_class = type("RedisConnection", (_Broken, pool.connection_class), {})
+    return redis

@@ -12,7 +12,6 @@ from uuid import UUID
 import clickhouse_connect
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
-from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent, read_event
 from contracts.fold import SONG_FIELD, stored_fields
@@ -25,6 +24,7 @@ from contracts.registers import SERVED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS
 from services.common.kafka import partition_ids, read_to_end
 from services.common.kafka_topic_id import topic_ids
+from services.common.redis import connect
 from services.common.settings import Settings
 from services.profiles.reader import ProfileReader
 
@@ -81,7 +81,7 @@ async def trace(settings: Settings, event_id: UUID) -> Trace:
 
 
 async def _follow(settings: Settings, logged: LoggedEvent, warehouse_ms: float | None) -> Trace:
-    redis = Redis.from_url(settings.redis.url, socket_timeout=settings.redis.timeout_seconds)
+    redis = connect(settings.redis)
     try:
         snapshot = await ProfileReader(redis, cached=0).read(logged.event.user_id)
     finally:

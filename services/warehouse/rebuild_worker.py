@@ -21,6 +21,7 @@ from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison, Record
 from services.common.lean import without_pandas
+from services.common.loop import run
 from services.common.priority import stand_back
 from services.common.telemetry import configure_logging
 from services.warehouse.rebuild_job import Block, Frame, Job, Limits, Partition
@@ -250,9 +251,4 @@ def _hand_over(frame: Frame, parts: list[bytes]) -> None:
 
 if __name__ == "__main__":
     configure_logging(os.environ.get("ANIMUSIC_LOG_LEVEL", "WARNING"))
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+    run(main())

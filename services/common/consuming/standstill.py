@@ -1,6 +1,7 @@
 """A client of Kafka that brings nothing though there is something: it waits for an answer that never comes.
 
-aiokafka was seen to do so after a broker's restart. Only another process helps then, and a supervisor begins one.
+aiokafka was seen to do so after a broker's restart (`services.common.loop` mends the cause that was found). Only
+another process helps then, and a supervisor begins one.
 """
 
 import time

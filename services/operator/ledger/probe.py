@@ -11,12 +11,12 @@ from typing import Final
 import httpx
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contracts.ledger import Round
 from contracts.tokens import Signer
 from services.common.health import HealthServer
+from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.ledger.asking import Sql
 from services.operator.ledger.books import Books, opened
@@ -45,7 +45,7 @@ class Probe:
         self.metrics = ProbeMetrics(self.registry)
         self._settings = settings
         self._sql = Sql(settings.clickhouse.dsn, _SQL_SECONDS)
-        self._redis = Redis.from_url(settings.redis.url, socket_timeout=settings.redis.timeout_seconds)
+        self._redis = connect(settings.redis)
         self.counter = Counter(settings, self._sql, self._redis)
         self.listener = Listener(gateway_url(settings), Signer(settings.signing_key()), self._sql)
         self._well_at = time.monotonic()

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from services.common.consuming.patience import OutageTooLong, Stopping
+from services.common.loop import run
 from services.common.priority import stand_back
 from services.common.telemetry import configure_logging
 from services.operator.replay.job import Job, Report
@@ -78,9 +79,4 @@ def _say(report: Report) -> None:
 
 if __name__ == "__main__":
     configure_logging(os.environ.get("ANIMUSIC_LOG_LEVEL", "WARNING"))
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+    run(main())

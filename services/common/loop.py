@@ -1,0 +1,49 @@
+"""The event loop of our processes: uvloop's where it exists, with a Kafka client that survives it.
+
+A write on a connection that the other side has just closed raises RuntimeError in uvloop, where asyncio says nothing
+and lets the reader find the end. aiokafka expects an OSError (its issue 1038, open): the RuntimeError ends the task
+that keeps its metadata, and from then on `force_metadata_update()`, and all that waits for it, waits for ever. A
+broker's restart is enough. redis-py has the same gap: `services.common.redis` closes it with a connection class.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import aiokafka.conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run` on the loop that our services use."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, or asyncio's where there is no uvloop (it has no Windows)."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    mend_aiokafka()
+    return uvloop.new_event_loop()
+
+
+def mend_aiokafka() -> None:
+    """From here on, every connection that aiokafka makes in this process takes uvloop's RuntimeError for what it is."""
+    aiokafka.conn.AIOKafkaConnection = Connection
+
+
+class Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
+    """Says that it is broken in the words that aiokafka's clients wait for."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        """Begin a request; the answer's future. Raises KafkaConnectionError where the connection has gone."""
+        try:
+            return super().send(request, expect_response)
+        except KafkaError:  # Is a RuntimeError too, and one that they know.
+            raise
+        except RuntimeError as error:
+            self.close(reason=aiokafka.conn.CloseReason.CONNECTION_BROKEN, exc=error)
+            raise KafkaConnectionError(f"connection at {self.host}:{self.port} broken: {error}") from error
