@@ -32,10 +32,8 @@ Value = (
 TOPICS: Final = (
     FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name, LEDGER.name,
 )  # fmt: skip
-# Topics whose offsets have no holes of their own.
-_KEPT: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name})
 # Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
-_NO_TOMBSTONES: Final = _KEPT | {PROFILES.name, LEDGER.name}
+_NO_TOMBSTONES: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name, PROFILES.name, LEDGER.name})
 # Which table takes which records, in the order of insertion.
 TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
     ("feedback", (FeedbackEvent,), rows.feedback),
@@ -76,12 +74,9 @@ class WarehouseSink:
         self._clickhouse = clickhouse
         self._marks = MarkTable(clickhouse, settle_seconds)
         self.held = asyncio.Lock()
-        # (topic, partition) -> the first offset that was read since the last flush, dead letters included.
-        self._first_read: dict[tuple[str, int], int] = {}
 
     def decode(self, record: Record) -> Value | Poison:
         """See `read_value`."""
-        self._first_read.setdefault((record.topic, record.partition), record.offset)
         return read_value(record)
 
     async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
@@ -127,13 +122,13 @@ class WarehouseSink:
         return FlushResult(refused)
 
     def _record_gaps(self, taken: Sequence[Slice[Value]]) -> None:
-        """Where a log that keeps everything goes on later than our mark, what lies between is lost: say so in SQL."""
-        gaps = []
-        for name, topic, after in ((part.claim.name, part.claim.topic, part.after) for part in taken):
-            first = self._first_read.pop((topic, name.partition), after)
-            if topic in _KEPT and 0 < after < first:
-                gaps.append({"topic_id": name.topic_id, "topic": topic, "partition": name.partition,
-                             "from_offset": after, "to_offset": first})  # fmt: skip
+        """What the log lost, said in SQL."""
+        gaps = [
+            {"topic_id": part.claim.name.topic_id, "topic": part.claim.topic, "partition": part.claim.name.partition,
+             "from_offset": lost.first, "to_offset": lost.upto}
+            for part in taken
+            for lost in part.lost
+        ]  # fmt: skip
         if gaps:
             self._clickhouse.insert(f"{DATABASE}.gaps", pa.Table.from_pylist(gaps))
 

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
+from services.common.consuming.model import Claim, FlushResult, Lost, Poison, Record, Slice, Unflushable
 
 MARKS, VALUES = "appending:marks", "appending:values"
 
@@ -22,6 +22,7 @@ class AppendingSink:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self.lost: set[Lost] = set()
 
     def decode(self, record: Record) -> bytes | Poison:
         return Poison("it says so itself") if record.value == b"poison" else record.value
@@ -40,6 +41,7 @@ class AppendingSink:
             raise ZeroDivisionError("a mistake of ours")
         if b"heavy" in values:
             raise Unflushable("heavy")
+        self.lost |= {lost for part in taken for lost in part.lost}
         async with self._redis.pipeline(transaction=True) as pipe:
             if values:
                 pipe.rpush(VALUES, *values)

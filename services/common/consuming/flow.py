@@ -9,6 +9,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Generic
 
 from aiokafka import TopicPartition
@@ -18,7 +19,7 @@ from contracts.marks import MarkName
 from services.common.consuming.epochs import EpochEnds, Epochs, Leaders
 from services.common.consuming.letters import DeadLetters
 from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import Claim, Poison, Record, Sink, Slice, T, Taken, Unflushable
+from services.common.consuming.model import Claim, Lost, Poison, Record, Sink, Slice, T, Taken, Unflushable
 from services.common.consuming.patience import Patience
 from services.common.consuming.positions import Position, halves, place
 
@@ -142,11 +143,15 @@ class Flow(Generic[T]):
             if position is None or end >= position.next:
                 continue
             read = self._epochs.read(tp)
+            lost = position.lost
             if end < read:
                 self._gap(tp, f"the log was cut at {end}; what was at {end} to {read - 1} is lost, others may be there")
+                lost += (Lost(end, read),)
             else:
                 self._log.info("%s/%d has another leader since offset %d: reading again from there", *tp, end)
             await self._place({tp: (position.claim, min(position.after, end) or None)})
+            if tp in self._positions:
+                self._positions[tp].lost += lost
 
     async def _recall(self, tps: list[TopicPartition]) -> None:
         """What was noted when offsets were committed last; without it a log that was cut meanwhile looks whole."""
@@ -236,6 +241,7 @@ class Flow(Generic[T]):
         starts, _ = await self._bounds([tp])
         if starts[tp] > position.next:
             self._gap(tp, f"offsets {position.next} to {offset - 1} expired before they had their effect")
+            position.lost += (Lost(position.next, offset),)
 
     async def _went_back(self, tp: TopicPartition, position: Position[T], records: list[Record]) -> list[Record]:
         """Records from before the position: read twice around a rebalance, or a log that became shorter."""
@@ -243,6 +249,8 @@ class Flow(Generic[T]):
         if ends[tp] < position.next:
             self._gap(tp, f"the log ends at {ends[tp]}, before {position.next}: it lost records; reading its start")
             await self._place({tp: (position.claim, None)})
+            if tp in self._positions:
+                self._positions[tp].lost += (Lost(ends[tp], position.next),)
             return []
         return [record for record in records if record.offset >= position.next]
 
@@ -311,7 +319,7 @@ class Flow(Generic[T]):
             raise RuntimeError(f"the store refuses a flush without any record: {fault}") from fault
         if len(records) == 1:
             await self._bury(records[0], str(fault))
-            return await self._write([Slice(s.claim, s.after, s.upto, []) for s in slices])
+            return await self._write([replace(part, items=[]) for part in slices])
         head, tail = halves(slices)
         return {**await self._write(head), **await self._write(tail)}
 

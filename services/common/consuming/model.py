@@ -40,6 +40,13 @@ class Taken(NamedTuple, Generic[T]):
     value: T
 
 
+class Lost(NamedTuple):
+    """Offsets from `first` to before `upto` that the log does not have any more."""
+
+    first: int
+    upto: int
+
+
 @dataclass
 class Slice(Generic[T]):
     """Consecutive records of one partition.
@@ -49,12 +56,14 @@ class Slice(Generic[T]):
         upto: the mark to write with or after the effects: offset of the last record + 1. Above `after`; offsets in
             between may be missing (compacted away, sent to the dead letters, expired).
         items: the records that could be decoded, in the order of the log; may be empty, then only the mark moves.
+        lost: what the log lost of this partition, found out since the last flush: before it was read here, or after.
     """
 
     claim: Claim
     after: int
     upto: int
     items: list[Taken[T]]
+    lost: tuple[Lost, ...] = ()
 
 
 @dataclass(frozen=True)

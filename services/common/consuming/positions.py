@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
-from services.common.consuming.model import Claim, Slice, T, Taken
+from services.common.consuming.model import Claim, Lost, Slice, T, Taken
 
 Verdict = Literal["take", "ask again", "went back"]
 
@@ -18,6 +18,7 @@ class Position(Generic[T]):
         jumped: a hole in the offsets was seen right here; it counts when it is seen again.
         held: decoded records that are not flushed yet.
         moved: records were taken since the last flush (all of them may have gone to the dead letters).
+        lost: what the log lost here; goes with the next flush.
         origin: where it went on when it was placed here.
     """
 
@@ -27,6 +28,7 @@ class Position(Generic[T]):
     jumped: bool = False
     held: list[Taken[T]] = field(default_factory=list)
     moved: bool = False
+    lost: tuple[Lost, ...] = ()
     origin: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,8 +59,9 @@ class Position(Generic[T]):
     def cut(self) -> Slice[T]:
         """Everything held, as one slice; nothing is held afterwards."""
         held, self.held = self.held, []
+        lost, self.lost = self.lost, ()
         self.moved = False
-        return Slice(self.claim, self.after, self.next, held)
+        return Slice(self.claim, self.after, self.next, held, lost)
 
 
 def place(claim: Claim, mark: int | None, start: int, end: int) -> tuple[Position[T], str | None]:
@@ -67,10 +70,10 @@ def place(claim: Claim, mark: int | None, start: int, end: int) -> tuple[Positio
         return Position(claim, 0, start), None
     if mark < start:
         lost = f"{start - mark} records expired before they had their effect: offsets {mark} to {start - 1} are gone"
-        return Position(claim, mark, start), lost
+        return Position(claim, mark, start, lost=(Lost(mark, start),)), lost
     if mark > end:
         shorter = f"the log ends at {end}, before the store's mark {mark}: it lost records; reading it from its start"
-        return Position(claim, 0, start), shorter
+        return Position(claim, 0, start, lost=(Lost(end, mark),)), shorter
     return Position(claim, mark, mark), None
 
 
@@ -82,5 +85,5 @@ def halves(slices: list[Slice[T]]) -> tuple[list[Slice[T]], list[Slice[T]]]:
     (whole,) = slices
     middle = len(whole.items) // 2
     seam = whole.items[middle - 1].record.offset + 1
-    head = Slice(whole.claim, whole.after, seam, whole.items[:middle])
+    head = Slice(whole.claim, whole.after, seam, whole.items[:middle], whole.lost)
     return [head], [Slice(whole.claim, seam, whole.upto, whole.items[middle:])]

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.consuming.model import Lost
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
@@ -151,6 +152,7 @@ async def test_records_that_expired_are_a_recorded_gap(log: KafkaSettings, redis
     async with running(log, redis) as again:
         await again.has(b"a", b"d")
         assert again.counted("gaps") == 1
+        assert again.sink.lost == {Lost(1, 3)}
 
 
 async def test_a_topic_made_again_is_read_from_its_start(log: KafkaSettings, redis: Redis):

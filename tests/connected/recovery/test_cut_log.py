@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
+from services.common.consuming.model import Lost
 from services.common.kafka import ensure_topics
 from services.common.kafka_epochs import epoch_ends
 from services.common.kafka_topic_id import look
@@ -25,6 +26,7 @@ _HEALTHY_SECONDS = 60.0
 _RECORDS, _KEPT = 20, 12
 _HEADER = struct.Struct(">qi")
 PLACE = TopicPartition(FEEDBACK.name, 0)
+LOST = Lost(_KEPT, _RECORDS)
 OLD = [b"old-%02d" % number for number in range(_RECORDS)]
 
 
@@ -93,6 +95,7 @@ async def test_a_log_that_became_shorter_is_noticed_and_what_is_new_arrives(brok
 
         await apoll(arrived, timeout=_HEALTHY_SECONDS, what="what is new arrives")
         assert run.consumer.not_ready() is None
+        assert run.sink.lost == {LOST}
     assert run.exit_code is None
 
 
@@ -118,6 +121,7 @@ async def test_new_records_at_the_offsets_of_lost_ones_are_read(broker: Log, red
 
         await apoll(arrived, timeout=_HEALTHY_SECONDS, what="what took the place of lost records arrives, too")
         assert run.counted("gaps") == 1
+        assert run.sink.lost == {LOST}
         assert await epoch_ends(broker.settings.bootstrap_servers, {PLACE: before[PLACE]}) == {PLACE: _KEPT}
 
 
@@ -135,6 +139,7 @@ async def test_a_consumer_that_was_away_all_the_while_finds_out(broker: Log, red
     async with running(broker.settings, redis, "test.away") as again:
         await again.has(*OLD, *new)
         assert again.counted("gaps") == 1
+        assert again.sink.lost == {LOST}
 
 
 async def test_a_broker_that_only_started_again_is_no_gap(broker: Log, redis: Redis):
@@ -159,6 +164,7 @@ async def test_a_broker_that_only_started_again_is_no_gap(broker: Log, redis: Re
 
         await apoll(noted, timeout=15, what="the new leader is noted")
         assert run.counted("gaps") == 0
+        assert run.sink.lost == set()
         assert sorted(set(await run.sink.values())) == sorted([*OLD, b"new"])
 
 

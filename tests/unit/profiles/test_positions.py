@@ -7,7 +7,7 @@ import pytest
 from contracts.letters import Redriven, letter_id
 from contracts.marks import MarkName
 from services.common.consuming.letters import headers_of
-from services.common.consuming.model import Claim, Slice, Taken
+from services.common.consuming.model import Claim, Lost, Slice, Taken
 from services.common.consuming.positions import Position, halves, place
 
 CLAIM = Claim(MarkName("a" * 32, 0), "topic", 8)
@@ -19,20 +19,22 @@ def taken(*offsets: int) -> list[Taken[str]]:
 
 
 @pytest.mark.parametrize(
-    ("mark", "log", "after", "goes_on", "trouble"),
+    ("mark", "log", "after", "goes_on", "lost"),
     [
-        (None, (0, 10), 0, 0, False),
-        (None, (4, 10), 0, 4, False),
-        (7, (0, 10), 7, 7, False),
-        (10, (0, 10), 10, 10, False),
-        (3, (5, 10), 3, 5, True),
-        (12, (0, 10), 0, 0, True),
+        (None, (0, 10), 0, 0, ()),
+        (None, (4, 10), 0, 4, ()),
+        (7, (0, 10), 7, 7, ()),
+        (10, (0, 10), 10, 10, ()),
+        (3, (5, 10), 3, 5, (Lost(3, 5),)),
+        (12, (0, 10), 0, 0, (Lost(10, 12),)),
     ],
 )
-def test_a_partition_is_placed_by_the_store_s_mark(mark, log, after, goes_on, trouble):
+def test_a_partition_is_placed_by_the_store_s_mark(mark, log, after, goes_on, lost):
     position, said = place(CLAIM, mark, *log)
     assert (position.after, position.next) == (after, goes_on)
-    assert (said is not None) is trouble
+    assert (said is not None) is bool(lost)
+    assert position.lost == position.cut().lost == lost
+    assert position.cut().lost == (), "a loss is told once"
 
 
 def test_a_hole_is_believed_the_second_time_only():
@@ -55,8 +57,9 @@ def test_a_cut_continues_where_the_store_is_and_holds_nothing_afterwards():
 
 
 def test_halves_meet_at_a_mark_and_lose_nothing():
-    whole = Slice(CLAIM, 3, 20, taken(4, 9, 15))
+    whole = Slice(CLAIM, 3, 20, taken(4, 9, 15), lost=(Lost(3, 4),))
     (head,), (tail,) = halves([whole])
+    assert (head.lost, tail.lost) == (whole.lost, ())
     assert (head.after, head.upto, len(head.items)) == (3, 5, 1)
     assert (tail.after, tail.upto, len(tail.items)) == (5, 20, 2)
     assert halves([head, tail]) == ([head], [tail])

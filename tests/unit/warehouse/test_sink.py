@@ -14,7 +14,7 @@ from contracts.events import FeedbackEvent
 from contracts.marks import MarkName
 from contracts.profiles import AnimeList
 from services.common.clickhouse import ClickhouseError, parameter, quoted
-from services.common.consuming.model import Claim, Poison, Slice, Taken, Unflushable
+from services.common.consuming.model import Claim, Lost, Poison, Slice, Taken, Unflushable
 from services.warehouse.migrations import migrations
 from services.warehouse.sink import TOPICS, WarehouseSink
 
@@ -127,18 +127,15 @@ async def test_a_store_that_is_behind_refuses() -> None:
     assert store.inserted == []
 
 
-async def test_what_the_log_lost_is_recorded_and_dead_letters_are_no_loss() -> None:
+async def test_what_the_log_lost_is_recorded() -> None:
     store = Recorder()
     sink = WarehouseSink(store)
-    await sink.flush([Slice(Claim(NAME, "animusic.feedback.v1", 8), 0, 5, [])])
-    sink.decode(record("animusic.feedback.v1", b"poison", 5))
-    lost_nothing = slice_of(sink, "animusic.feedback.v1", event(), after=5)
-    await sink.flush([lost_nothing])
+    claim = Claim(NAME, "animusic.feedback.v1", 8)
+    await sink.flush([Slice(claim, 0, 5, [])])
     assert [table for table, _ in store.inserted if table == "gaps"] == []
-    taken = Taken(record("animusic.feedback.v1", event(), 90), sink.decode(record("animusic.feedback.v1", event(), 90)))
-    await sink.flush([Slice(lost_nothing.claim, 8, 91, [taken])])
-    (gap,) = [rows.to_pylist()[0] for table, rows in store.inserted if table == "gaps"]
-    assert (gap["partition"], gap["from_offset"], gap["to_offset"]) == (3, 8, 90)
+    await sink.flush([Slice(claim, 5, 91, [], lost=(Lost(5, 80), Lost(85, 90)))])
+    (gaps,) = [rows.to_pylist() for table, rows in store.inserted if table == "gaps"]
+    assert [(gap["partition"], gap["from_offset"], gap["to_offset"]) for gap in gaps] == [(3, 5, 80), (3, 85, 90)]
 
 
 def test_rows_keep_every_field_of_an_event() -> None:
