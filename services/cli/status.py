@@ -114,6 +114,8 @@ def _parts(status: Status) -> Table:
     saved = "append-only file" if redis.append_only else "no append-only file"
     about = f"{redis.version}, generation {redis.generation or '-'}, {_size(redis.used_bytes)} used, {saved}"
     table.add_row("redis", redis.trouble or about)
+    if redis.rebuild:
+        table.add_row("rebuild", redis.rebuild)
     about = (
         f"{clickhouse.version}, {clickhouse.rows:,} rows in {clickhouse.parts} parts, {_size(clickhouse.bytes_on_disk)}"
     )
@@ -127,6 +129,8 @@ def _parts(status: Status) -> Table:
         behind = "".join(f", {lag:,} behind in {what}" for what, lag in service.behind.items() if lag)
         how = "ready" if service.ready else service.detail
         table.add_row(service.name, f"{how} at {service.url}{behind}{restarts}")
+        if service.rebuild:
+            table.add_row(f"{service.name}'s rebuild", service.rebuild)
     for child in children.values():
         if child.name not in {service.name for service in status.services}:
             table.add_row(f"{child.name} (process)", f"{child.state}, {child.restarts} restarts")

@@ -127,7 +127,9 @@ class Warehouse:
         return "starting" if self._consumer is None else self._consumer.not_ready()
 
     def _where(self) -> dict[str, Any]:
-        return {} if self._consumer is None else self._consumer.standing()
+        said = {} if self._consumer is None else self._consumer.standing()
+        doing = "" if self._route.rebuilds is None else self._route.rebuilds.doing()
+        return {**said, "rebuild": doing} if doing else said
 
 
 class HttpServer:

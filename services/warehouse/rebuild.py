@@ -272,6 +272,13 @@ class Rebuilds:
             return self._current.status
         return Status(state="interrupted" if await asyncio.to_thread(self._left_over) else "none")
 
+    def doing(self) -> str:
+        """What the running one does and how far it is, in words; "" where none is running."""
+        if self._current is None or self._current.status.state != "running":
+            return ""
+        status = self._current.status
+        return f"{status.phase}: {status.done:,} of {status.total:,} records, {status.per_second:,.0f} records/s"
+
     async def stop(self) -> None:
         """Stop it where it can go on; harmless when none is running."""
         if self._task is not None and not self._task.done():

@@ -10,10 +10,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from contracts.topics import TOPICS, Topic, partitions_for
+from services.common.clickhouse import ChdbConnection, ChdbEngine
 from services.common.kafka import ensure_topics, partition_ids
 from services.common.settings import KafkaSettings
 from services.local.engines.kafka import KafkaNode
 from services.local.engines.valkey import ValkeyNode
+from tests.connected.warehouse import engine as chdb
 from tests.support.stores import kafka_node, valkey_node
 from tests.support.waiting import apoll
 
@@ -83,3 +85,18 @@ async def redis(valkey: ValkeyNode) -> AsyncIterator[Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def engine() -> ChdbEngine:
+    """The one chDB engine of this process."""
+    return chdb.engine()
+
+
+@pytest.fixture
+def clickhouse(engine: ChdbEngine) -> Iterator[ChdbConnection]:
+    """A connection to the engine, with empty tables."""
+    connection = engine.connect()
+    chdb.empty(connection)
+    yield connection
+    connection.close()

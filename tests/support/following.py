@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ from contracts.fold import UNFOLDED_FIELDS, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import partition_of, shards_of_partition
 from contracts.topics import DEAD_LETTERS, FEEDBACK
+from services.common.clickhouse import ChdbConnection
 from services.common.consuming.consumer import Consumer
 from services.common.kafka import producer, read_to_end
 from services.common.kafka_topic_id import topic_ids
@@ -23,6 +24,8 @@ from services.common.settings import KafkaSettings, RedisSettings, Settings
 from services.profiles.app import TOPICS, build
 from services.profiles.keys import ShardKeys
 from services.profiles.store import ProfileStore
+from services.warehouse.sink import TOPICS as WAREHOUSE_TOPICS
+from services.warehouse.sink import WarehouseSink
 from tests.support.waiting import apoll
 
 GENERATION = "g1"
@@ -41,7 +44,25 @@ def settings_for(log: KafkaSettings, redis_url: str, data_dir: Path, **profiles:
 @contextlib.asynccontextmanager
 async def following(settings: Settings, redis: Redis) -> AsyncIterator[Consumer[Any]]:
     """A started consumer, stopped at the end; `SystemExit` of its run is raised then."""
-    consumer = await build(settings, redis, CollectorRegistry())
+    async with _run_meanwhile(await build(settings, redis, CollectorRegistry())) as consumer:
+        yield consumer
+
+
+@contextlib.asynccontextmanager
+async def warehousing(
+    log: KafkaSettings, clickhouse: ChdbConnection, topics: Sequence[str] = WAREHOUSE_TOPICS, **options: Any
+) -> AsyncIterator[Consumer[Any]]:
+    """The warehouse's consumer with a group of its own, as `following`. `options` are the Consumer's."""
+    made: Consumer[Any] = Consumer(
+        log, WarehouseSink(clickhouse), topics, CollectorRegistry(), group=f"test.{uuid4().hex}",
+        **{"max_records": 20_000, "hold_seconds": 0.05, **options},
+    )  # fmt: skip
+    async with _run_meanwhile(made) as consumer:
+        yield consumer
+
+
+@contextlib.asynccontextmanager
+async def _run_meanwhile(consumer: Consumer[Any]) -> AsyncIterator[Consumer[Any]]:
     await consumer.start()
     run = asyncio.create_task(_run(consumer))
     try:

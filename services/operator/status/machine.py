@@ -86,29 +86,33 @@ async def _service(client: httpx.AsyncClient, name: str, url: str) -> ServiceHea
     except httpx.HTTPError as error:
         return ServiceHealth(name, url, ready=False, detail=f"does not answer ({type(error).__name__})")
     gaps = int(sum(float(number) for number in _GAPS.findall(metrics.text)))
-    detail = "; ".join(_said(ready))
-    return ServiceHealth(name, url, ready=ready.is_success, detail=detail, gaps=gaps, behind=_behind(ready))
+    body = _body(ready)
+    return ServiceHealth(
+        name, url, ready=ready.is_success, detail="; ".join(_said(ready, body)), gaps=gaps, behind=_behind(body),
+        rebuild=str(body.get("rebuild", "")),
+    )  # fmt: skip
 
 
-def _behind(answer: httpx.Response) -> dict[str, int]:
-    """What the body of /readyz says of lags: a consumer its one, a recommender one for each thing that it follows."""
+def _body(answer: httpx.Response) -> dict[str, Any]:
+    """What /readyz says; nothing where it is no object of JSON."""
     try:
         body = answer.json()
     except ValueError:
         return {}
-    if not isinstance(body, dict):
-        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _behind(body: dict[str, Any]) -> dict[str, int]:
+    """What the body of /readyz says of lags: a consumer its one, a recommender one for each thing that it follows."""
     told = {**body.get("follows", {}), **({"log": body} if "lag" in body else {})}
     return {name: int(standing["lag"]) for name, standing in told.items()}
 
 
-def _said(answer: httpx.Response) -> Iterable[str]:
+def _said(answer: httpx.Response, body: dict[str, Any]) -> Iterable[str]:
     """What is wrong, in the words of the three shapes that our services answer in."""
     if answer.is_success:
         return []
-    try:
-        body = answer.json()
-    except ValueError:
+    if not body:
         return [f"answers {answer.status_code}"]
     if "reason" in body:
         return [str(body["reason"])]

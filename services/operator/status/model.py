@@ -62,7 +62,7 @@ class LogHealth:
 
 @dataclass(frozen=True)
 class RedisHealth:
-    """The store of profiles."""
+    """The store of profiles. `rebuild`: who rebuilds them and how far it is, in words; "" where nobody does."""
 
     trouble: str = ""
     version: str = ""
@@ -73,6 +73,7 @@ class RedisHealth:
     append_only: bool = False
     loading: bool = False
     failing: list[str] = field(default_factory=list)
+    rebuild: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class ServiceHealth:
     """One process of ours. `gaps`: since its start, by its own count.
 
     `behind`: what it follows of the log -> records that it lacks, in its own words; empty where it follows nothing.
+    `rebuild`: what a rebuild of its store does and how far it is, in its own words; "" where there is none.
     """
 
     name: str
@@ -111,6 +113,7 @@ class ServiceHealth:
     detail: str
     gaps: int = 0
     behind: dict[str, int] = field(default_factory=dict)
+    rebuild: str = ""
 
 
 @dataclass(frozen=True)

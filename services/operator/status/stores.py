@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from contracts.marks import MarkName
 from contracts.placement import SHARDS, shards_of_partition
 from services.common.settings import ClickhouseSettings, RedisSettings
+from services.operator.replay.lease import holder
 from services.operator.status.model import ClickhouseHealth, Gaps, RedisHealth
 from services.operator.status.sampling import LogSample
 from services.profiles.generations import Generations
@@ -43,6 +44,7 @@ class RedisProbe:
         """What the server says of itself, and which generation is live."""
         info: dict[str, Any] = await self._redis.info()
         failing = [name for name in _SAVES if info.get(name, "ok") != "ok"]
+        rebuilder = await holder(self._redis)
         return RedisHealth(
             version=str(info.get("valkey_version") or info.get("redis_version", "")),
             generation=await Generations(self._redis).live(unset=""),
@@ -52,6 +54,7 @@ class RedisProbe:
             append_only=bool(int(info.get("aof_enabled", 0))),
             loading=bool(int(info.get("loading", 0))),
             failing=failing,
+            rebuild="" if rebuilder is None or rebuilder.is_dead() else f"{rebuilder}; {rebuilder.doing}",
         )
 
     async def marks(self, log: LogSample) -> dict[MarkName, int]:

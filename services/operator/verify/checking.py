@@ -27,6 +27,7 @@ from services.operator.verify.clickhouse import Warehouse
 from services.operator.verify.kept import KeptCheck
 from services.operator.verify.log import Bounds, Letters, Telling, edges, folds_of, read, records
 from services.operator.verify.model import CannotCompare, Fault, Report, Sample, Store
+from services.operator.verify.outcomes import OutcomeCheck
 from services.operator.verify.redis import Profiles, Stored
 from services.operator.verify.rows import RowCheck
 from services.operator.verify.saying import Slot, differences, folded_of, said, slot_of
@@ -77,6 +78,7 @@ class Verification:
             await self._check_strays()
             await self._check_extra_users()
             await self._check_kept()
+            await self._check_outcomes()
             await self._explain()
         finally:
             await redis.aclose()
@@ -234,6 +236,13 @@ class Verification:
         await check.run()
 
     # ---- ClickHouse ---------------------------------------------------------------------------------------------
+
+    async def _check_outcomes(self) -> None:
+        """Not of users whose rows are wrong already: what follows from those tells nothing more."""
+        wrong = {
+            fault.user for fault in self.report.faults if fault.kind in ("row missing", "row doubled", "extra row")
+        }
+        await OutcomeCheck(self._warehouse, self.report).run(self._known - self._forgotten - wrong)
 
     async def _check_registers(self, users: set[str], told: dict[str, Folded], spans: Spans) -> None:
         log = {user: told.get(user, Folded()) for user in users}

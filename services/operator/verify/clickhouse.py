@@ -88,19 +88,25 @@ class Warehouse:
     async def folds(self, users: Collection[str]) -> dict[str, Folded]:
         """The registers of these users, encoded as `contracts.fold` encodes them; absent ones are left out."""
         found: dict[str, Folded] = {}
-        for some in _pieces(sorted(users)):
-            listed = "[" + ",".join("'" + user.replace("\\", "\\\\").replace("'", "\\'") + "'" for user in some) + "]"
-            for row in await self.ask(_REGISTERS, users=listed):
+        for some in pieces(sorted(users)):
+            asked = listed(some)
+            for row in await self.ask(_REGISTERS, users=asked):
                 _add_song(found.setdefault(row["user_id"], Folded()), row)
-            for row in await self.ask(_VETOES, users=listed):
+            for row in await self.ask(_VETOES, users=asked):
                 found.setdefault(row["user_id"], Folded()).vetoes[row["anime_id"]] = encoded(VETO, row["veto"])
-            for row in await self.ask(_PLAYED, users=listed):
+            for row in await self.ask(_PLAYED, users=asked):
                 played = encoded(PLAYED, row["played"])
                 found.setdefault(row["user_id"], Folded()).played[row["song_id"], row["play_id"]] = played
         return found
 
 
-def _pieces(users: list[str]) -> Iterable[list[str]]:
+def listed(users: Iterable[str]) -> str:
+    """Users as the value of a parameter `Array(String)`."""
+    return "[" + ",".join("'" + user.replace("\\", "\\\\").replace("'", "\\'") + "'" for user in users) + "]"
+
+
+def pieces(users: list[str]) -> Iterable[list[str]]:
+    """As many as a query asks for at once."""
     for start in range(0, len(users), _USERS_A_QUERY):
         yield users[start : start + _USERS_A_QUERY]
 

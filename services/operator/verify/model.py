@@ -16,6 +16,7 @@ Kind = Literal[
     "row missing",
     "row doubled",
     "extra row",
+    "outcome differs",
 ]
 ADVICE: Final[dict[Store, str]] = {
     "redis": "`animusic replay profiles --even-if-different` rebuilds profiles from the log",

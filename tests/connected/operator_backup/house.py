@@ -1,25 +1,20 @@
 """A log with something of everything in it, and what follows from a log, for tests of backup and restore."""
 
-import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client import CollectorRegistry
 
 from contracts.events import FeedbackEvent
 from contracts.topics import CATALOGUE, DEAD_LETTERS, FEEDBACK, PLAYLISTS, PROFILES, TOPICS
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.consumer import Consumer
 from services.common.kafka import read_to_end
 from services.common.settings import KafkaSettings
 from services.warehouse.sink import TOPICS as CONSUMED
-from services.warehouse.sink import WarehouseSink
-from tests.support.following import ends, producing, put, put_events
+from tests.support.following import ends, producing, put, put_events, warehousing
 from tests.support.histories import BASE_MS, histories
 from tests.support.waiting import apoll
 from tests.unit.profiles.test_writes import FORGOTTEN, LIST, encoded, playlist
@@ -110,11 +105,6 @@ async def emptied(settings: KafkaSettings) -> None:
 
 async def in_warehouse(log: KafkaSettings, clickhouse: ChdbConnection) -> dict[str, tuple[int, int]]:
     """Let the warehouse's consumer follow a log to its end: table or view -> (rows, digest of them in any order)."""
-    consumer: Consumer[Any] = Consumer(
-        log, WarehouseSink(clickhouse), CONSUMED, CollectorRegistry(), group=f"test.{uuid4().hex}", max_records=5_000
-    )
-    await consumer.start()
-    run = asyncio.create_task(consumer.run())
     wanted = {(name.topic_id, name.partition): end for name, (end, _) in (await ends(log)).items() if end}
 
     async def there() -> bool:
@@ -122,11 +112,8 @@ async def in_warehouse(log: KafkaSettings, clickhouse: ChdbConnection) -> dict[s
         marks = {(row["topic_id"], row["partition"]): row["m"] for row in rows.to_pylist()}
         return all(marks.get(place, 0) >= end for place, end in wanted.items())
 
-    try:
+    async with warehousing(log, clickhouse, CONSUMED):
         await apoll(there, timeout=40, what="the warehouse is at the end of the log")
-    finally:
-        consumer.stop()
-        await run
     return {name: _digest(clickhouse, name) for name in ("registers", "vetoes", "played", "slot_outcomes")} | {
         name: _digest(clickhouse, name, "EXCEPT (topic_id, inserted_at)")
         for name in ("feedback_clean", "playlists_clean", "gaps")

@@ -46,15 +46,6 @@ async def second(second_kafka: KafkaNode) -> KafkaSettings:
     return settings
 
 
-@pytest.fixture
-def clickhouse() -> Iterator[ChdbConnection]:
-    """The engine of this process, empty."""
-    connection = chdb.engine().connect()
-    chdb.empty(connection)
-    yield connection
-    connection.close()
-
-
 @pytest_asyncio.fixture
 async def filled(log: KafkaSettings) -> AsyncIterator[KafkaSettings]:
     """A log with something of everything."""

@@ -1,9 +1,8 @@
 """Both consumers on one real log, and letters in it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
@@ -11,16 +10,6 @@ from services.common.clickhouse import ChdbConnection
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
 from tests.connected.operator_dlq.house import House, house
-from tests.connected.warehouse import engine as shared
-
-
-@pytest.fixture
-def clickhouse() -> Iterator[ChdbConnection]:
-    """A connection to the engine of this process, with empty tables."""
-    connection = shared.engine().connect()
-    shared.empty(connection)
-    yield connection
-    connection.close()
 
 
 @pytest_asyncio.fixture

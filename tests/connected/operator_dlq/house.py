@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
@@ -19,12 +17,10 @@ from contracts.topics import FEEDBACK
 from services.cli.errors import explain
 from services.cli.main import app
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.consumer import Consumer
 from services.common.settings import KafkaSettings
 from services.operator.dlq.letters import Letter
 from services.operator.dlq.reading import read_letters
-from services.warehouse.sink import TOPICS, WarehouseSink
-from tests.support.following import at_end, ends, following, producing, settings_for
+from tests.support.following import at_end, ends, following, producing, settings_for, warehousing
 from tests.support.waiting import apoll
 
 
@@ -96,20 +92,5 @@ async def house(
 ) -> AsyncIterator[House]:
     """Start both consumers, and stop them at the end."""
     settings = settings_for(log, redis_url, data_dir)
-    async with producing(log) as producer, following(settings, redis), _warehouse(log, clickhouse):
+    async with producing(log) as producer, following(settings, redis), warehousing(log, clickhouse, hold_seconds=0.2):
         yield House(log, redis, clickhouse, producer, data_dir)
-
-
-@contextlib.asynccontextmanager
-async def _warehouse(log: KafkaSettings, clickhouse: ChdbConnection) -> AsyncIterator[None]:
-    consumer: Consumer[Any] = Consumer(
-        log, WarehouseSink(clickhouse), TOPICS, CollectorRegistry(),
-        group=f"test.{uuid4().hex}", max_records=20_000, hold_seconds=0.2,
-    )  # fmt: skip
-    await consumer.start()
-    run = asyncio.create_task(consumer.run())
-    try:
-        yield
-    finally:
-        consumer.stop()
-        await run

@@ -1,8 +1,7 @@
 """The engine, empty, and its read-only endpoint on a real port."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
@@ -12,15 +11,6 @@ from services.warehouse.analysts import Analysts
 from services.warehouse.app import HttpServer
 from services.warehouse.endpoint import Endpoint
 from tests.connected.warehouse import engine as shared
-
-
-@pytest.fixture
-def clickhouse() -> Iterator[ChdbConnection]:
-    """A connection to the engine of this process, with empty tables."""
-    connection = shared.engine().connect()
-    shared.empty(connection)
-    yield connection
-    connection.close()
 
 
 @pytest_asyncio.fixture

@@ -7,30 +7,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from contracts.placement import partition_of
 from services.cli.main import app
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.consumer import Consumer
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode
 from services.operator.ledger.asking import Sql
 from services.operator.ledger.books import Books, opened
 from services.operator.ledger.counting import Counter, NotYet
-from services.warehouse.sink import TOPICS, WarehouseSink
 from tests.connected.gateway.conftest import NOBODY, SECRET, Running, liked, running, settings_of
-from tests.support.following import at_end, following, settings_for
+from tests.support.following import at_end, following, settings_for, warehousing
 from tests.support.system import ROOT
 from tests.support.waiting import apoll
 
@@ -66,22 +61,6 @@ def gateway_process(log: KafkaSettings, data_dir: Path) -> Iterator[tuple[subpro
     finally:
         process.kill()
         process.wait()
-
-
-@asynccontextmanager
-async def warehouse(log: KafkaSettings, clickhouse: ChdbConnection) -> Any:
-    """The warehouse's consumer in this process."""
-    consumer: Consumer[Any] = Consumer(
-        log, WarehouseSink(clickhouse), TOPICS, CollectorRegistry(), group=f"test.{uuid4().hex}", max_records=20_000,
-        hold_seconds=0.05,
-    )  # fmt: skip
-    await consumer.start()
-    run = asyncio.create_task(consumer.run())
-    try:
-        yield
-    finally:
-        consumer.stop()
-        await run
 
 
 async def post_to_the_doomed(url: str, count: int) -> str:
@@ -131,7 +110,7 @@ async def test_what_a_system_lives_through(
     settings.clickhouse = ClickhouseSettings(dsn=dsn)
     sql = Sql(dsn, 30)
     counter = Counter(settings, sql, redis)
-    async with following(settings, redis), warehouse(log, clickhouse):
+    async with following(settings, redis), warehousing(log, clickhouse):
         with gateway_process(log, tmp_path) as (process, url):
             lost = await post_to_the_doomed(url, 5)
             process.send_signal(signal.SIGKILL)

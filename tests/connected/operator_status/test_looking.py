@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from services.common.redis import connect
 from services.common.settings import ClickhouseSettings, KafkaSettings, RedisSettings, Settings
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode
+from services.operator.replay.lease import Lease
 from services.operator.status.judging import Limits
 from services.operator.status.looking import Looker
 from services.operator.status.model import Status
@@ -122,6 +124,19 @@ async def test_dead_letters_degrade_it(
     (letter,) = [finding for finding in status.findings if finding.name == "dead letters"]
     assert f"{FEEDBACK.name}/0@" in letter.detail
     assert "animusic dlq" in letter.remedy
+
+
+async def test_who_rebuilds_profiles_is_told(redis: Redis, settings: Settings, caught_up: dict[str, Any]) -> None:
+    assert (await look(settings, caught_up)).redis.rebuild == ""
+    lease = Lease(redis, "profiles", "g2")
+    lease.doing = "reading: 3 of 10"
+    await lease.take()
+    status = await look(settings, caught_up)
+    assert status.code == 0
+    assert "profiles into generation g2" in status.redis.rebuild
+    assert status.redis.rebuild.endswith(f"by process {os.getpid()} on {socket.gethostname()}; reading: 3 of 10")
+    await lease.release()
+    assert (await look(settings, caught_up)).redis.rebuild == ""
 
 
 @pytest.mark.usefixtures("caught_up")

@@ -123,6 +123,7 @@ async def test_faults_in_clickhouse_are_named_exactly(settings: Settings, wareho
     await apoll(lambda: warehouse.marked(FEEDBACK.name, len(EVENTS) + 1), timeout=30, what="ClickHouse is at the end")
     gone, doubled, copied = EVENTS[3], EVENTS[7], EVENTS[9]
     user, song = _with_likes()
+    lost, changed = _not_ended({user, gone.user_id, doubled.user_id, EVENTS[0].user_id})
     assert warehouse.end(signal.SIGTERM) == 0
     columns = "* REPLACE (received_ms + 1 AS received_ms)"
     _tamper(
@@ -132,6 +133,9 @@ async def test_faults_in_clickhouse_are_named_exactly(settings: Settings, wareho
         # An exact copy is no fault: merges and views take it for one.
         f"INSERT INTO animusic.feedback SELECT * FROM animusic.feedback WHERE {_is(copied)}",
         f"DELETE FROM animusic.registers WHERE user_id = '{user}' AND song_id = '{song}'",
+        f"DELETE FROM animusic.slot_outcomes WHERE {_of_slot(lost)}",
+        "INSERT INTO animusic.slot_outcomes SELECT * REPLACE (1 AS ended) FROM animusic.slot_outcomes FINAL "
+        f"WHERE {_of_slot(changed)}",
     )
     warehouse.start()
     await warehouse.ready()
@@ -143,7 +147,14 @@ async def test_faults_in_clickhouse_are_named_exactly(settings: Settings, wareho
     assert registers
     assert {(f.store, f.user, f.store_holds) for f in registers} == {("clickhouse", user, "nothing")}
     assert all(f.field.startswith(f"song {song}: ") and f.places for f in registers)
-    assert len(report.faults) == len(registers) + sum(_same(e, gone) for e in EVENTS) + 1
+    outcomes = {fault.user: fault for fault in report.faults if fault.kind == "outcome differs"}
+    assert outcomes.keys() == {lost.user_id, changed.user_id}
+    assert (outcomes[lost.user_id].store_holds, "nothing" in outcomes[lost.user_id].log) == ("nothing", False)
+    assert outcomes[changed.user_id].field == (
+        f"playlist {changed.playlist_id} slot {changed.slot}: {changed.song_id} by {changed.arm} (slot)"
+    )
+    assert ("ended" in outcomes[changed.user_id].log, "ended" in outcomes[changed.user_id].store_holds) == (False, True)
+    assert len(report.faults) == len(registers) + len(outcomes) + sum(_same(e, gone) for e in EVENTS) + 1
     assert warehouse.end(signal.SIGKILL) == -signal.SIGKILL
     with pytest.raises((CannotCompare, httpx.TransportError)):
         await Verification(settings, ALL, reach_seconds=0.2).run()
@@ -151,6 +162,23 @@ async def test_faults_in_clickhouse_are_named_exactly(settings: Settings, wareho
 
 def _is(event: FeedbackEvent) -> str:
     return f"user_id = '{event.user_id}' AND event_id = '{event.event_id}'"
+
+
+def _of_slot(event: FeedbackEvent) -> str:
+    return (
+        f"user_id = '{event.user_id}' AND playlist_id = '{event.playlist_id}' AND slot = {event.slot} "
+        f"AND song_id = '{event.song_id}' AND arm = '{event.arm}' AND attribution = 'slot'"
+    )
+
+
+def _not_ended(others: set[str]) -> list[FeedbackEvent]:
+    """An event in a served slot whose song never ended there, of each of two users besides some."""
+    found = {}
+    for event in EVENTS:
+        ended = any(_of_slot(other) == _of_slot(event) for other in EVENTS if other.kind == "ended")
+        if event.attribution == "slot" and event.song_id and event.user_id not in others and not ended:
+            found.setdefault(event.user_id, event)
+    return list(found.values())[:2]
 
 
 def _same(one: FeedbackEvent, other: FeedbackEvent) -> bool:

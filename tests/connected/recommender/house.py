@@ -18,11 +18,11 @@ from contracts.playlists import ServedPlaylist
 from contracts.tokens import Signer, SlotClaim
 from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS
 from services.common.clock import now_ms
-from services.common.kafka import producer, read_to_end
+from services.common.kafka import read_to_end
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings, RedisSettings, Settings
 from services.recommender.app import Parts, running
-from tests.support.following import put
+from tests.support.following import producing, put
 from tests.support.waiting import apoll
 
 
@@ -62,7 +62,7 @@ class House:
         event = FeedbackEvent(
             event_id=uuid4(), kind=kind, user_id=user_id, song_id=song_id, occurred_at=at, received_at=at, **fields
         )
-        async with _producing(self.settings.kafka) as to:
+        async with producing(self.settings.kafka) as to:
             record = await put(to, FEEDBACK.name, user_id, event.log_value())
         ids = await topic_ids(self.settings.kafka.bootstrap_servers, [FEEDBACK.name])
         return {"topic_id": ids[FEEDBACK.name], "partition": record.partition, "offset": record.offset}
@@ -91,7 +91,7 @@ class House:
 
 async def publish_songs(log: KafkaSettings, songs: Iterable[Song]) -> None:
     """Append songs to the catalogue."""
-    async with _producing(log) as to:
+    async with producing(log) as to:
         await asyncio.gather(
             *[await to.send(CATALOGUE.name, each.log_value(), key=each.song_id.encode()) for each in songs]
         )
@@ -99,7 +99,7 @@ async def publish_songs(log: KafkaSettings, songs: Iterable[Song]) -> None:
 
 async def switch_to(log: KafkaSettings, *records: LiveModel) -> None:
     """Append one record a model: the switch."""
-    async with _producing(log) as to:
+    async with producing(log) as to:
         for record in records:
             await to.send_and_wait(MODELS.name, record.log_value(), key=record.arm.encode())
 
@@ -113,13 +113,3 @@ async def open_house(settings: Settings, *, seed: int = 1, ready: bool = True) -
             if ready:
                 await asyncio.wait_for(parts.library.ready.wait(), 20)
             yield House(settings, client, parts)
-
-
-@contextlib.asynccontextmanager
-async def _producing(log: KafkaSettings) -> AsyncIterator[Any]:
-    started = producer(log)
-    await started.start()
-    try:
-        yield started
-    finally:
-        await started.stop()

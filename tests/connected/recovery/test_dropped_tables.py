@@ -10,10 +10,9 @@ import pytest
 from contracts.events import FeedbackEvent
 from services.common.clickhouse import ChdbConnection, ClickhouseError
 from services.common.settings import KafkaSettings
-from tests.connected.recovery.test_log_and_tables import _healthy, warehousing
+from tests.connected.recovery.test_log_and_tables import _healthy
 from tests.connected.warehouse import engine as shared
-from tests.connected.warehouse.conftest import clickhouse, engine  # noqa: F401 - fixtures
-from tests.support.following import producing, put_events
+from tests.support.following import producing, put_events, warehousing
 from tests.support.histories import histories
 from tests.support.waiting import apoll
 
@@ -31,7 +30,7 @@ _MENDED_SECONDS = 20.0
 )
 async def test_what_is_dropped_is_made_and_filled_again_without_a_restart(
     log: KafkaSettings,
-    clickhouse: ChdbConnection,  # noqa: F811
+    clickhouse: ChdbConnection,
     caplog: pytest.LogCaptureFixture,
     dropped: str,
 ):

@@ -1,31 +1,25 @@
 """Offsets that are lost or out of range, tables that are emptied under a running consumer: each mends itself."""
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.protocol.admin import DeleteGroupsRequest
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.consumer import Consumer
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
-from services.warehouse.sink import TOPICS, Value, WarehouseSink
 from tests.connected.common.test_consuming import Run, administering, send
 from tests.connected.common.test_consuming import running as appending
 from tests.connected.warehouse import engine as shared
-from tests.connected.warehouse.conftest import clickhouse, engine  # noqa: F401 - fixtures
-from tests.support.following import producing, put_events
+from tests.support.following import producing, put_events, warehousing
 from tests.support.groups import take_out
 from tests.support.histories import histories
 from tests.support.waiting import apoll
@@ -99,25 +93,9 @@ async def _counted(run: Run, name: str) -> float:
     return run.counted(name)
 
 
-@contextlib.asynccontextmanager
-async def warehousing(log: KafkaSettings, store: ChdbConnection) -> AsyncIterator[Consumer[Value]]:
-    """The warehouse's consumer in this process."""
-    consumer: Consumer[Value] = Consumer(
-        log, WarehouseSink(store), TOPICS, CollectorRegistry(), group=f"test.{uuid4().hex}", max_records=2_000,
-        hold_seconds=0.05,
-    )  # fmt: skip
-    await consumer.start()
-    run = asyncio.create_task(consumer.run())
-    try:
-        yield consumer
-    finally:
-        consumer.stop()
-        await run
-
-
 async def test_tables_that_are_emptied_are_filled_again_without_a_restart(
     log: KafkaSettings,
-    clickhouse: ChdbConnection,  # noqa: F811
+    clickhouse: ChdbConnection,
 ):
     expected = {(each.user_id, str(each.event_id)) for each in EVENTS}
     asking = shared.engine().connect()

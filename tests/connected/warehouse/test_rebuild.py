@@ -1,6 +1,8 @@
 """The warehouse rebuilt beside the live tables: equal, exchanged without a lost event, killed and resumed."""
 
 import asyncio
+import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,9 +68,13 @@ async def test_rebuilt_while_events_arrive_it_is_equal_and_loses_none(log: Kafka
         await warehouse.ready()
         async with _rebuild(log, warehouse) as rebuild:
             task = asyncio.create_task(rebuild.watch(Wish(rate=2_000, hold_records=200, keep=True)))
+            said = []
             for start in range(0, len(more), 50):
                 await put_events(producer, more[start : start + 50])
+                said.append(json.loads(await warehouse.get("/readyz")).get("rebuild", ""))
             status = await task
+    assert any(re.fullmatch(r"[a-z ]+: [\d,]+ of [\d,]+ records, [\d,]+ records/s", words) for words in said), said
+    assert "rebuild" not in json.loads(await warehouse.get("/readyz"))
     assert status.switched, status
     assert status.equal
     assert {table.table for table in status.compared if table.live_rows} >= {"feedback", "registers", "catalogue"}
