@@ -7,7 +7,7 @@ asked again once its marks have reached the log's end, a few times. Rows have of
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -26,7 +26,7 @@ from services.operator.dlq.reading import read_letters
 from services.operator.verify.clickhouse import Warehouse
 from services.operator.verify.kept import KeptCheck
 from services.operator.verify.log import Bounds, Letters, Telling, edges, folds_of, read, records
-from services.operator.verify.model import CannotCompare, Fault, Report, Sample, Store
+from services.operator.verify.model import CannotCompare, Fault, Progress, Report, Sample, Store
 from services.operator.verify.outcomes import OutcomeCheck
 from services.operator.verify.redis import Profiles, Stored
 from services.operator.verify.rows import RowCheck
@@ -36,7 +36,6 @@ from services.profiles.generations import Generations
 _REACH_SECONDS: Final = 60.0
 _ROUNDS: Final = 8
 _EXPLAINED_USERS: Final = 50
-Progress = Callable[[str, int, int], None]
 Spans = Mapping[TopicPartition, tuple[int, int]]
 
 
@@ -242,7 +241,7 @@ class Verification:
         wrong = {
             fault.user for fault in self.report.faults if fault.kind in ("row missing", "row doubled", "extra row")
         }
-        await OutcomeCheck(self._warehouse, self.report).run(self._known - self._forgotten - wrong)
+        await OutcomeCheck(self._warehouse, self.report, self._tell).run(self._known - self._forgotten - wrong)
 
     async def _check_registers(self, users: set[str], told: dict[str, Folded], spans: Spans) -> None:
         log = {user: told.get(user, Folded()) for user in users}

@@ -1,5 +1,6 @@
 """What a verification finds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, Literal
@@ -23,6 +24,8 @@ ADVICE: Final[dict[Store, str]] = {
     "clickhouse": "`animusic replay warehouse --even-if-different` rebuilds the warehouse from the log",
 }
 KEPT: Final = 1_000
+# (what, done, total)
+Progress = Callable[[str, int, int], None]
 
 
 class CannotCompare(RuntimeError):

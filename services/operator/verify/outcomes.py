@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from services.operator.verify.clickhouse import Warehouse, listed, pieces
-from services.operator.verify.model import Fault, Report
+from services.operator.verify.model import Fault, Progress, Report
 from services.warehouse.migrations import migrations
 
 _ROUNDS: Final = 6
@@ -32,15 +32,19 @@ Differences = dict[Key, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None
 class OutcomeCheck:
     """Compares. `await run(users)` may raise what `Warehouse` raises."""
 
-    def __init__(self, warehouse: Warehouse, report: Report) -> None:
+    def __init__(self, warehouse: Warehouse, report: Report, tell: Progress) -> None:
         self._warehouse = warehouse
         self._report = report
+        self._tell = tell
         self._statement = _statement()
 
     async def run(self, users: Collection[str]) -> None:
         """Look at every outcome of these users."""
+        done = 0
         for some in pieces(sorted(users)):
+            self._tell("listeners' outcomes", done, len(users))
             await self._check(some)
+            done += len(some)
 
     async def _check(self, users: list[str]) -> None:
         before: Differences = {}
