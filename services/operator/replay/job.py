@@ -66,6 +66,7 @@ class Report(BaseModel):
 
     Attributes:
         positions: name of a mark -> offset before which everything is in the store.
+        read: name of a mark -> offset that is read next; what lies between the two is held or being written.
         ends: name of a mark -> end of the partition as the reader knows it.
         records: read since the start; `poison`: of these, how many could not be read (they are dead letters).
         gaps: what the log did not have any more, one sentence each.
@@ -75,6 +76,7 @@ class Report(BaseModel):
     """
 
     positions: dict[str, int] = {}
+    read: dict[str, int] = {}
     ends: dict[str, int] = {}
     records: int = 0
     poison: int = 0

@@ -100,10 +100,11 @@ class Reader:
         return all(p.until is not None and self._next(tp) >= p.until for tp, p in self._partitions.items())
 
     def report(self) -> Report:
-        """How far it is: positions are those of the store, not of what is held."""
+        """How far it is."""
         ends = {p.field: self._consumer.highwater(tp) or 0 for tp, p in self._partitions.items()}
         return Report(
             positions={self._partitions[tp].field: self._stored(position) for tp, position in self._positions.items()},
+            read={self._partitions[tp].field: position.next for tp, position in self._positions.items()},
             ends=ends,
             records=self._records,
             poison=self._poison,

@@ -59,11 +59,11 @@ class Watch:
         self._tell(Progress(self._phase, done, self._total))
 
     def look(self, report: Report, plan: Plan) -> None:
-        """Take in what the workers say."""
-        known = [p for p in plan.partitions if p.field in report.positions]
-        behind = sum(
-            max(0, (p.until or max(p.end, report.ends[p.field])) - report.positions[p.field]) for p in known
-        ) + sum(p.size for p in plan.partitions if p.field not in report.positions)
+        """Take in what the workers say. Told is what was read: it is in the store within a hold of that."""
+        known = [p for p in plan.partitions if p.field in report.read]
+        behind = sum(max(0, (p.until or max(p.end, report.ends[p.field])) - report.read[p.field]) for p in known) + sum(
+            p.size for p in plan.partitions if p.field not in report.read
+        )
         per_second = self._rate(report.records)
         left = behind / per_second if per_second else None
         done = max(0, self._total - behind)

@@ -109,6 +109,7 @@ class Workers:
             raise RuntimeError(f"{trouble}; nothing is lost: the same command goes on from where this one was")
         return Report(
             positions={field: at for report in reports for field, at in report.positions.items()},
+            read={field: at for report in reports for field, at in report.read.items()},
             ends={field: at for report in reports for field, at in report.ends.items()},
             records=sum(report.records for report in reports),
             poison=sum(report.poison for report in reports),

@@ -4,16 +4,18 @@ import socket
 
 import psutil
 import pytest
+from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent
 from contracts.fold import Stored, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import shard_of
 from services.operator.replay.folding import FIELDS_A_CALL, MOVES_NO_MARK, calls_of
-from services.operator.replay.job import Partition
-from services.operator.replay.lease import Holder
-from services.operator.replay.planning import bound_of
+from services.operator.replay.job import Partition, Report
+from services.operator.replay.lease import Holder, Lease
+from services.operator.replay.planning import Plan, bound_of
 from services.operator.replay.profiles import Rebuild, Wish
+from services.operator.replay.watching import Progress, Watch
 from services.operator.replay.workers import shared_out
 from services.profiles.shards import PartitionShards
 from services.profiles.writes import ShardWrites
@@ -120,3 +122,18 @@ def test_a_holder_of_another_life_or_gone_is_dead_and_one_elsewhere_is_not():
     assert holder.model_copy(update={"pid": 2**22 + 1}).is_dead()
     assert not holder.model_copy(update={"pid": 2**22 + 1, "host": "elsewhere"}).is_dead()
     assert "g2" in str(holder)
+
+
+def test_progress_counts_what_was_read_and_is_what_status_shows():
+    one, two = (
+        Partition(topic="t", topic_id="i", partition=number, partitions=2, end=100, size=100) for number in (0, 1)
+    )
+    told: list[Progress] = []
+    lease = Lease(Redis(), "profiles")
+    watch = Watch(told.append, lease)
+    watch.enter("reading", 200)
+    report = Report(positions={one.field: 10}, read={one.field: 70}, ends={one.field: 110}, records=70, memory=5)
+    watch.look(report, Plan((one, two), ()))
+    # Ten came since the job was made; of the other partition nobody has said anything yet.
+    assert (told[-1].done, told[-1].behind, told[-1].total, told[-1].memory) == (60, 140, 200, 5)
+    assert lease.doing == "reading: 140 records behind, 0 records/s"
