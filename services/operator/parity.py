@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from contracts.fold import UNFOLDED_FIELDS, entry_digest
 from contracts.placement import SHARDS
+from services.operator.pacing import Pace
 from services.profiles.keys import ShardKeys
 
 _MODULUS: Final = 1 << 128
@@ -132,19 +133,22 @@ async def compare(
     marks: Mapping[str, int],
     *,
     progress: Progress = lambda shards: None,
+    rate: float | None = None,
 ) -> Parity:
     """Compare two generations.
 
     `marks`: names of the marks that must be equal where the two differ -> the first offset that the log still has: a
     mark below it, or none, is as good as that.
 
+    `rate`: most fields a second; None: as fast as it goes.
+
     Raises redis.exceptions.RedisError. Nothing is written.
     """
-    began = time.monotonic()
+    began, pace = time.monotonic(), Pace(rate, burst_seconds=0.0)
     parity = Parity(left, right, [ShardDigest(shard) for shard in range(SHARDS)])
     users = await _users(redis, (left, right))
     for shard in range(SHARDS):
-        await _Shard(redis, (left, right), shard, marks).run(sorted(users[shard]), parity)
+        await _Shard(redis, (left, right), shard, marks, pace).run(sorted(users[shard]), parity)
         progress(shard + 1)
     parity.seconds = time.monotonic() - began
     return parity
@@ -168,8 +172,9 @@ async def _users(redis: Redis, generations: Sequence[str]) -> list[set[str]]:
 class _Shard:
     """One shard of both generations. Names are `u:` or `h:` and a user's id."""
 
-    def __init__(self, redis: Redis, sides: tuple[str, str], shard: int, marks: Mapping[str, int]) -> None:
+    def __init__(self, redis: Redis, sides: tuple[str, str], shard: int, marks: Mapping[str, int], pace: Pace) -> None:
         self._redis = redis
+        self._pace = pace
         self._keys = [ShardKeys.of(side, shard) for side in sides]
         self._shard = shard
         self._starts = {name.encode(): start for name, start in marks.items()}
@@ -193,8 +198,9 @@ class _Shard:
         for name in names:
             pipe.hlen(self._keys[0].prefix + name)
         sizes = await pipe.execute() if names else []
-        for chunk in _pieces(names, sizes):
+        for chunk, fields in _pieces(names, sizes):
             yield chunk
+            await self._pace.keep(fields)
 
     async def _look(self, names: list[str], parity: Parity) -> list[str]:
         """Compare some; returns those that differ while the marks differ."""
@@ -232,17 +238,17 @@ class _Shard:
             parity.note([Difference(user.decode(), b"forgotten", *sides)])
 
 
-def _pieces(names: list[str], sizes: list[int]) -> Iterator[list[str]]:
+def _pieces(names: list[str], sizes: list[int]) -> Iterator[tuple[list[str], int]]:
     chunk: list[str] = []
     size = 0
     for name, fields in zip(names, sizes, strict=True):
         if chunk and size + fields > _FIELDS_A_CALL:
-            yield chunk
+            yield chunk, size
             chunk, size = [], 0
         chunk.append(name)
         size += fields
     if chunk:
-        yield chunk
+        yield chunk, size
 
 
 def stored_of(flat: list[bytes]) -> Hash:

@@ -122,6 +122,11 @@ class ShardWrites:
                 old = self.served.get(playlist_id, effect)
                 self.served[playlist_id] = effect._replace(value=max(value, old.value), entry=max(entry, old.entry))
 
+    @property
+    def size(self) -> int:
+        """About how many fields it writes."""
+        return sum(map(len, self.stored.values())) + len(self.lists) + len(self.served) + len(self.forgotten)
+
     def fields(self) -> dict[str, Stored]:
         """User id -> fields to merge, of users who are not forgotten here and have any."""
         users = dict(self.stored)

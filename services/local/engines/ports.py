@@ -10,6 +10,9 @@ LOWEST, HIGHEST = 20_000, 32_000
 """Below every system's range for outgoing connections: in that range a client that keeps trying a dead server's
 port is now and then given this very port as its own, connects to itself, and blocks the server's return."""
 
+# What this process has handed out, and for which file: a port looks free until its server listens, seconds later.
+_handed_out: dict[int, Path | None] = {}
+
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1:port now."""
@@ -23,10 +26,11 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*, other_than: int = 0) -> int:
-    """A port that nobody listens on; drawn at random, so that two programs that ask at once differ."""
+    """A port that nobody listens on, never the same twice; drawn at random: two programs that ask at once differ."""
     for _ in range(200):
         port = random.randint(LOWEST, HIGHEST)
-        if port != other_than and is_free(port):
+        if port != other_than and port not in _handed_out and is_free(port):
+            _handed_out[port] = None
             return port
     raise PortTaken(f"No free port was found between {LOWEST} and {HIGHEST} on 127.0.0.1.")
 
@@ -42,8 +46,10 @@ def settled_port(asked: int, remembered: Path, setting: str = "", *, other_than:
             f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or {remedy} (0: any free one)."
         )
     port = asked or _last(remembered)
-    if not port or not is_free(port):
+    anothers = not asked and _handed_out.get(port, remembered) != remembered
+    if not port or anothers or not is_free(port):
         port = free_port(other_than=other_than)
+    _handed_out[port] = remembered
     if port != _last(remembered):
         remembered.parent.mkdir(parents=True, exist_ok=True)
         remembered.write_text(f"{port}\n", encoding="utf-8")

@@ -1,10 +1,16 @@
 """What one reader is asked to do, and what it says while it does: both cross a process boundary as JSON."""
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
 
 from contracts.marks import MarkName
 from services.common.consuming.model import Claim
 from services.common.settings import KafkaSettings, RedisSettings
+
+# Where a rate is asked for, so many fields are written or compared in the time of one record: else a flush, which holds
+# ten seconds of the log, would come to the store at once. More than one, so that it is over before the next is due.
+FIELDS_A_RECORD: Final = 2
 
 
 class Partition(BaseModel):
@@ -47,7 +53,7 @@ class Job(BaseModel):
     """Partitions to fold into a generation.
 
     Attributes:
-        rate: most records a second; None: as fast as it goes.
+        rate: most records a second, and twice as many fields; None: as fast as it goes.
         hold_records: flush at the latest after so many.
         nice: how far processes stand back where they share processors with what serves (0-19).
     """

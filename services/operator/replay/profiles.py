@@ -21,7 +21,7 @@ from contracts.topics import PROFILES
 from services.common.clock import now_ms
 from services.common.settings import Settings
 from services.operator.parity import Parity, compare
-from services.operator.replay.job import Job, Partition, Report
+from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report
 from services.operator.replay.lease import Lease
 from services.operator.replay.planning import Bound, Plan, planned
 from services.operator.replay.reading import Reader
@@ -275,8 +275,9 @@ class Rebuild:
         self._watch.enter("comparing", 64)
         starts = {p.field: p.begin for p in plan.partitions}
         outcome.parity = await compare(
-            self._redis, outcome.former, outcome.generation, starts, progress=self._watch.advance
-        )
+            self._redis, outcome.former, outcome.generation, starts, progress=self._watch.advance,
+            rate=self._wish.rate and FIELDS_A_RECORD * self._wish.rate,
+        )  # fmt: skip
         await settle(self._settings.kafka, self._redis, outcome.parity, plan.partitions)
         self._look(workers, plan, outcome)
         await self._note(outcome, "ready")

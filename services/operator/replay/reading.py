@@ -18,8 +18,9 @@ from services.common.consuming.model import Record
 from services.common.consuming.patience import Patience
 from services.common.consuming.positions import Position, place
 from services.common.redis import REDIS_OUTAGES
+from services.operator.pacing import Pace
 from services.operator.replay.folding import Held, calls_of
-from services.operator.replay.job import Job, Partition, Report
+from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report
 from services.profiles.shards import PartitionShards
 from services.profiles.store import MergeCall, ProfileStore
 
@@ -62,7 +63,9 @@ class Reader:
         self._flushing: asyncio.Task[None] | None = None
         self._records = self._poison = 0
         self._gaps: list[str] = []
-        self._pace = _Pace(job.rate)
+        self._pace = Pace(job.rate)
+        # Else a hold of ten seconds would come to the store at once.
+        self._written = Pace(job.rate and FIELDS_A_RECORD * job.rate, burst_seconds=0.0)
         self._log = logging.getLogger("animusic.replay")
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -237,25 +240,10 @@ class Reader:
             merge = partial(self._store.merge, calls[at : at + _CALLS_A_TRIP])
             answers = await self._passes("the store", merge, REDIS_OUTAGES)
             refused |= {field for _, field in answers}
+            await self._written.keep(sum(merged.writes.size for merged in calls[at : at + _CALLS_A_TRIP]))
         for tp, upto in uptos.items():
             if self._partitions[tp].field not in refused:
                 self._positions[tp].after = upto
         if refused:
             self._log.warning("the store is behind us (wiped or restored?): reading again from its marks")
             await self._place({tp: p for tp, p in self._partitions.items() if p.field in refused})
-
-
-class _Pace:
-    """At most `rate` records a second, on average since the last pause."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._due = time.monotonic()
-
-    async def keep(self, records: int) -> None:
-        if self._rate is None or not records:
-            return
-        now = time.monotonic()
-        self._due = max(self._due, now - 1.0) + records / self._rate
-        if self._due > now:
-            await asyncio.sleep(self._due - now)

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from collectors.synthetic import synthetic_songs
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
-from services.operator.status.machine import _behind
+from services.operator.status.machine import _behind, _body
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for
 from tests.support.following import at_end, following
 from tests.support.waiting import apoll
@@ -62,7 +62,7 @@ def _never(records: list[Any]) -> None:
 
 def test_status_reads_every_shape() -> None:
     recommender = {"ready": True, "follows": {"catalogue and models": {"lag": 5}, "profiles": {"lag": 2}}}
-    assert _behind(httpx.Response(200, json=recommender)) == {"catalogue and models": 5, "profiles": 2}
-    assert _behind(httpx.Response(200, json={"status": "ready", "lag": 7, "partitions": 8})) == {"log": 7}
-    assert _behind(httpx.Response(503, json={"ready": False, "parts": {}})) == {}
-    assert _behind(httpx.Response(502, text="<html>")) == {}
+    assert _behind(_body(httpx.Response(200, json=recommender))) == {"catalogue and models": 5, "profiles": 2}
+    assert _behind(_body(httpx.Response(200, json={"status": "ready", "lag": 7, "partitions": 8}))) == {"log": 7}
+    assert _behind(_body(httpx.Response(503, json={"ready": False, "parts": {}}))) == {}
+    assert _behind(_body(httpx.Response(502, text="<html>"))) == {}
