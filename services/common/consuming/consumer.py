@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic
 
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -33,6 +33,8 @@ from services.common.settings import KafkaSettings
 
 EX_TEMPFAIL = 75
 _WATCH_SECONDS = 5.0
+# Others may be busy with a flush first; beyond that, only another client helps.
+_JOIN_SECONDS = 90.0
 # FastStream waits 5 s after an error in fetching; errors further apart than this are not one outage.
 _ERRORS_APART_SECONDS = 20.0
 
@@ -93,10 +95,26 @@ class Consumer(Generic[T]):
         await wait_for_broker(self._settings)
         self._ids = (await self._look()).ids
         await self._producer.start()
-        await self.subscription.start(await partition_counts(self._settings, self._topics))
+        await self._join(await partition_counts(self._settings, self._topics))
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._measure())]
         if self._hold_seconds:
             self._tasks.append(asyncio.create_task(self._tick()))
+
+    async def _join(self, partitions: Mapping[str, int]) -> None:
+        """Become a member. aiokafka was seen to stay silent for ever after its first request to join had timed out."""
+        joining = asyncio.create_task(self.subscription.start(partitions))
+        try:
+            await asyncio.wait({joining}, timeout=_JOIN_SECONDS)
+        finally:
+            late = not joining.done()
+            if late:
+                joining.cancel()
+        if late:
+            self._log.critical(
+                "stopping with exit code %d: no member of the group after %.0f s", EX_TEMPFAIL, _JOIN_SECONDS
+            )
+            raise SystemExit(EX_TEMPFAIL)
+        joining.result()
 
     async def run(self) -> None:
         """Consume until `stop()`, then flush and let go. Raises SystemExit(75) on what only a new start can mend."""

@@ -234,3 +234,15 @@ async def administering(log: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient
         yield admin
     finally:
         await admin.close()
+
+
+async def test_one_that_never_becomes_a_member_ends_for_a_new_start(
+    log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.common.consuming.consumer._JOIN_SECONDS", 0.0)
+    run = Run(log, redis, f"test.{uuid4().hex}")
+    with pytest.raises(SystemExit) as ended:
+        await run.consumer.start()
+    assert ended.value.code == EX_TEMPFAIL
+    run.consumer.stop()
+    await run.consumer.run()

@@ -58,8 +58,9 @@ def test_a_client_of_kafka_asks_for_metadata_again_whenever_its_connection_broke
             for _ in range(rounds):
                 await asyncio.sleep(0)
             asked = asyncio.ensure_future(kafka_client.force_metadata_update())
-            await asyncio.wait([broken, asked], timeout=10)
-            assert isinstance(broken.exception(), KafkaError)
+            # Where the metadata's request came first, this one goes out on the next connection and is answered.
+            await asyncio.wait_for(asyncio.gather(broken, asked, return_exceptions=True), 10)
+            assert broken.exception() is None or isinstance(broken.exception(), KafkaError)
             assert not kafka_client._sync_task.done(), "the task that keeps the metadata has ended"
             assert await asyncio.wait_for(kafka_client.force_metadata_update(), 10) is True
 
