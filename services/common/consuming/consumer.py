@@ -7,6 +7,7 @@ SystemExit(75) (EX_TEMPFAIL): whoever supervises it starts it again, and it goes
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +26,7 @@ from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.model import Claim, Record, Sink, T
 from services.common.consuming.patience import Patience, Stopping
 from services.common.consuming.standstill import Standstill
-from services.common.consuming.subscribing import batch_broker
+from services.common.consuming.subscribing import Subscription, batch_broker
 from services.common.kafka import partition_counts, producer, wait_for_broker
 from services.common.kafka_epochs import epoch_ends
 from services.common.kafka_topic_id import Looked, look
@@ -73,15 +74,16 @@ class Consumer(Generic[T]):
         self.metrics = ConsumerMetrics(registry, sink.step)
         self._patience = Patience(sink.step, patience_seconds, self._stopping, self.metrics)
         self._producer: AIOKafkaProducer = producer(settings)
-        self.subscription = batch_broker(
-            settings, self._topics, self._take, _Listener(self), self._fetch_failed,
+        self._subscribe = functools.partial(
+            batch_broker, settings, handler=self._take, listener=_Listener(self), on_error=self._fetch_failed,
             group=group, step=sink.step, max_records=max_records, wait_ms=wait_ms,
         )  # fmt: skip
+        self.subscription: Subscription | None = None
         self._flow = Flow(
-            sink, lambda: self.subscription.consumer, DeadLetters(self._producer, sink.step), self._patience,
+            sink, self._client, DeadLetters(self._producer, sink.step), self._patience,
             self.metrics, hold_records=max_records, hold_seconds=hold_seconds,
         )  # fmt: skip
-        self._lag = LagMeter(registry, sink.step, lambda: self.subscription.consumer, lambda: self._flow.positions)
+        self._lag = LagMeter(registry, sink.step, self._client, lambda: self._flow.positions)
         self._standstill = Standstill(standstill.SECONDS)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -95,14 +97,15 @@ class Consumer(Generic[T]):
         await wait_for_broker(self._settings)
         self._ids = (await self._look()).ids
         await self._producer.start()
-        await self._join(await partition_counts(self._settings, self._topics))
+        self.subscription = self._subscribe(await partition_counts(self._settings, self._topics))
+        await self._join(self.subscription)
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._measure())]
         if self._hold_seconds:
             self._tasks.append(asyncio.create_task(self._tick()))
 
-    async def _join(self, partitions: Mapping[str, int]) -> None:
-        """Become a member. aiokafka was seen to stay silent for ever after its first request to join had timed out."""
-        joining = asyncio.create_task(self.subscription.start(partitions))
+    async def _join(self, subscription: Subscription) -> None:
+        """Become a member, within a time: what aiokafka answers by asking again is not logged, and has no end."""
+        joining = asyncio.create_task(subscription.start())
         try:
             await asyncio.wait({joining}, timeout=_JOIN_SECONDS)
         finally:
@@ -123,7 +126,8 @@ class Consumer(Generic[T]):
             await self._last_flush()
         for task in self._tasks:
             task.cancel()
-        await self.subscription.broker.stop()
+        if self.subscription is not None:
+            await self.subscription.broker.stop()
         await self._producer.stop()
         if self._failure is not None:
             raise SystemExit(EX_TEMPFAIL)
@@ -200,8 +204,12 @@ class Consumer(Generic[T]):
     async def _look(self) -> Looked:
         return await look(self._settings.bootstrap_servers, self._topics)
 
+    def _client(self) -> Any:
+        """aiokafka's consumer; None before the start."""
+        return self.subscription.consumer if self.subscription else None
+
     def _claims(self) -> dict[TopicPartition, Claim]:
-        consumer = self.subscription.consumer
+        consumer = self._client()
         partitions: set[TopicPartition] = consumer.assignment()
         counts = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
         return {

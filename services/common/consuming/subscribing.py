@@ -52,18 +52,18 @@ class _Ear:
             self._on_error(exc_info)
 
 
-class _Seen(RoundRobinPartitionAssignor):  # type: ignore[misc]
-    """Round robin under a name that says how many partitions the member saw when it started.
+def _instance(group: str, settings: KafkaSettings, partitions: Mapping[str, int]) -> str:
+    """The name of a static member, which says how many partitions it saw when it started.
 
-    A static member that comes back gets its old partitions again, and nobody is asked anew, unless the protocol that
-    the members agree on has another name: partitions added while all were away would be nobody's. Members that saw
-    different numbers agree on plain round robin, the second that each of them offers.
+    A member that comes back under its name gets its old partitions again, and nobody is asked anew: partitions added
+    while all were away would be nobody's. So who sees other numbers is another member, and the group shares out anew;
+    the one that it was before is forgotten a session later. (Two assignors, one of them under a name that says the
+    numbers, would do it at once, but aiokafka sends a request to join for each assignor, its pull request 1168: members
+    that start together then interrupt each other's joining, at times for ever.)
     """
-
-    @classmethod
-    def of(cls, partitions: Mapping[str, int]) -> None:
-        words = ",".join(f"{topic}={count}" for topic, count in sorted(partitions.items()))
-        cls.name = f"roundrobin-{blake2b(words.encode(), digest_size=8).hexdigest()}"
+    words = ",".join(f"{topic}={count}" for topic, count in sorted(partitions.items()))
+    seen = blake2b(words.encode(), digest_size=4).hexdigest()
+    return f"{group}@{settings.instance or socket.gethostname()}.{seen}"
 
 
 async def _raw(batch: tuple[Record, ...]) -> KafkaAckableMessage:
@@ -81,11 +81,9 @@ class Subscription:
 
     broker: KafkaBroker
     _subscriber: Any
-    _assignor: type[_Seen]
 
-    async def start(self, partitions: Mapping[str, int]) -> None:
-        """Return once partitions are assigned and the listener has been called; `partitions` a topic has now."""
-        self._assignor.of(partitions)
+    async def start(self) -> None:
+        """Return once partitions are assigned and the listener has been called."""
         await self.broker.start()
 
     @property
@@ -96,7 +94,7 @@ class Subscription:
 
 def batch_broker(
     settings: KafkaSettings,
-    topics: Sequence[str],
+    partitions: Mapping[str, int],
     handler: Handler,
     listener: ConsumerRebalanceListener,
     on_error: OnError,
@@ -106,8 +104,7 @@ def batch_broker(
     max_records: int,
     wait_ms: int,
 ) -> Subscription:
-    """A broker with its subscriber; not started yet."""
-    assignor: type[_Seen] = type("Seen", (_Seen,), {})
+    """A broker with its subscriber to these topics, with the partitions that each has now; not started yet."""
     broker = KafkaBroker(
         # FastStream takes a string for one broker, commas and all.
         settings.bootstrap_servers.split(","),
@@ -121,17 +118,17 @@ def batch_broker(
         logger=_Ear(logging.getLogger(f"animusic.{step}"), on_error),
     )
     subscriber = broker.subscriber(
-        *topics,
+        *partitions,
         batch=True,
         max_records=max_records,
         batch_timeout_ms=wait_ms,
         group_id=group,
-        group_instance_id=f"{group}@{settings.instance or socket.gethostname()}",
+        group_instance_id=_instance(group, settings, partitions),
         session_timeout_ms=round(1000 * settings.session_seconds),
         heartbeat_interval_ms=round(300 * settings.session_seconds),
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
-        partition_assignment_strategy=[assignor, RoundRobinPartitionAssignor],
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
         max_partition_fetch_bytes=_FETCH_BYTES,
         listener=listener,
         no_reply=True,
@@ -139,4 +136,4 @@ def batch_broker(
         decoder=_records,
     )
     subscriber(handler)
-    return Subscription(broker, subscriber, assignor)
+    return Subscription(broker, subscriber)

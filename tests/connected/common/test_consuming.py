@@ -180,7 +180,7 @@ async def test_a_client_that_brings_nothing_though_there_is_something_ends_its_p
     async with running(log, redis) as run:
         await send(log, [b"a"])
         await run.has(b"a")
-        client = run.consumer.subscription.consumer
+        client = run.consumer._client()
         client.pause(*client.assignment())
         if more:
             await send(log, [b"b"])
@@ -234,6 +234,14 @@ async def administering(log: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient
         yield admin
     finally:
         await admin.close()
+
+
+async def test_a_member_joins_once(log: KafkaSettings, redis: Redis):
+    """Asking twice shows as a second generation of the group, and members that start together interrupt each other."""
+    async with running(log, redis) as run:
+        await send(log, [b"a"])
+        await run.has(b"a")
+        assert run.consumer._client()._coordinator.generation == 1
 
 
 async def test_one_that_never_becomes_a_member_ends_for_a_new_start(

@@ -49,6 +49,7 @@ def _faults(subscriber: Any) -> list[str]:
 async def test_profiles_states_everything(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
     settings = Settings(data_dir=tmp_path, kafka=log, redis=RedisSettings(url=valkey.url))
     async with following(settings, redis) as consumer:
+        assert consumer.subscription is not None
         assert faults(consumer.subscription.broker) == []
 
 
@@ -64,6 +65,7 @@ async def test_warehouse_states_everything(log: KafkaSettings):
     try:
         await apoll(ready, timeout=60, what="the warehouse follows the log")
         assert warehouse._consumer is not None
+        assert warehouse._consumer.subscription is not None
         assert faults(warehouse._consumer.subscription.broker) == []
     finally:
         warehouse.stop()
