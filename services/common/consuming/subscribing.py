@@ -52,7 +52,7 @@ class _Ear:
             self._on_error(exc_info)
 
 
-def _instance(group: str, settings: KafkaSettings, partitions: Mapping[str, int]) -> str:
+def instance_of(group: str, settings: KafkaSettings, partitions: Mapping[str, int]) -> str:
     """The name of a static member, which says how many partitions it saw when it started.
 
     A member that comes back under its name gets its old partitions again, and nobody is asked anew: partitions added
@@ -123,7 +123,7 @@ def batch_broker(
         max_records=max_records,
         batch_timeout_ms=wait_ms,
         group_id=group,
-        group_instance_id=_instance(group, settings, partitions),
+        group_instance_id=instance_of(group, settings, partitions),
         session_timeout_ms=round(1000 * settings.session_seconds),
         heartbeat_interval_ms=round(300 * settings.session_seconds),
         ack_policy=AckPolicy.MANUAL,

@@ -1,7 +1,6 @@
 """Offsets that are lost or out of range, tables that are emptied under a running consumer: each mends itself."""
 
 import asyncio
-import socket
 import time
 from uuid import uuid4
 
@@ -14,6 +13,8 @@ from redis.asyncio import Redis
 from contracts.events import FeedbackEvent
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
+from services.common.consuming.subscribing import instance_of
+from services.common.kafka import partition_counts
 from services.common.settings import KafkaSettings
 from services.local.engines.valkey import ValkeyNode
 from tests.connected.common.test_consuming import Run, administering, send
@@ -37,7 +38,8 @@ async def test_a_group_whose_offsets_are_lost_goes_on_from_the_stores_marks(log:
         await send(log, [b"a", b"b"])
         await run.has(b"a", b"b")
     async with administering(log) as admin:
-        await _without_group(admin, group)
+        counts = await partition_counts(log, [FEEDBACK.name])
+        await _without_group(admin, group, instance_of(group, log, counts))
     began = time.monotonic()
     async with appending(log, redis, group) as again:
         await send(log, [b"c"])
@@ -46,9 +48,9 @@ async def test_a_group_whose_offsets_are_lost_goes_on_from_the_stores_marks(log:
     _healthy("lost offsets", began)
 
 
-async def _without_group(admin: AIOKafkaAdminClient, group: str) -> None:
+async def _without_group(admin: AIOKafkaAdminClient, group: str, instance: str) -> None:
     """Delete what Kafka knows of a group, once its only member has left it."""
-    await take_out(admin, group, f"{group}@{socket.gethostname()}")
+    await take_out(admin, group, instance)
     coordinator = await admin.find_coordinator(group)
     request = DeleteGroupsRequest([group])
 

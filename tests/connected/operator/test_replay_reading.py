@@ -1,0 +1,70 @@
+"""One reader of a rebuild: a partition after the other while it catches up, then all of them."""
+
+import asyncio
+import itertools
+
+import pytest
+from redis.asyncio import Redis
+
+from contracts.events import FeedbackEvent
+from contracts.placement import partition_of
+from services.common.settings import KafkaSettings, RedisSettings
+from services.local.engines.valkey import ValkeyNode
+from services.operator.replay.job import Job
+from services.operator.replay.packing import connect_to_write
+from services.operator.replay.planning import Bound, planned
+from services.operator.replay.reading import Reader
+from tests.connected.operator.test_replay_profiles import like, some_events
+from tests.support.following import folded, producing, profiles_in, put_events
+from tests.support.waiting import apoll
+
+pytestmark = pytest.mark.connected
+GENERATION = "g7"
+
+
+async def job(log: KafkaSettings, valkey: ValkeyNode, *, longer: int = 0) -> Job:
+    """All of the log, followed for ever; its ends are said to be `longer` than they are."""
+    plan = await planned(log, Bound(), Bound())
+    behind = tuple(p.model_copy(update={"end": p.end + longer if p.end else 0}) for p in plan.partitions)
+    return Job(kafka=log, redis=RedisSettings(url=valkey.url), generation=GENERATION, partitions=behind, nice=0)
+
+
+@pytest.mark.parametrize("longer", [0, 3])
+async def test_what_lies_behind_is_read_in_turns_and_then_all_is_followed(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, monkeypatch: pytest.MonkeyPatch, longer: int
+):
+    """A log that ends before where it was seen to end (its tail is lost) does not hold up the others' turns."""
+    monkeypatch.setattr("services.operator.replay.reading._AT_ONCE", 10)
+    monkeypatch.setattr("services.operator.replay.reading._TURN_SECONDS", 0.3)
+    events = some_events(8, 60)
+    read: list[tuple[str, int]] = []
+    fold = Reader._fold
+    monkeypatch.setattr(Reader, "_fold", lambda self, tp, *rest: (read.append(tp), fold(self, tp, *rest))[1])
+    async with producing(log) as to:
+        await put_events(to, events)
+        writer = connect_to_write(RedisSettings(url=valkey.url))
+        reader = Reader(await job(log, valkey, longer=longer), writer)
+        await reader.start()
+        running = asyncio.create_task(reader.run())
+        try:
+            await apoll(lambda: caught_up(redis, events), what="all of it is in the generation")
+            turns = [place for place, _ in itertools.groupby(read)]
+            assert len(turns) > 2, "more than one partition was read"
+            assert len(turns) == len(set(turns)), "a turn was interrupted"
+            assert len(read) > len(turns), "a turn was of several fetches"
+            # Those whose turns are over, and those that never had one.
+            late = [like(f"late{number}", "s") for number in range(40)]
+            assert len({partition_of(event.user_id, log.partitions) for event in late}) > 4
+            await put_events(to, late)
+            await apoll(lambda: caught_up(redis, [*events, *late]), what="what came later is in it, too")
+        finally:
+            reader.stop()
+            await running
+            await reader.close()
+            await writer.aclose()
+    assert reader.report().error == ""
+
+
+async def caught_up(redis: Redis, events: list[FeedbackEvent]) -> bool:
+    """Whether the generation is the fold of these events."""
+    return await profiles_in(redis, GENERATION) == folded(events)
