@@ -13,9 +13,12 @@ from typing import Any
 import aiokafka.conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from services.common.garbage import set_aside
+
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """`asyncio.run` on the loop that our services use."""
+    """`asyncio.run` on the loop that our services use; what was imported is no matter for the collector any more."""
+    set_aside()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from contracts.arms import CONTENT_ARMS
 from contracts.models import LiveModel
 from contracts.topics import CATALOGUE, MODELS
+from services.common.garbage import set_aside
 from services.recommender.arms.content import not_built
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.entries import Entry, UnreadableSong, read_entry
@@ -124,10 +125,13 @@ class Library:
         if songs:
             self.world = await asyncio.to_thread(self._with_songs, songs)
         wanted = dict(self._wanted)
-        if self._models.failures or not self._models.stand_at(wanted):
+        other = self._models.failures or not self._models.stand_at(wanted)
+        if other:
             retired = await asyncio.to_thread(self._models.follow, wanted)
             self.world = await asyncio.to_thread(self._with_models, self.world.catalogue)
             _close_after_use(retired)
+        if songs or other:
+            set_aside()
 
     def _with_songs(self, songs: Mapping[str, bytes | None]) -> World:
         for song_id, value in songs.items():

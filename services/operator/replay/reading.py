@@ -32,6 +32,8 @@ from services.profiles.store import MergeCall, ProfileStore
 _FETCH_BYTES = 1 << 22
 _AT_ONCE = 2_000
 _HOLD_SECONDS = 10.0
+# What has caught up follows others who write: the end of the log is never quite reached.
+_FOLLOW_SECONDS = 0.5
 # A turn that brings nothing for so long is over: the log may end before where it was seen to (compaction, a lost tail).
 _TURN_SECONDS = 1.0
 _CALLS_A_TRIP = 32
@@ -236,7 +238,7 @@ class Reader:
     async def _flush_if_due(self) -> None:
         if not any(position.moved for position in self._positions.values()):
             return
-        late = time.monotonic() - self._flushed_at > _HOLD_SECONDS
+        late = time.monotonic() - self._flushed_at > (_HOLD_SECONDS if self._turns else _FOLLOW_SECONDS)
         if late or self._held_records >= self._job.hold_records or self._at_end():
             await self._flush()
 

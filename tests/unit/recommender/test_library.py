@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,6 +169,26 @@ async def test_a_rollback_ends_the_wait_for_a_version_that_never_came(shelf: She
         third = shelf.version(3)
         library.take([switch(third)])
         await serves(library, third)
+
+
+async def test_what_is_served_is_no_matter_for_the_collector_and_ends_without_it(shelf: Shelf):
+    """A full collection would stand still over every song of the catalogue; what is set aside must not need it."""
+    async with following(shelf) as library:
+        gc.disable()
+        try:
+            former, songs = weakref.ref(library.world), weakref.ref(library.world.catalogue)
+            looked_at = {id(thing) for thing in gc.get_objects()}
+            assert id(former()) not in looked_at
+            assert not any(id(entry) in looked_at for entry in library._entries.values())
+            library.take([SimpleNamespace(topic=CATALOGUE.name, key=SONGS[0].song_id.encode(), value=None)])
+
+            async def freed() -> bool:
+                return former() is None and songs() is None
+
+            await apoll(freed, what="the former world is freed")
+            assert len(library.world.catalogue) == len(SONGS) - 1
+        finally:
+            gc.enable()
 
 
 async def test_an_old_version_is_closed_when_its_last_user_lets_go(shelf: Shelf):
