@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from services.cli.progress import say
-from services.common.priority import stand_back
+from services.common.priority import lead_a_session, stand_back
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.common.telemetry import configure_logging
@@ -26,6 +26,8 @@ _OWN_NICE = 10
 
 def rebuild(settings: Settings, wish: Wish) -> Outcome:
     """Run a rebuild with a progress bar until it is done; Ctrl-C and SIGTERM stop it where it can go on."""
+    if wish.nice:
+        lead_a_session()
     # It compares itself; not as far back as its workers may stand, for it keeps the lease alive.
     stand_back(min(wish.nice, _OWN_NICE))
     configure_logging("WARNING" if settings.log_level == "INFO" else settings.log_level)

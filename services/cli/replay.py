@@ -58,7 +58,7 @@ def profiles(
     rate: Annotated[float | None, typer.Option(min=1, help="Most records a second, all processes together.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that read and fold.")] = 2,
     batch: Annotated[int, typer.Option(min=100, help="Records that a process holds before it writes.")] = 200_000,
-    nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = 10,
+    nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = 19,
     keep: Annotated[bool, typer.Option("--keep", help="Build and compare it; readers stay where they are.")] = False,
     generation: Annotated[
         str | None, typer.Option(help="Its name. Default: the interrupted one, else a new one.")

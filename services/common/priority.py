@@ -1,17 +1,95 @@
-"""How far a process stands back where it shares processors with what serves."""
+"""How far a process stands back where it shares processors with what serves.
 
+Where Linux groups processes by session (`sched_autogroup_enabled`, the default of most distributions), a nice value
+counts inside of a session only, and sessions share the processors equally: a rebuild from a shell would never stand
+back behind a system that was started elsewhere, whatever its nice value. A session has a nice value of its own.
+"""
+
+import ctypes
 import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
 from typing import Final
 
 IDLE: Final = 19
+_GROUPED: Final = Path("/proc/sys/kernel/sched_autogroup_enabled")
+_OWN_GROUP: Final = Path("/proc/self/autogroup")
+# Linux takes one such wish in a tenth of a second from all of those who are not root, and refuses others.
+_TRIES, _AGAIN_SECONDS = 10, 0.12
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def stand_back(nice: int) -> None:
     """Let others go first: `nice` 0 to 19, never less than it is; at 19 run only while nobody else wants to (Linux).
 
     With a nice value alone a woken process may wait for the end of a slice of ours, some milliseconds at every step of
-    a playlist; behind a process of the idle class it never does.
+    a playlist; behind a process of the idle class it never does. The leader of a session takes it along.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+    nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
     if nice >= IDLE and hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if _sessions_matter() and _leads():
+        _session_stands_back(nice)
+
+
+def lead_a_session() -> None:
+    """Go on as the leader of a session of its own, so that `stand_back` counts for others, too.
+
+    A command of a shell may not begin a session: it goes on in a child, and the process that the shell knows only hands
+    signals on, and ends as the child does. Not for processes that have threads or an event loop. Does nothing where
+    sessions do not matter.
+    """
+    if not _sessions_matter() or _leads():
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    mine = os.getpid()
+    child = os.fork()
+    if child:
+        _be_represented_by(child)
+    os.setsid()
+    # Whoever kills the process that they know means the work.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != mine:
+        os._exit(1)
+
+
+def _sessions_matter() -> bool:
+    try:
+        return _GROUPED.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return False
+
+
+def _leads() -> bool:
+    return os.getsid(0) == os.getpid()
+
+
+def _session_stands_back(nice: int) -> None:
+    for _ in range(_TRIES):
+        try:
+            _OWN_GROUP.write_text(f"{nice}\n", encoding="ascii")
+        except BlockingIOError:
+            time.sleep(_AGAIN_SECONDS)
+            continue
+        except OSError:
+            # A container may not let us; then it stands back as far as it may.
+            return
+        return
+
+
+def _be_represented_by(child: int) -> None:
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, hand_on)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status))

@@ -38,7 +38,7 @@ class Worker:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", _MODULE,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_BUFFERED,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
         self._tell(self._job.model_dump_json())
 

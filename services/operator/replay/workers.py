@@ -35,7 +35,7 @@ class Worker:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", _MODULE,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
-            env={**os.environ, "PYTHONPATH": path}, start_new_session=False,
+            env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdin is not None
         self._process.stdin.write(self._job.model_dump_json().encode() + b"\n")

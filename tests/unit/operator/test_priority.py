@@ -1,12 +1,19 @@
 """Processes of a rebuild stand back, never forward."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
+from services.common.priority import _sessions_matter
 from services.common.settings import REPO_ROOT
+from tests.support.waiting import poll
+
+OWN = Path("/proc/self/autogroup")
 
 _TOLD = """
 import os
@@ -31,3 +38,43 @@ def test_a_process_stands_back_and_never_comes_forward(calls: str, nice: int, id
         [sys.executable, "-c", _TOLD.format(calls=calls)], cwd=REPO_ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(max(nice, mine)), str(idle)]
+
+
+_LED = """
+import os, sys, time
+from services.common.priority import lead_a_session, stand_back
+lead_a_session()
+stand_back(7)
+group = open("/proc/self/autogroup").read().split() if os.path.exists("/proc/self/autogroup") else ["none"]
+print(os.getpid(), os.getsid(0) == os.getpid(), group[-1], flush=True)
+{then}
+"""
+
+
+def _begun(then: str, *, leads: bool = False) -> tuple["subprocess.Popen[str]", list[str]]:
+    running = subprocess.Popen(
+        [sys.executable, "-c", _LED.format(then=then)],
+        cwd=REPO_ROOT, stdout=subprocess.PIPE, text=True, start_new_session=leads,
+    )  # fmt: skip
+    assert running.stdout is not None
+    return running, running.stdout.readline().split()
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_its_session_stands_back_with_it_and_the_shells_does_not(leads: bool):
+    """Else a nice value counts only among processes of one session."""
+    shells = OWN.read_text(encoding="ascii") if OWN.exists() else ""
+    running, (pid, is_leader, nice) = _begun("sys.exit(5)", leads=leads)
+    assert running.wait(10) == 5
+    if _sessions_matter():
+        assert (is_leader, nice) == ("True", "7")
+        assert (int(pid) == running.pid) == leads
+        assert OWN.read_text(encoding="ascii") == shells
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_is_sent_to_the_process_that_the_shell_knows_reaches_the_work(number: signal.Signals):
+    running, (pid, *_) = _begun("time.sleep(60)")
+    running.send_signal(number)
+    assert running.wait(10) == -number
+    poll(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie", what="it is gone")
