@@ -7,9 +7,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# Asking costs those who are waited for, too: a long wait asks less often.
+_SLOWER, _SLOWEST_SECONDS = 1.25, 0.1
+
 
 def poll(fn: Callable[[], T], *, timeout: float = 10.0, interval: float = 0.02, what: str = "the condition") -> T:
-    """The first truthy value of `fn`, asked every `interval` seconds.
+    """The first truthy value of `fn`, asked again after `interval` seconds, and after a little more each time.
 
     Raises AssertionError with `what` and the last value when `timeout` seconds have passed.
     """
@@ -21,6 +24,7 @@ def poll(fn: Callable[[], T], *, timeout: float = 10.0, interval: float = 0.02, 
         if time.monotonic() >= deadline:
             raise AssertionError(_too_late(what, timeout, value))
         time.sleep(interval)
+        interval = _next(interval)
 
 
 async def apoll(
@@ -35,6 +39,11 @@ async def apoll(
         if time.monotonic() >= deadline:
             raise AssertionError(_too_late(what, timeout, value))
         await asyncio.sleep(interval)
+        interval = _next(interval)
+
+
+def _next(interval: float) -> float:
+    return max(interval, min(interval * _SLOWER, _SLOWEST_SECONDS))
 
 
 def _too_late(what: str, timeout: float, value: object) -> str:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from contracts.marks import MarkName
 from services.common.consuming.model import Claim
+from services.common.priority import IDLE
 from services.common.settings import KafkaSettings, RedisSettings
 
 # Where a rate is asked for, so many fields are written or compared in the time of one record: else a flush, which holds
@@ -64,7 +65,7 @@ class Job(BaseModel):
     partitions: tuple[Partition, ...]
     rate: float | None = None
     hold_records: int = 200_000
-    nice: int = 10
+    nice: int = IDLE
 
 
 class Report(BaseModel):

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from contracts.topics import PROFILES
 from services.common.clock import now_ms
+from services.common.priority import IDLE
 from services.common.settings import Settings
 from services.operator.parity import Parity, compare
 from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report
@@ -54,7 +55,7 @@ class Wish:
     since: Bound = field(default_factory=Bound)
     until: Bound = field(default_factory=Bound)
     workers: int = 2
-    nice: int = 10
+    nice: int = IDLE
     rate: float | None = None
     batch: int = 200_000
     hand_over_seconds: float = 60.0
