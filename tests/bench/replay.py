@@ -172,7 +172,7 @@ async def _watch(process: psutil.Process, found: Rebuilt) -> None:
     cpu: dict[int, float] = {}
     while True:
         try:
-            family = [process, *_children(process)]
+            family = [process, *_descendants(process)]
             found.peak = max(found.peak, sum(one.memory_info().rss for one in family))
             cpu.update((one.pid, sum(one.cpu_times()[:2])) for one in family)
             found.own_cpu = sum(cpu.values())
@@ -181,12 +181,13 @@ async def _watch(process: psutil.Process, found: Rebuilt) -> None:
         await asyncio.sleep(0.5)
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
     """Asked of the kernel: psutil looks at every process of the machine, and playlists wait for this loop meanwhile."""
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not listed.exists():
-        return process.children()
-    return [psutil.Process(int(pid)) for pid in listed.read_text().split()]
+        return process.children(recursive=True)
+    children = [psutil.Process(int(pid)) for pid in listed.read_text().split()]
+    return [*children, *(one for child in children for one in _descendants(child))]
 
 
 def _add_rate(section: Section, found: Rebuilt, bare: float) -> None:
