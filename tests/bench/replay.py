@@ -60,7 +60,7 @@ async def measure(stage: Stage) -> Section:
     during = await _rebuild_while_serving(settings, system, crowd[:half], crowd[half:])
     _add_rate(section, during, bare)
     _add_serving(section, before, during)
-    await _add_nothing_missing(section, settings, system, during)
+    await _add_nothing_missing(section, settings, system, during, bare)
     return section
 
 
@@ -228,7 +228,7 @@ def _figures(seen: Outcome) -> str:
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms of {len(seen.latencies_ms):,} at {seen.per_second:.1f}/s{errors}"
 
 
-async def _add_nothing_missing(section: Section, settings: Settings, system: Any, found: Rebuilt) -> None:
+async def _add_nothing_missing(section: Section, settings: Settings, system: Any, found: Rebuilt, bare: float) -> None:
     """The digest that the command printed, and another rebuild of all that arrived meanwhile, compared afterwards."""
     equal = "equal at equal marks in all 64 shards" in found.said
     digests = re.findall(r"digest (\S+): ([0-9a-f]{32})", found.said)
@@ -249,6 +249,13 @@ async def _add_nothing_missing(section: Section, settings: Settings, system: Any
             say(f"differs: {difference}")
     finally:
         await redis.aclose()
+    rate = int(match[4].replace(",", ""))
+    section.add(
+        "another rebuild, with nothing else going on",
+        f"{rate:,} events/s ({match[2]} in {match[3]} s)",
+        "",
+        f"{share_of(rate / bare)} of bare consumption, which was alone, too",
+    )
     section.add(
         "events that arrived meanwhile",
         f"{found.arrived:,} in the topic",
