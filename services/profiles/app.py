@@ -50,5 +50,4 @@ async def build(settings: Settings, redis: Redis, registry: CollectorRegistry) -
     return Consumer(
         settings.kafka, sink, TOPICS, registry,
         group=group, max_records=settings.profiles.batch_records, wait_ms=settings.profiles.batch_wait_ms,
-        spacing_seconds=settings.profiles.spacing_ms / 1000,
     )  # fmt: skip

@@ -46,7 +46,6 @@ class Consumer(Generic[T]):
     Args:
         wait_ms: how long a fetch waits for records; about the latency of an idle system.
         hold_seconds: oldest a record may get before it is flushed; 0 flushes each fetch.
-        spacing_seconds: least time between two fetches that are not full; what comes meanwhile goes with the next.
         patience_seconds: longest outage of store or log before the process gives up with exit code 75.
     """
 
@@ -61,14 +60,11 @@ class Consumer(Generic[T]):
         max_records: int,
         wait_ms: int = 20,
         hold_seconds: float = 0.0,
-        spacing_seconds: float = 0.0,
         patience_seconds: float = 120.0,
     ) -> None:
         self._settings = settings
         self._topics = list(topics)
-        self._max_records = max_records
         self._hold_seconds = hold_seconds
-        self._spacing_seconds = spacing_seconds
         self._patience_seconds = patience_seconds
         self._log = logging.getLogger(f"animusic.{sink.step}")
         self._stopping = asyncio.Event()
@@ -172,14 +168,10 @@ class Consumer(Generic[T]):
     async def _take(self, records: Sequence[Record]) -> None:
         if self._stopping.is_set():
             return
-        began = time.monotonic()
         try:
             await self._flow.take(records)
         except Exception as error:  # noqa: BLE001 - it ends the process
             self._fail(error)
-        # A flush costs the same for one record as for ten. The first after a silence never waits.
-        if len(records) < self._max_records:
-            await asyncio.sleep(max(0.0, began + self._spacing_seconds - time.monotonic()))
 
     def _fetch_failed(self, error: BaseException) -> None:
         """An error in fetching, which FastStream repeats for ever: bounded here."""
