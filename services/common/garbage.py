@@ -1,7 +1,7 @@
 """Python's collector of cycles, kept away from what lives as long as the process.
 
 A full collection looks at every object there is: 200 ms for a catalogue of 14,885 songs, about once a minute, in which
-a recommender answers nobody (four playlists at 20 a second; most of their p99). What is set aside is not looked at.
+a recommender answers nobody (four playlists at 20 a second). What is set aside is not looked at.
 """
 
 import gc

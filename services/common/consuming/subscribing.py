@@ -59,7 +59,7 @@ def instance_of(group: str, settings: KafkaSettings, partitions: Mapping[str, in
     while all were away would be nobody's. So who sees other numbers is another member, and the group shares out anew;
     the one that it was before is forgotten a session later. (Two assignors, one of them under a name that says the
     numbers, would do it at once, but aiokafka sends a request to join for each assignor, its pull request 1168: members
-    that start together then interrupt each other's joining, at times for ever.)
+    that start together then interrupt each other's joining, perhaps for ever.)
     """
     words = ",".join(f"{topic}={count}" for topic, count in sorted(partitions.items()))
     seen = blake2b(words.encode(), digest_size=4).hexdigest()

@@ -1,7 +1,8 @@
 """Partitions read with a consumer of its own (no group), folded, and flushed into one generation with their marks.
 
 What lies behind is read one partition after the other: all that is held is then of the few users of one partition, and
-a script call for each user is what a flush costs the store (half of it, for eight partitions of 125,000 records).
+a script call for each user is what a flush costs the store (nearly half of it, for eight partitions of 125,000
+records).
 """
 
 import asyncio
