@@ -21,15 +21,13 @@ from services.operator.replay.profiles import Outcome, Rebuild, Wish
 
 T = TypeVar("T")
 _LINE_SECONDS = 5.0
-_OWN_NICE = 10
 
 
 def rebuild(settings: Settings, wish: Wish) -> Outcome:
     """Run a rebuild with a progress bar until it is done; Ctrl-C and SIGTERM stop it where it can go on."""
     if wish.nice:
         lead_a_session()
-    # It compares itself; not as far back as its workers may stand, for it keeps the lease alive.
-    stand_back(min(wish.nice, _OWN_NICE))
+    stand_back(wish.nice)
     configure_logging("WARNING" if settings.log_level == "INFO" else settings.log_level)
 
     async def run(tell: Callable[[watching.Progress], None]) -> Outcome:

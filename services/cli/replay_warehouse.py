@@ -26,7 +26,7 @@ def command(
     ] = False,
     rate: Annotated[float | None, typer.Option(min=1, help="Most records a second, all processes together.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that read and decode.")] = 2,
-    batch: Annotated[int, typer.Option(min=100, help="Records that a process holds before it hands over.")] = 60_000,
+    batch: Annotated[int, typer.Option(min=100, help="Records that a process holds before it hands over.")] = 100_000,
     nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = 5,
     new: Annotated[bool, typer.Option("--new", help="Begin anew even if one was interrupted.")] = False,
     even_if_different: Annotated[

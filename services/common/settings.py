@@ -109,6 +109,7 @@ class WarehouseSettings(BaseModel):
     query_seconds: int = Field(30, ge=1, description="longest an analyst's query may take")
     query_memory_mb: int = Field(1_000, ge=50)
     engine_memory_mb: int = Field(1_500, ge=200, description="limit of the whole chDB engine")
+    nice: int = Field(10, ge=0, le=19, description="how far it stands back behind what listeners wait for")
 
 
 class RecommenderSettings(BaseModel):

@@ -16,6 +16,7 @@ from services.common.kafka import ensure_topics
 from services.common.settings import Settings
 from services.local.engines.children import reap_stale
 from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
+from services.local.engines.valkey import let_rewrites_stand_back
 from services.local.errors import PartFailed
 from services.local.files import write_json
 from services.local.filling import check_catalogue, fill
@@ -30,6 +31,7 @@ from services.local.summary import curl_lines, table
 
 READY_S: Final = 120.0
 ROTATE_EVERY_S: Final = 30.0
+LOOK_FOR_REWRITES_S: Final = 0.1
 # Who must end before whom: what feeds the log first, then what drinks from it, the stores last.
 STOP_ORDER: Final = (
     ("probe",),
@@ -155,7 +157,7 @@ class Supervisor:
     # ---- running ----------------------------------------------------------------------------------------------------
 
     async def _go_on(self) -> None:
-        await together(self._train_kafka(), self._watch_logs())
+        await together(self._train_kafka(), self._watch_logs(), self._let_rewrites_stand_back())
 
     async def _train_kafka(self) -> None:
         """Once, after the first start, so that the next one is quicker; whether it works out matters to nobody."""
@@ -170,6 +172,14 @@ class Supervisor:
             await asyncio.sleep(ROTATE_EVERY_S)
             for keeper in self._keepers:
                 rotate(self._layout.log(keeper.name))
+
+    async def _let_rewrites_stand_back(self) -> None:
+        known: set[int] = set()
+        while True:
+            await asyncio.sleep(LOOK_FOR_REWRITES_S)
+            for keeper in self._keepers:
+                if keeper.name == "valkey" and keeper.pid is not None:
+                    known = let_rewrites_stand_back(keeper.pid, known)
 
     def _say(self, text: str) -> None:
         self._console.print(f"{datetime.now():%H:%M:%S} {text}", highlight=False, soft_wrap=True, markup=False)

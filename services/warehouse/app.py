@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.lean import without_pandas
+from services.common.priority import stand_back
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint
@@ -33,6 +34,8 @@ async def serve(settings: Settings) -> None:
     Raises SystemExit(75) when the store or the log stays away too long or anything unknown happens: start it again.
     """
     without_pandas()
+    # Listeners wait for the log and for profiles on the same processors; the engine merges whenever it likes.
+    stand_back(settings.warehouse.nice)
     warehouse = Warehouse(settings)
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, warehouse.stop)

@@ -33,7 +33,7 @@ class Job(BaseModel):
     partitions: tuple[Partition, ...]
     limits: dict[str, int]
     rate: float | None = None
-    hold_records: int = 60_000
+    hold_records: int = 100_000
     nice: int = 5
 
 

@@ -25,7 +25,7 @@ class Wish(BaseModel):
 
     workers: int = Field(2, ge=1, le=32)
     rate: float | None = Field(None, gt=0)
-    hold_records: int = Field(60_000, ge=100, le=1_000_000)
+    hold_records: int = Field(100_000, ge=100, le=1_000_000)
     nice: int = Field(5, ge=0, le=19)
     switch: bool = True
     keep: bool = False

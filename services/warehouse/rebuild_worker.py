@@ -22,7 +22,6 @@ from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison, Record
 from services.common.lean import without_pandas
 from services.common.loop import run
-from services.common.priority import stand_back
 from services.common.telemetry import configure_logging
 from services.warehouse.rebuild_job import Block, Frame, Job, Limits, Partition
 from services.warehouse.rebuild_lines import plain_feedback
@@ -220,7 +219,6 @@ async def main() -> None:
     lines = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     job = Job.model_validate_json(await lines.readline())
-    stand_back(job.nice)
     reader = Reader(job)
     listening = asyncio.create_task(_listen(lines, reader))
     try:

@@ -9,6 +9,7 @@ from typing import Final
 from services.common.settings import REPO_ROOT
 from services.warehouse.rebuild_job import Frame, Job, Limits, Partition
 
+_STANDING_BACK: Final = "services.common.priority"
 _MODULE: Final = "services.warehouse.rebuild_worker"
 _BUFFERED: Final = 16 << 20
 _STOP_SECONDS: Final = 10.0
@@ -36,7 +37,7 @@ class Worker:
         """Start it; returns at once."""
         path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH", "")]))
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", _MODULE,
+            sys.executable, "-P", "-m", _STANDING_BACK, str(self._job.nice), _MODULE,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_BUFFERED,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip

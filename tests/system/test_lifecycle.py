@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from redis import Redis
 
 from services.common.settings import ENDPOINTS_FILE
 from tests.support.system import PARTS, Listener, System, of_slot
@@ -37,6 +38,19 @@ def test_it_prints_what_runs_and_where(own) -> None:
     assert f"The page: {own.url}/" in printed
     assert printed.count("curl -s") == 3
     assert sum(process.memory_info().rss for process in own.processes()) < 3 << 30
+
+
+def test_what_listeners_do_not_wait_for_stands_back(own) -> None:
+    """The engine of the analysts, and the child in which Valkey writes its file anew."""
+    parts = {name: psutil.Process(own.part(name)["pid"]) for name in ("valkey", "gateway", "profiles", "warehouse")}
+    assert {name: part.nice() for name, part in parts.items() if part.nice()} == {"warehouse": 10}
+    redis = Redis.from_url(own.settings().redis.url)
+    redis.config_set("rdb-key-save-delay", 200_000)  # microseconds for each key: the child is to be seen
+    redis.bgrewriteaof()
+    poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the rewriting child stands back")
+    assert parts["valkey"].nice() == 0
+    redis.config_set("rdb-key-save-delay", 0)
+    parts["valkey"].children()[0].kill()
 
 
 def test_a_second_run_on_the_same_data_says_where_the_first_is(own) -> None:

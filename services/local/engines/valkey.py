@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from services.common.priority import let_stand_back
 from services.local.engines.engine import Engine
 from services.local.engines.errors import EngineFailed, SocketUnsafe
 
@@ -86,6 +87,21 @@ def valkey_binary() -> Path:
     if not os.access(binary, os.X_OK):
         binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return binary
+
+
+def let_rewrites_stand_back(pid: int, known: set[int]) -> set[int]:
+    """Let the children of a Valkey that are not `known` stand back (Linux); returns those that it has now.
+
+    It writes its file anew in a child that wants a core for seconds, and would get as much as Valkey itself.
+    """
+    try:
+        found = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()}
+    except OSError:
+        return set()
+    for child in found - known:
+        with contextlib.suppress(OSError):
+            let_stand_back(child)
+    return found
 
 
 def short_socket_path(wanted: Path) -> Path:

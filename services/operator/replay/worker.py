@@ -16,7 +16,6 @@ from redis.exceptions import RedisError
 
 from services.common.consuming.patience import OutageTooLong, Stopping
 from services.common.loop import run
-from services.common.priority import stand_back
 from services.common.telemetry import configure_logging
 from services.operator.replay.job import Job, Report
 from services.operator.replay.packing import connect_to_write
@@ -32,7 +31,6 @@ async def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lines = await _standard_input()
     job = Job.model_validate_json(await lines.readline())
-    stand_back(job.nice)
     redis = connect_to_write(job.redis)
     reader = Reader(job, redis)
     told = asyncio.create_task(_stop_when_told(lines, reader))

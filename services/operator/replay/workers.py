@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from services.common.settings import REPO_ROOT
 from services.operator.replay.job import Job, Partition, Report
 
+_STANDING_BACK = "services.common.priority"
 _MODULE = "services.operator.replay.worker"
 _STOP_SECONDS = 30.0
 
@@ -33,7 +34,7 @@ class Worker:
         """Start the process; returns at once."""
         path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH", "")]))
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", _MODULE,
+            sys.executable, "-P", "-m", _STANDING_BACK, str(self._job.nice), _MODULE,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip

@@ -1,6 +1,8 @@
 """Processes of a rebuild stand back, never forward."""
 
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +40,44 @@ def test_a_process_stands_back_and_never_comes_forward(calls: str, nice: int, id
         [sys.executable, "-c", _TOLD.format(calls=calls)], cwd=REPO_ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(max(nice, mine)), str(idle)]
+
+
+def test_a_module_stands_back_before_it_is_imported(tmp_path: Path):
+    (tmp_path / "told.py").write_text(
+        "import os, sys\nprint(os.getpriority(os.PRIO_PROCESS, 0), __name__, sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "services.common.priority", "11", "told", "more"],
+        cwd=REPO_ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split(maxsplit=2) == ["11", "__main__", "['more']\n"]
+
+
+_SLICES = """
+import ctypes, struct
+from services.common.priority import stand_back
+def slice_ns():
+    answer = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None).syscall({number}, 0, answer, 48, 0) == 0
+    return struct.unpack("=IIQiIQQQ", answer.raw)[5]
+before = slice_ns()
+stand_back({nice})
+print(before == slice_ns(), slice_ns())
+"""
+
+
+@pytest.mark.parametrize("nice", [0, 7, 19])
+def test_whoever_stands_back_takes_long_slices_so_that_a_woken_process_goes_first(nice: int):
+    """Told by the kernel itself (sched_getattr), where it has slices of one's own: Linux 6.12 on x86-64 or ARM."""
+    number = {"x86_64": 315, "aarch64": 275}.get(platform.machine())
+    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    told = sys.platform == "linux" and number is not None
+    calls = _SLICES.format(number=number, nice=nice) if told else _TOLD.format(calls=f"stand_back({nice})")
+    done = subprocess.run([sys.executable, "-c", calls], cwd=REPO_ROOT, capture_output=True, text=True, check=True)
+    if told and release >= (6, 12):
+        unchanged, slice_ns = done.stdout.split()
+        assert (unchanged, nice > 0) in (("True", False), ("False", True))
+        assert (int(slice_ns) == 10_000_000) == (nice > 0)
 
 
 _LED = """
