@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG: Final = 1
 # By processor: the number of the system call, which Python does not have.
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
 _SCHED_NORMAL: Final = 0
-# The default is about 3 ms. Not much more: whoever had to wait may then run for twice a slice without a break, and at
+# The default is 1 to 3 ms, by processors. Not much more: who had to wait may then run for two slices on end, and at
 # 100 ms others were seen to wait for 60.
 _LONG_SLICE_NS: Final = 10_000_000
 

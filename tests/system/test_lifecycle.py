@@ -1,6 +1,7 @@
 """The supervisor's promises: one at a time, honest about the port, no orphan, every child comes back, nothing lost."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -42,15 +43,20 @@ def test_it_prints_what_runs_and_where(own) -> None:
 
 def test_what_listeners_do_not_wait_for_stands_back(own) -> None:
     """The engine of the analysts, and the child in which Valkey writes its file anew."""
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
     parts = {name: psutil.Process(own.part(name)["pid"]) for name in ("valkey", "gateway", "profiles", "warehouse")}
-    assert {name: part.nice() for name, part in parts.items() if part.nice()} == {"warehouse": 10}
-    redis = Redis.from_url(own.settings().redis.url)
-    redis.config_set("rdb-key-save-delay", 200_000)  # microseconds for each key: the child is to be seen
-    redis.bgrewriteaof()
-    poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the rewriting child stands back")
-    assert parts["valkey"].nice() == 0
-    redis.config_set("rdb-key-save-delay", 0)
-    parts["valkey"].children()[0].kill()
+    wanted = dict.fromkeys(parts, mine) | {"warehouse": max(10, mine)}
+    assert {name: part.nice() for name, part in parts.items()} == wanted
+    with Redis.from_url(own.settings().redis.url) as redis:
+        redis.config_set("rdb-key-save-delay", 200_000)  # microseconds for each key: the child is to be seen
+        try:
+            redis.bgrewriteaof()
+            poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the rewriting child stands back")
+            assert parts["valkey"].nice() == mine
+        finally:
+            redis.config_set("rdb-key-save-delay", 0)
+            for child in parts["valkey"].children():
+                child.kill()
 
 
 def test_a_second_run_on_the_same_data_says_where_the_first_is(own) -> None:
