@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from typing import Annotated, cast
+from typing import Annotated
 
 import httpx
 import typer
@@ -12,7 +12,7 @@ from services.cli.progress import say
 from services.cli.rebuilding import showing
 from services.common.settings import Settings
 from services.operator.replay.warehouse import WarehouseRebuild
-from services.operator.replay.watching import Phase, Progress
+from services.operator.replay.watching import Progress
 from services.warehouse.rebuild_status import Status, Wish
 
 
@@ -68,8 +68,7 @@ async def _follow(settings: Settings, wish: Wish, at: str | None) -> Status:
 
 def _progress(status: Status) -> Progress:
     left = status.behind / status.per_second if status.per_second else None
-    phase = cast(Phase, status.phase or "starting")
-    return Progress(phase, status.done, status.total, status.per_second, status.behind, left, status.memory)
+    return Progress(status.phase, status.done, status.total, status.per_second, status.behind, left, status.memory)
 
 
 def _print(status: Status, wish: Wish) -> None:

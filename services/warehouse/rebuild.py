@@ -96,6 +96,7 @@ class Rebuild:
         shares = shared_out(sized, self._wish.workers)
         workers = [Worker(self._job(share, len(shares))) for share in shares]
         connections = [await asyncio.to_thread(self._connect_to_insert) for _ in workers]
+        self._look()
         try:
             for number, worker in enumerate(workers):
                 await worker.start()

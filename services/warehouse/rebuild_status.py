@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 State = Literal["none", "interrupted", "running", "done", "failed"]
-Phase = Literal["", "reading", "catching up", "comparing", "switching"]
+Phase = Literal["starting", "reading", "catching up", "comparing", "switching"]
 
 
 class Wish(BaseModel):
@@ -58,7 +58,7 @@ class Status(BaseModel):
     """
 
     state: State = "none"
-    phase: Phase = ""
+    phase: Phase = "starting"
     went_on: bool = False
     records: int = 0
     seconds: float = 0.0

@@ -25,7 +25,7 @@ class Progress(NamedTuple):
         memory: resident bytes of all workers.
     """
 
-    phase: Phase
+    phase: str
     done: int
     total: int
     per_second: float = 0.0

@@ -68,12 +68,17 @@ async def test_rebuilt_while_events_arrive_it_is_equal_and_loses_none(log: Kafka
         await warehouse.ready()
         async with _rebuild(log, warehouse) as rebuild:
             task = asyncio.create_task(rebuild.watch(Wish(rate=2_000, hold_records=200, keep=True)))
-            said = []
+            said = set()
             for start in range(0, len(more), 50):
                 await put_events(producer, more[start : start + 50])
-                said.append(json.loads(await warehouse.get("/readyz")).get("rebuild", ""))
+                said.add(await _doing(warehouse))
+            while not task.done():
+                said.add(await _doing(warehouse))
+                await asyncio.sleep(0.02)
             status = await task
-    assert any(re.fullmatch(r"[a-z ]+: [\d,]+ of [\d,]+ records, [\d,]+ records/s", words) for words in said), said
+    told = re.compile(r"(starting|reading|catching up|comparing|switching): [\d,]+ of [\d,]+ records, [\d,]+ records/s")
+    assert all(told.fullmatch(words) for words in said if words), said
+    assert {"starting", "reading"} <= {words.partition(":")[0] for words in said}, said
     assert "rebuild" not in json.loads(await warehouse.get("/readyz"))
     assert status.switched, status
     assert status.equal
@@ -88,6 +93,10 @@ async def test_rebuilt_while_events_arrive_it_is_equal_and_loses_none(log: Kafka
     assert again.switched
     assert await _views(warehouse) == rebuilt
     assert await warehouse.one("SELECT count() FROM system.databases WHERE name = 'animusic_next'") == 0
+
+
+async def _doing(warehouse: Process) -> str:
+    return json.loads(await warehouse.get("/readyz")).get("rebuild", "")
 
 
 async def _holds(warehouse: Process, events: int) -> bool:
