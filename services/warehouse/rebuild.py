@@ -70,13 +70,14 @@ class Rebuild:
             await asyncio.to_thread(clickhouse.close)
 
     def _prepare(self, clickhouse: Clickhouse) -> None:
+        self._live = stored_marks(clickhouse)
+        self.status.total = sum(self._live.values())
         if self._wish.new:
             tables.drop(clickhouse)
         self.status.went_on = tables.exists(clickhouse)
         tables.make(clickhouse)
         tables.carry_over(clickhouse)
         self._marks = stored_marks(clickhouse, tables.NEXT)
-        self._live = stored_marks(clickhouse)
 
     async def _partitions(self) -> list[Partition]:
         ids = await topic_ids(self._kafka.bootstrap_servers, TOPICS)
@@ -96,7 +97,6 @@ class Rebuild:
         shares = shared_out(sized, self._wish.workers)
         workers = [Worker(self._job(share, len(shares))) for share in shares]
         connections = [await asyncio.to_thread(self._connect_to_insert) for _ in workers]
-        self._look()
         try:
             for number, worker in enumerate(workers):
                 await worker.start()

@@ -99,6 +99,10 @@ async def _doing(warehouse: Process) -> str:
     return json.loads(await warehouse.get("/readyz")).get("rebuild", "")
 
 
+async def _says(warehouse: Process, words: str) -> bool:
+    return await _doing(warehouse) == words
+
+
 async def _holds(warehouse: Process, events: int) -> bool:
     counted = "SELECT uniqExact(topic_id, `partition`, `offset`) FROM animusic.feedback WHERE length(user_id) > 0"
     examples = len([path for path in (EXAMPLES / FEEDBACK.name).glob("*.json") if ".bad." not in path.name])
@@ -116,6 +120,8 @@ async def test_killed_in_the_middle_it_goes_on(log: KafkaSettings, warehouse: Pr
     async with _rebuild(log, warehouse) as rebuild:
         seen: list[Status] = []
         task = asyncio.create_task(rebuild.watch(Wish(rate=400, hold_records=200), seen.append))
+        starts = f"starting: 0 of {len(events):,} records, 0 records/s"
+        await apoll(lambda: _says(warehouse, starts), what="it says how much there is before it reads")
         await apoll(lambda: _some(seen, 300), timeout=30, what="a part of the log is in the new tables")
         with pytest.raises(RuntimeError, match="goes on already"):
             await rebuild.start(Wish())
