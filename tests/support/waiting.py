@@ -11,8 +11,13 @@ T = TypeVar("T")
 _SLOWER, _SLOWEST_SECONDS = 1.25, 0.1
 
 
-def poll(fn: Callable[[], T], *, timeout: float = 10.0, interval: float = 0.02, what: str = "the condition") -> T:
+def poll(
+    fn: Callable[[], T], *, timeout: float = 10.0, interval: float = 0.02, slowest: float = _SLOWEST_SECONDS,
+    what: str = "the condition",
+) -> T:  # fmt: skip
     """The first truthy value of `fn`, asked again after `interval` seconds, and after a little more each time.
+
+    `slowest`: the most seconds between two questions; what lasts a moment only is missed by those who slow down.
 
     Raises AssertionError with `what` and the last value when `timeout` seconds have passed.
     """
@@ -24,7 +29,7 @@ def poll(fn: Callable[[], T], *, timeout: float = 10.0, interval: float = 0.02, 
         if time.monotonic() >= deadline:
             raise AssertionError(_too_late(what, timeout, value))
         time.sleep(interval)
-        interval = _next(interval)
+        interval = _next(interval, slowest)
 
 
 async def apoll(
@@ -42,8 +47,8 @@ async def apoll(
         interval = _next(interval)
 
 
-def _next(interval: float) -> float:
-    return max(interval, min(interval * _SLOWER, _SLOWEST_SECONDS))
+def _next(interval: float, slowest: float = _SLOWEST_SECONDS) -> float:
+    return max(interval, min(interval * _SLOWER, slowest))
 
 
 def _too_late(what: str, timeout: float, value: object) -> str:

@@ -191,9 +191,13 @@ def _killed_build(system: System, seed: int, after: float, *, late: bool) -> Non
     environment.pop("ANIMUSIC_PORT")
     build = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if late:
-        poll(lambda: _unfinished(system) - before, timeout=60, interval=0.005, what="the build writes its directory")
+        poll(
+            # A directory that is there for less than that is not seen: then the build has ended.
+            lambda: _unfinished(system) - before or build.poll() is not None,
+            timeout=60, interval=0.002, slowest=0.002, what="the build writes its directory",
+        )  # fmt: skip
     try:
-        build.wait(after)
+        assert build.wait(after) == 0
     except subprocess.TimeoutExpired:
         os.kill(build.pid, signal.SIGKILL)
         build.wait()
