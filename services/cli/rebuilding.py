@@ -48,6 +48,7 @@ def rebuild(settings: Settings, wish: Wish) -> Outcome:
 async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
     for name in (signal.SIGINT, signal.SIGTERM):
+        # Loops on Windows know none; there Ctrl-C is what asyncio.run makes of it.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(name, task.cancel)
     return await task

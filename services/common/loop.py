@@ -45,7 +45,8 @@ class Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
         """Begin a request; the answer's future. Raises KafkaConnectionError where the connection has gone."""
         try:
             return super().send(request, expect_response)
-        except KafkaError:  # Is a RuntimeError too, and one that they know.
+        except (KafkaError, NotImplementedError):
+            # RuntimeErrors too: what aiokafka's clients know, and a request of a version that the broker does not.
             raise
         except RuntimeError as error:
             self.close(reason=aiokafka.conn.CloseReason.CONNECTION_BROKEN, exc=error)

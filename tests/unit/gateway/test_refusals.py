@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -23,15 +24,32 @@ def refused(answer: httpx.Response, status: int, error: str) -> str:
     return problem.message
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/v1/events"), ("PUT", "/v1/profile/anime"), ("GET", "/v1/me/profile"), ("GET", "/v1/me/live"),
-        ("GET", "/v1/songs/a"), ("GET", "/v1/anime?query=x"), ("POST", "/v1/playlists"),
-        ("POST", "/v1/playlists/00000000-0000-0000-0000-000000000001/rest"),
-        ("GET", "/v1/playlists/00000000-0000-0000-0000-000000000001"),
-    ],
-)  # fmt: skip
+def _filled(path: str, operation: dict[str, Any]) -> str:
+    """The path as a client asks for it: nothing in it, and no query that it must have, is left open."""
+    query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query" and p.get("required")]
+    path = path.replace("{song_id}", "a").replace("{playlist_id}", str(UUID(int=1)))
+    return path + ("?" + "&".join(f"{name}=x" for name in query) if query else "")
+
+
+# Every operation that the app has: a route that is added is asked, too.
+OPERATIONS = [
+    (method.upper(), _filled(path, operation), operation)
+    for path, item in build_app(Settings(secret="s" * 32)).openapi()["paths"].items()
+    for method, operation in item.items()
+]
+OF_A_USER = [(method, path) for method, path, _ in OPERATIONS if path.startswith("/v1/") and path != "/v1/sessions"]
+WITH_A_BODY = [(method, path) for method, path, _ in OPERATIONS if method not in ("GET", "HEAD")]
+
+
+def test_the_operations_are_those_of_the_whole_app() -> None:
+    assert len(OF_A_USER) >= 9
+    assert {("POST", "/v1/sessions"), ("PUT", "/v1/profile/anime"), ("POST", "/feedback")} <= set(WITH_A_BODY)
+    assert not [path for _, path, _ in OPERATIONS if "{" in path]
+    said = {(method, path) for method, path, operation in OPERATIONS if operation.get("security")}
+    assert said == set(OF_A_USER)
+
+
+@pytest.mark.parametrize(("method", "path"), OF_A_USER)
 async def test_every_route_of_a_user_wants_a_bearer(client: httpx.AsyncClient, method: str, path: str) -> None:
     refused(await client.request(method, path, json={}), 401, "unauthorised")
     refused(await client.request(method, path, headers={"Authorization": "Bearer x"}), 401, "unauthorised")
@@ -59,14 +77,12 @@ async def test_posts_that_are_refused_whole(
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""])
-@pytest.mark.parametrize(
-    "path", ["/v1/events", "/v1/playlists", "/v1/sessions", "/feedback", "/upload_anilist_profile"]
-)
+@pytest.mark.parametrize(("method", "path"), WITH_A_BODY)
 async def test_only_json_is_taken(
-    client: httpx.AsyncClient, bearer: dict[str, str], path: str, kind: str | None
+    client: httpx.AsyncClient, bearer: dict[str, str], method: str, path: str, kind: str | None
 ) -> None:
     headers = bearer if kind is None else {**bearer, "Content-Type": kind}
-    refused(await client.post(path, content=b"{}", headers=headers), 415, "not_json")
+    refused(await client.request(method, path, content=b"{}", headers=headers), 415, "not_json")
 
 
 @pytest.mark.parametrize(

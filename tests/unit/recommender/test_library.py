@@ -245,7 +245,8 @@ async def _interleaved(shelf: Shelf, steps: list[tuple[str, int]]) -> None:
     async with following(shelf) as library:
         library.take([switch(shelf.versions[0])])
         await serves(library, shelf.versions[0])
-        for what, number in steps:
+        # Whatever is drawn, somebody plays: an example without a playlist would say nothing.
+        for what, number in [*steps, ("play", 5)]:
             delay[0] = number / 1_000
             if what == "switch":
                 library.take([switch(shelf.versions[number])])
