@@ -23,8 +23,9 @@ from services.operator.pacing import Pace
 from services.profiles.keys import ShardKeys
 
 _MODULUS: Final = 1 << 128
-# A call holds up every other reader of the store; so many fields of both sides take it about a millisecond.
-_FIELDS_A_CALL: Final = 500
+# A call holds up every other reader of the store; so many fields of both sides take it about half a millisecond.
+_FIELDS_A_CALL: Final = 200
+_KEYS_A_SCAN: Final = 500
 _KEPT_DIFFERENCES: Final = 10_000
 _AGAIN: Final = 5
 _AGAIN_SECONDS: Final = 0.05
@@ -163,7 +164,7 @@ async def _users(redis: Redis, generations: Sequence[str]) -> list[set[str]]:
     """Shard -> `u:` or `h:` and the id of each user of any of these generations."""
     found: list[set[str]] = [set() for _ in range(SHARDS)]
     for generation in dict.fromkeys(generations):
-        async for key in redis.scan_iter(match=f"am:{{s??}}:{generation}:[uh]:*", count=2_000):
+        async for key in redis.scan_iter(match=f"am:{{s??}}:{generation}:[uh]:*", count=_KEYS_A_SCAN):
             text = key.decode()
             found[int(text[5:7])].add(text[len(ShardKeys.of(generation, 0).prefix) :])
     return found

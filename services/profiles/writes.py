@@ -4,10 +4,12 @@ Whatever the order and batching of records, the store ends with the same bytes: 
 list by its offset, a playlist by its revision, the history by time, and a forgotten user by being forgotten.
 """
 
+import heapq
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -98,6 +100,10 @@ _DECODERS: dict[str, Callable[[Record], Effect]] = {
 }
 
 
+# A playlist is two values of a few kilobytes and a line in a history, which is sorted when it is full.
+FIELDS_A_PLAYLIST: Final = 10
+
+
 @dataclass
 class ShardWrites:
     """What one script call merges into one shard, folded: one entry a user (`stored`: feedback), a playlist."""
@@ -124,8 +130,21 @@ class ShardWrites:
 
     @property
     def size(self) -> int:
-        """About how many fields it writes."""
-        return sum(map(len, self.stored.values())) + len(self.lists) + len(self.served) + len(self.forgotten)
+        """About how many fields it writes; a playlist weighs FIELDS_A_PLAYLIST."""
+        fields = sum(map(len, self.stored.values()))
+        return fields + len(self.lists) + len(self.forgotten) + FIELDS_A_PLAYLIST * len(self.served)
+
+    def keep_newest(self, lists: int) -> None:
+        """Leave out playlists that are not among the newest `lists` of their user here.
+
+        The store keeps the newest of all that it was ever given, so with its own number they would not stay anyway.
+        """
+        by_user: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
+        for playlist_id, served in self.served.items():
+            by_user[served.user_id].append((served.entry, playlist_id))
+        for found in by_user.values():
+            for _, playlist_id in heapq.nsmallest(len(found) - lists, found):
+                del self.served[playlist_id]
 
     def fields(self) -> dict[str, Stored]:
         """User id -> fields to merge, of users who are not forgotten here and have any."""

@@ -1,6 +1,6 @@
 """Records folded in memory until they are worth a flush, and a flush cut into short script calls. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from contracts.fold import Stored, merge_stored
@@ -9,20 +9,29 @@ from contracts.placement import shard_of
 from contracts.plain_feedback import fast_feedback
 from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison, Record
-from services.profiles.store import MergeCall
-from services.profiles.writes import Feedback, ShardWrites, effect_of
+from services.profiles.store import HISTORY_LISTS, MergeCall
+from services.profiles.writes import FIELDS_A_PLAYLIST, Feedback, ShardWrites, effect_of
 
 # A script call holds up every reader of the store: about half a millisecond each.
 FIELDS_A_CALL = 100
+# A trip is a pipeline, and the store takes in a pipeline before it turns to the next client.
+_FIELDS_A_TRIP = 200
+_CALLS_A_TRIP = 32
 MOVES_NO_MARK = -1
+# Of a shard, until those are left out that would not stay in the store.
+_PLAYLISTS_HELD = 1_000
 
 
 @dataclass
 class Held:
-    """What was read of one partition since its last flush: at most one entry a register, however long the log is."""
+    """What was read of one partition since its last flush: at most one entry a register, however long the log is.
+
+    Of playlists it keeps the newest of each user, as the store does.
+    """
 
     users: dict[bytes, Stored] = field(default_factory=dict)
     others: dict[int, ShardWrites] = field(default_factory=dict)
+    _prune_at: int = _PLAYLISTS_HELD
 
     def add(self, record: Record) -> bool:
         """Fold one record in; False when it cannot be read."""
@@ -46,13 +55,23 @@ class Held:
             for name, value in effect.fields.items():
                 merge_stored(user, name, value)
         else:
-            self.others.setdefault(shard_of(effect.user_id), ShardWrites()).add(effect)
+            writes = self.others.setdefault(shard_of(effect.user_id), ShardWrites())
+            writes.add(effect)
+            if len(writes.served) >= self._prune_at:
+                self._prune(writes)
         return True
+
+    def _prune(self, writes: ShardWrites) -> None:
+        writes.keep_newest(HISTORY_LISTS)
+        # Where all of them stay (many users), it is not looked at again for each one that comes.
+        self._prune_at = max(_PLAYLISTS_HELD, 2 * len(writes.served))
 
     def by_shard(self) -> dict[int, ShardWrites]:
         """Everything held, by the shard of its user; nothing is held afterwards."""
         shards, users = self.others, self.users
-        self.others, self.users = {}, {}
+        self.others, self.users, self._prune_at = {}, {}, _PLAYLISTS_HELD
+        for writes in shards.values():
+            writes.keep_newest(HISTORY_LISTS)
         for encoded, fields in users.items():
             user_id = encoded.decode()
             shards.setdefault(shard_of(user_id), ShardWrites()).stored[user_id] = fields
@@ -91,6 +110,19 @@ def _cut(writes: ShardWrites) -> list[ShardWrites]:
             parts.append(ShardWrites())
             size = 0
         parts[-1].served[playlist_id] = served
-        # A playlist is two values of a few kilobytes, and its history is sorted when it is full.
-        size += 10
+        size += FIELDS_A_PLAYLIST
     return parts
+
+
+def trips_of(calls: Sequence[MergeCall]) -> Iterator[list[MergeCall]]:
+    """The calls in their order, in round trips that are short for those who wait behind one."""
+    trip: list[MergeCall] = []
+    size = 0
+    for call in calls:
+        if trip and (size + call.writes.size > _FIELDS_A_TRIP or len(trip) == _CALLS_A_TRIP):
+            yield trip
+            trip, size = [], 0
+        trip.append(call)
+        size += call.writes.size
+    if trip:
+        yield trip

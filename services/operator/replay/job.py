@@ -55,7 +55,7 @@ class Job(BaseModel):
 
     Attributes:
         rate: most records a second, and twice as many fields; None: as fast as it goes.
-        hold_records: flush at the latest after so many.
+        hold_records: flush at the latest after so many; a playlist counts for ten.
         nice: how far processes stand back where they share processors with what serves (0-19).
     """
 

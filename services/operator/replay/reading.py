@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from contracts.topics import PLAYLISTS
 from services.common.consuming.flow import LOG_OUTAGES
 from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.model import Record
@@ -25,10 +26,11 @@ from services.common.consuming.patience import Patience
 from services.common.consuming.positions import Position, place
 from services.common.redis import REDIS_OUTAGES
 from services.operator.pacing import Pace
-from services.operator.replay.folding import Held, calls_of
+from services.operator.replay.folding import Held, calls_of, trips_of
 from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report
 from services.profiles.shards import PartitionShards
 from services.profiles.store import MergeCall, ProfileStore
+from services.profiles.writes import FIELDS_A_PLAYLIST
 
 _FETCH_BYTES = 1 << 22
 _AT_ONCE = 2_000
@@ -37,15 +39,16 @@ _HOLD_SECONDS = 10.0
 _FOLLOW_SECONDS = 0.5
 # A turn that brings nothing for so long is over: the log may end before where it was seen to (compaction, a lost tail).
 _TURN_SECONDS = 1.0
-_CALLS_A_TRIP = 32
+# What a trip takes counts for the pace of writes; more than that is not made up for.
+_TRIP_SECONDS = 0.05
 _PATIENCE_SECONDS = 120.0
 
 
 class Reader:
     """One job. `await start()`, then `await run()` until it is done or `stop()` was called; `report()` at any time.
 
-    What it holds is bounded by `hold_records`, however long the log is. Raises OutageTooLong when log or store stay
-    away: whatever was flushed has its mark, and the same job goes on from there.
+    What it holds is bounded by `hold_records` (a playlist counts for ten), however long the log is. Raises
+    OutageTooLong when log or store stay away: whatever was flushed has its mark, and the same job goes on from there.
     """
 
     def __init__(self, job: Job, redis: Redis) -> None:
@@ -78,7 +81,7 @@ class Reader:
         self._gaps: list[str] = []
         self._pace = Pace(job.rate)
         # Else a hold of ten seconds would come to the store at once.
-        self._written = Pace(job.rate and FIELDS_A_RECORD * job.rate, burst_seconds=0.0)
+        self._written = Pace(job.rate and FIELDS_A_RECORD * job.rate, burst_seconds=_TRIP_SECONDS)
         self._log = logging.getLogger("animusic.replay")
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ class Reader:
             return
         self._turns.popleft()
         self._give_turn()
-        coming = self._partitions[self._turns[0]].size if self._turns else 0
+        coming = _weight(self._turns[0], self._partitions[self._turns[0]].size) if self._turns else 0
         if self._held_records and self._held_records + coming > self._job.hold_records:
             await self._flush()
 
@@ -226,7 +229,7 @@ class Reader:
         add = self._held[tp].add
         self._poison += sum(not add(record) for record in records)
         self._records += len(records)
-        self._held_records += len(records)
+        self._held_records += _weight(tp, len(records))
         position.take([], max(position.next, records[-1].offset + 1))
 
     async def _look_at_hole(self, tp: TopicPartition, position: Position[None], offset: int) -> None:
@@ -276,14 +279,18 @@ class Reader:
 
     async def _write(self, calls: list[MergeCall], uptos: dict[TopicPartition, int]) -> None:
         refused: set[str] = set()
-        for at in range(0, len(calls), _CALLS_A_TRIP):
-            merge = partial(self._store.merge, calls[at : at + _CALLS_A_TRIP])
-            answers = await self._passes("the store", merge, REDIS_OUTAGES)
+        for trip in trips_of(calls):
+            answers = await self._passes("the store", partial(self._store.merge, trip), REDIS_OUTAGES)
             refused |= {field for _, field in answers}
-            await self._written.keep(sum(merged.writes.size for merged in calls[at : at + _CALLS_A_TRIP]))
+            await self._written.keep(sum(call.writes.size for call in trip))
         for tp, upto in uptos.items():
             if self._partitions[tp].field not in refused:
                 self._positions[tp].after = upto
         if refused:
             self._log.warning("the store is behind us (wiped or restored?): reading again from its marks")
             await self._place({tp: p for tp, p in self._partitions.items() if p.field in refused})
+
+
+def _weight(tp: TopicPartition, records: int) -> int:
+    """What so many records are worth of `hold_records`."""
+    return records * (FIELDS_A_PLAYLIST if tp.topic == PLAYLISTS.name else 1)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.events import FeedbackEvent
 from contracts.fold import LIST_FIELD, fold, stored_fields
@@ -125,3 +126,31 @@ def test_a_forgotten_user_has_nothing_to_merge_in_any_order():
             writes.add(effect)
         assert writes.fields() == {}
         assert writes.forgotten == {"u"}
+
+
+SERVINGS = st.lists(st.tuples(st.sampled_from(["ann", "bob"]), st.integers(0, 20)), max_size=40)
+
+
+@given(SERVINGS, SERVINGS, st.integers(1, 4))
+def test_playlists_left_out_early_are_those_that_would_not_stay(before, after, lists):
+    """However often the oldest are left out, the newest of each user are the same."""
+
+    def served(number: int, user_id: str, playlist_number: int) -> Served:
+        # A playlist has one user and one time; its revisions rise.
+        value = number.to_bytes(2, "big") + b"playlist"
+        entry = (playlist_number // 2).to_bytes(8, "big") + value
+        return Served(user_id, f"{user_id}{playlist_number}", value, entry)
+
+    often, once = ShardWrites(), ShardWrites()
+    for number, (user_id, playlist_number) in enumerate(before + after):
+        effect = served(number, user_id, playlist_number)
+        once.add(effect)
+        often.add(effect)
+        if number % 3 == 0:
+            often.keep_newest(lists)
+    often.keep_newest(lists)
+    for user_id in ("ann", "bob"):
+        mine = sorted(((one.entry, one) for one in once.served.values() if one.user_id == user_id), reverse=True)
+        assert {one.playlist_id: one for one in often.served.values() if one.user_id == user_id} == {
+            one.playlist_id: one for _, one in mine[:lists]
+        }
