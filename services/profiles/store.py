@@ -1,9 +1,12 @@
 """The only writer of profiles in Redis: merges and their mark in one script call a shard."""
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
+import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
@@ -16,6 +19,8 @@ MergeCallId = tuple[int, str]
 
 PLAYLIST_SECONDS = 30 * 86_400
 HISTORY_LISTS = 40
+# The store answers all that it finds of one client before it turns to the next: about a millisecond.
+FIELDS_IN_FLIGHT: Final = 300
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class ProfileStore:
         return [{name.decode(): int(mark) for name, mark in found.items()} for found in await pipe.execute()]
 
     async def merge(self, calls: Sequence[MergeCall]) -> dict[MergeCallId, int | None]:
-        """Merge, in one round trip. Returns the refused calls as (shard, mark name) -> stored mark, None for none.
+        """Merge, in this order. Returns the refused calls as (shard, mark name) -> stored mark, None for none.
 
         Raises redis.exceptions.RedisError; any of the calls may then have been merged, and merging again is harmless.
         """
@@ -79,12 +84,44 @@ class ProfileStore:
         }
 
     async def _send(self, calls: Sequence[MergeCall]) -> list[int]:
-        pipe = self._redis.pipeline(transaction=False)
-        for call in calls:
-            keys, args = arguments(self._generation, call, unread=self._unread)
-            pipe.evalsha(self._sha, len(keys), *keys, *args)
-        answers: list[int] = await pipe.execute()
+        pool: Any = self._redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            # As of any command: what was in flight when a connection broke is sent again on a new one.
+            answers: list[int] = await connection.retry.call_with_retry(
+                lambda: self._through(connection, calls), lambda error: connection.disconnect(nowait=True)
+            )
+            return answers
+        finally:
+            await pool.release(connection)
+
+    async def _through(self, connection: Any, calls: Sequence[MergeCall]) -> list[int]:
+        """Keep the store busy, and hardly longer than one call: whoever else asks is answered in between."""
+        answers: list[int] = []
+        waiting, flying = deque(calls), deque[int]()
+        try:
+            while waiting or flying:
+                packed: list[bytes] = []
+                while waiting and (not flying or sum(flying) + waiting[0].writes.size <= FIELDS_IN_FLIGHT):
+                    call = waiting.popleft()
+                    flying.append(call.writes.size)
+                    packed.append(self._packed(call))
+                if packed:
+                    await connection.send_packed_command(packed)
+                answers.append(await connection.read_response())
+                flying.popleft()
+        except BaseException:
+            # The answers that are still to come are nobody's.
+            await connection.disconnect(nowait=True)
+            raise
         return answers
+
+    def _packed(self, call: MergeCall) -> bytes:
+        """By hiredis: redis-py packs argument by argument in Python, which took a quarter of a rebuild's time."""
+        keys, args = arguments(self._generation, call, unread=self._unread)
+        command: tuple[Any, ...] = ("EVALSHA", self._sha, len(keys), *keys, *args)
+        packed: bytes = hiredis.pack_command(command)
+        return packed
 
 
 def arguments(generation: str, call: MergeCall, *, unread: bool = False) -> tuple[list[str], list[bytes | str | int]]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import uuid4
 
 import hiredis
@@ -14,11 +15,11 @@ from contracts.marks import MarkName
 from contracts.placement import SHARDS
 from contracts.plain_feedback import fast_feedback, is_plain
 from contracts.topics import FEEDBACK
+from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.gateway.account import Accountant
 from services.gateway.lanes import Post
 from services.operator.replay.folding import Held, calls_of
-from services.operator.replay.packing import connect_to_write
 from services.profiles.store import MergeCall, ProfileStore, arguments
 from services.profiles.writes import feedback_of
 from services.warehouse.rebuild_job import Job
@@ -33,8 +34,9 @@ RECORDS, QUICK_RECORDS = 200_000, 20_000
 LISTENERS = 10_000
 HELD = (10, 100)
 NAME = MarkName("0" * 32, 0)
-CALLS_A_TRIP = 32
+FETCHED = 2_000
 POSTS = (1, 10, 100)
+T = TypeVar("T")
 FRAME = Job.model_fields["hold_records"].default
 
 
@@ -75,7 +77,7 @@ def _add_reading(section: Section, values: Sequence[bytes]) -> None:
     say("reading")
     count = len(values)
     section.add("read and decoded by the contract", _each(lambda: [feedback_of(read_event(v)) for v in values], count))
-    section.add("… by the expression", _each(lambda: [fast_feedback(v) for v in values], count))
+    section.add("… by the expression", _each(lambda: [fast_feedback(some) for some in _fetched(values)], count))
     section.add("… the expression, for its yes or no alone", _each(lambda: [is_plain(v) for v in values], count))
 
     def columns() -> None:
@@ -91,7 +93,9 @@ def _add_reading(section: Section, values: Sequence[bytes]) -> None:
 def _add_folding(section: Section, lines: Sequence[Line]) -> None:
     say("folding")
     held = Held()
-    section.add("read and folded into stored fields", _each(lambda: [held.add(line) for line in lines], len(lines)))
+    section.add(
+        "read and folded into stored fields", _each(lambda: [held.add(some) for some in _fetched(lines)], len(lines))
+    )
     calls = _calls(held)
 
     def pack() -> None:
@@ -102,23 +106,26 @@ def _add_folding(section: Section, lines: Sequence[Line]) -> None:
     section.add("packed as arguments of the script", _each(pack, len(lines)), "", f"{len(calls):,} calls")
 
 
+def _fetched(lines: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at once as a worker gets from its client of Kafka."""
+    return (lines[at : at + FETCHED] for at in range(0, len(lines), FETCHED))
+
+
 def _calls(held: Held) -> list[MergeCall]:
     return list(calls_of(NAME, 0, 1, list(range(SHARDS)), held.by_shard()))
 
 
 async def _add_store(section: Section, lines: Sequence[Line], batch: int, url: str, pid: int) -> None:
     say(f"merging, {batch:,} at a time")
-    redis = connect_to_write(RedisSettings(url=url))
+    redis = connect(RedisSettings(url=url))
     store = ProfileStore(redis, f"held-{batch}", unread=True)
     before = cpu_seconds({"valkey": pid})["valkey"]
     try:
         for at in range(0, len(lines), batch):
             held = Held()
-            for line in lines[at : at + batch]:
-                held.add(line)
-            calls = _calls(held)
-            for first in range(0, len(calls), CALLS_A_TRIP):
-                await store.merge(calls[first : first + CALLS_A_TRIP])
+            for some in _fetched(lines[at : at + batch]):
+                held.add(some)
+            await store.merge(_calls(held))
     finally:
         await redis.aclose()
     used = cpu_seconds({"valkey": pid})["valkey"] - before

@@ -14,9 +14,6 @@ from services.profiles.writes import FIELDS_A_PLAYLIST, Feedback, ShardWrites, e
 
 # A script call holds up every reader of the store: about half a millisecond each.
 FIELDS_A_CALL = 100
-# A trip is a pipeline, and the store takes in a pipeline before it turns to the next client.
-_FIELDS_A_TRIP = 200
-_CALLS_A_TRIP = 32
 MOVES_NO_MARK = -1
 # Of a shard, until those are left out that would not stay in the store.
 _PLAYLISTS_HELD = 1_000
@@ -33,20 +30,29 @@ class Held:
     others: dict[int, ShardWrites] = field(default_factory=dict)
     _prune_at: int = _PLAYLISTS_HELD
 
-    def add(self, record: Record) -> bool:
-        """Fold one record in; False when it cannot be read."""
-        fast = fast_feedback(record.value) if record.topic == FEEDBACK.name and record.value is not None else None
-        if fast is None:
-            return self._add_slowly(record)
-        user_id, name, value = fast
-        if name:
-            user = self.users.get(user_id)
-            if user is None:
-                user = self.users[user_id] = {}
-            merge_stored(user, name, value)
-        return True
+    def add(self, records: Sequence[Record]) -> int:
+        """Fold records of one partition in; how many of them cannot be read."""
+        if records[0].topic != FEEDBACK.name:
+            return sum(not self._add_slowly(record) for record in records)
+        poison, users = 0, self.users
+        # A record without a value is no feedback, as nothing is.
+        for record, plain in zip(records, fast_feedback([record.value or b"" for record in records]), strict=True):
+            if plain is None:
+                poison += not self._add_slowly(record)
+                continue
+            user_id, name, value = plain
+            if name:
+                user = users.get(user_id)
+                if user is None:
+                    users[user_id] = {name: value}
+                elif name in user:
+                    merge_stored(user, name, value)
+                else:
+                    user[name] = value
+        return poison
 
     def _add_slowly(self, record: Record) -> bool:
+        """By the contract; False when it cannot be read."""
         effect = effect_of(record)
         if isinstance(effect, Poison):
             return False
@@ -112,17 +118,3 @@ def _cut(writes: ShardWrites) -> list[ShardWrites]:
         parts[-1].served[playlist_id] = served
         size += FIELDS_A_PLAYLIST
     return parts
-
-
-def trips_of(calls: Sequence[MergeCall]) -> Iterator[list[MergeCall]]:
-    """The calls in their order, in round trips that are short for those who wait behind one."""
-    trip: list[MergeCall] = []
-    size = 0
-    for call in calls:
-        if trip and (size + call.writes.size > _FIELDS_A_TRIP or len(trip) == _CALLS_A_TRIP):
-            yield trip
-            trip, size = [], 0
-        trip.append(call)
-        size += call.writes.size
-    if trip:
-        yield trip

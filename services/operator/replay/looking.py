@@ -56,8 +56,8 @@ async def _fold_for(settings: KafkaSettings, partition: Partition, deadline: flo
             consumer.seek(tp, partition.start)
         while records < partition.size and time.perf_counter() < deadline:
             found = (await consumer.getmany(tp, timeout_ms=200, max_records=2_000)).get(tp, [])
-            for record in found:
-                held.add(record)
+            if found:
+                held.add(found)
             records += len(found)
     finally:
         await consumer.stop()

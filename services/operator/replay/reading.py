@@ -26,7 +26,7 @@ from services.common.consuming.patience import Patience
 from services.common.consuming.positions import Position, place
 from services.common.redis import REDIS_OUTAGES
 from services.operator.pacing import Pace
-from services.operator.replay.folding import Held, calls_of, trips_of
+from services.operator.replay.folding import Held, calls_of
 from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report
 from services.profiles.shards import PartitionShards
 from services.profiles.store import MergeCall, ProfileStore
@@ -39,6 +39,7 @@ _HOLD_SECONDS = 10.0
 _FOLLOW_SECONDS = 0.5
 # A turn that brings nothing for so long is over: the log may end before where it was seen to (compaction, a lost tail).
 _TURN_SECONDS = 1.0
+_CALLS_A_TRIP = 32
 # What a trip takes counts for the pace of writes; more than that is not made up for.
 _TRIP_SECONDS = 0.05
 _PATIENCE_SECONDS = 120.0
@@ -226,8 +227,7 @@ class Reader:
         return len(records)
 
     def _fold(self, tp: TopicPartition, position: Position[None], records: Sequence[Record]) -> None:
-        add = self._held[tp].add
-        self._poison += sum(not add(record) for record in records)
+        self._poison += self._held[tp].add(records)
         self._records += len(records)
         self._held_records += _weight(tp, len(records))
         position.take([], max(position.next, records[-1].offset + 1))
@@ -279,7 +279,8 @@ class Reader:
 
     async def _write(self, calls: list[MergeCall], uptos: dict[TopicPartition, int]) -> None:
         refused: set[str] = set()
-        for trip in trips_of(calls):
+        for at in range(0, len(calls), _CALLS_A_TRIP):
+            trip = calls[at : at + _CALLS_A_TRIP]
             answers = await self._passes("the store", partial(self._store.merge, trip), REDIS_OUTAGES)
             refused |= {field for _, field in answers}
             await self._written.keep(sum(call.writes.size for call in trip))

@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 
 from services.common.consuming.patience import OutageTooLong, Stopping
 from services.common.loop import run
+from services.common.redis import connect
 from services.common.telemetry import configure_logging
 from services.operator.replay.job import Job, Report
-from services.operator.replay.packing import connect_to_write
 from services.operator.replay.reading import Reader
 
 _SAY_SECONDS: Final = 0.25
@@ -31,7 +31,7 @@ async def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lines = await _standard_input()
     job = Job.model_validate_json(await lines.readline())
-    redis = connect_to_write(job.redis)
+    redis = connect(job.redis)
     reader = Reader(job, redis)
     told = asyncio.create_task(_stop_when_told(lines, reader))
     saying = asyncio.create_task(_keep_saying(reader))

@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 
 from contracts.events import FeedbackEvent
 from contracts.placement import partition_of
+from services.common.redis import connect
 from services.common.settings import KafkaSettings, RedisSettings
 from services.local.engines.valkey import ValkeyNode
 from services.operator.replay.job import Job
-from services.operator.replay.packing import connect_to_write
 from services.operator.replay.planning import Bound, planned
 from services.operator.replay.reading import Reader
 from tests.connected.operator.test_replay_profiles import like, some_events
@@ -42,7 +42,7 @@ async def test_what_lies_behind_is_read_in_turns_and_then_all_is_followed(
     monkeypatch.setattr(Reader, "_fold", lambda self, tp, *rest: (read.append(tp), fold(self, tp, *rest))[1])
     async with producing(log) as to:
         await put_events(to, events)
-        writer = connect_to_write(RedisSettings(url=valkey.url))
+        writer = connect(RedisSettings(url=valkey.url))
         reader = Reader(await job(log, valkey, longer=longer), writer)
         await reader.start()
         running = asyncio.create_task(reader.run())

@@ -35,7 +35,7 @@ def line(**changed: Any) -> bytes:
 
 def read_fast(value: bytes) -> Feedback | None:
     """What the fast way reads, as the contract's way gives it."""
-    fast = fast_feedback(value)
+    (fast,) = fast_feedback([value])
     if fast is None:
         return None
     user_id, name, stored = fast
@@ -88,8 +88,17 @@ def test_what_the_fast_way_takes_the_contract_takes_and_gives_the_same(chosen: d
     [b"", b"{}", line() + b" ", line().replace(b'"watch_ms":0', b'"watch_ms":00'), line()[:-1], b" " + line()],
 )
 def test_other_layouts_are_left_to_the_contract(value: bytes):
-    assert fast_feedback(line()) is not None
-    assert fast_feedback(value) is None
+    assert fast_feedback([line()]) != [None]
+    assert fast_feedback([value]) == [None]
+
+
+LINES = st.sampled_from([line(), line(kind="liked"), line(song_id=None), line() + b"\n", b"\n", b"", b"{}", b"\r\n"])
+
+
+@given(st.lists(LINES | st.lists(LINES, min_size=2, max_size=3).map(b"\n".join), max_size=6))
+def test_values_read_together_are_read_as_each_by_itself(values: list[bytes]):
+    """Also where a value holds what would be a line of its own."""
+    assert fast_feedback(values) == [fast_feedback([value])[0] for value in values]
 
 
 def test_what_is_held_equals_the_fold_and_poison_is_told():
@@ -99,10 +108,10 @@ def test_what_is_held_equals_the_fold_and_poison_is_told():
     for event in events:
         # Every third in another layout, so that both ways fold into the same registers.
         value = event.log_value() if rng.randrange(3) else json.dumps(json.loads(event.log_value())).encode()
-        assert held.add(record(FEEDBACK.name, value))
+        assert held.add([record(FEEDBACK.name, value)]) == 0
         plain.add(feedback_of(event))
-    assert not held.add(record(FEEDBACK.name, line(song_id=None)))
-    assert not held.add(record(FEEDBACK.name, None))
+    unreadable = [record(FEEDBACK.name, value) for value in (line(song_id=None), None, b"")]
+    assert held.add([unreadable[0], record(FEEDBACK.name, line(kind="shown", watch_ms=None)), *unreadable[1:]]) == 3
     found: dict[str, Stored] = {}
     for writes in held.by_shard().values():
         found |= writes.stored

@@ -10,7 +10,7 @@ from contracts.events import FeedbackEvent
 from contracts.fold import Stored, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import shard_of
-from services.operator.replay.folding import FIELDS_A_CALL, MOVES_NO_MARK, calls_of, trips_of
+from services.operator.replay.folding import FIELDS_A_CALL, MOVES_NO_MARK, calls_of
 from services.operator.replay.job import Partition, Report
 from services.operator.replay.lease import Holder, Lease
 from services.operator.replay.planning import Plan, bound_of
@@ -86,19 +86,6 @@ def test_a_flush_is_short_calls_and_only_the_last_of_a_shard_moves_its_mark():
     assert joined == writes.fields()
     other = next(call for call in calls if call.shard != shard)
     assert (other.upto, other.writes) == (99, ShardWrites())
-
-
-def test_a_trip_is_short_and_keeps_the_order_of_calls():
-    shard, events = events_of_one_shard()
-    writes = {shard: ShardWrites(stored=stored_of(events))}
-    calls = list(calls_of(NAME, 0, 9, [(shard + i) % 64 for i in range(64)], writes))
-    trips = list(trips_of(calls))
-    assert [call for trip in trips for call in trip] == calls
-    biggest = max(call.writes.size for call in calls)
-    # Empty calls only move marks; they are counted too, so that a trip ends.
-    assert max(len(trip) for trip in trips) == 32
-    assert all(sum(call.writes.size for call in trip) <= max(200, biggest) for trip in trips)
-    assert list(trips_of([])) == []
 
 
 def test_who_is_forgotten_is_in_no_call():
