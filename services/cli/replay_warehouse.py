@@ -15,6 +15,8 @@ from services.operator.replay.warehouse import WarehouseRebuild
 from services.operator.replay.watching import Progress
 from services.warehouse.rebuild_status import Status, Wish
 
+_WISH = Wish()
+
 
 def command(
     *,
@@ -25,9 +27,11 @@ def command(
         bool, typer.Option("--keep", help="Leave the former tables as the database animusic_before.")
     ] = False,
     rate: Annotated[float | None, typer.Option(min=1, help="Most records a second, all processes together.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that read and decode.")] = 2,
-    batch: Annotated[int, typer.Option(min=100, help="Records that a process holds before it hands over.")] = 100_000,
-    nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = 5,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that read and decode.")] = _WISH.workers,
+    batch: Annotated[
+        int, typer.Option(min=100, help="Records that a process holds before it hands over.")
+    ] = _WISH.hold_records,
+    nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = _WISH.nice,
     new: Annotated[bool, typer.Option("--new", help="Begin anew even if one was interrupted.")] = False,
     even_if_different: Annotated[
         bool,

@@ -33,8 +33,8 @@ class Job(BaseModel):
     partitions: tuple[Partition, ...]
     limits: dict[str, int]
     rate: float | None = None
-    hold_records: int = 100_000
-    nice: int = 5
+    hold_records: int
+    nice: int
 
 
 class Block(BaseModel):

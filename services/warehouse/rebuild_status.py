@@ -14,7 +14,8 @@ class Wish(BaseModel):
     Attributes:
         workers: processes that read and decode.
         rate: most records a second, all workers together; None: as fast as it goes.
-        hold_records: most records that a worker holds before it hands them over.
+        hold_records: most records that a worker holds before it hands them over; what it takes for each of them is
+            some 6 kB, so that two workers stay below 1 GB.
         switch: make the new tables the live ones; False: build and compare only.
         keep: leave the former tables as the database animusic_before.
         even_if_different: switch although they differ (the live ones are known to be wrong).
@@ -25,7 +26,7 @@ class Wish(BaseModel):
 
     workers: int = Field(2, ge=1, le=32)
     rate: float | None = Field(None, gt=0)
-    hold_records: int = Field(100_000, ge=100, le=1_000_000)
+    hold_records: int = Field(60_000, ge=100, le=1_000_000)
     nice: int = Field(5, ge=0, le=19)
     switch: bool = True
     keep: bool = False

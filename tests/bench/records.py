@@ -22,8 +22,8 @@ from services.gateway.lanes import Post
 from services.operator.replay.folding import Held, calls_of
 from services.profiles.store import MergeCall, ProfileStore, arguments
 from services.profiles.writes import feedback_of
-from services.warehouse.rebuild_job import Job
 from services.warehouse.rebuild_lines import plain_feedback
+from services.warehouse.rebuild_status import Wish
 from tests.bench.consumers import feedback
 from tests.bench.machine import cpu_seconds
 from tests.bench.report import Section, say
@@ -37,7 +37,7 @@ NAME = MarkName("0" * 32, 0)
 FETCHED = 2_000
 POSTS = (1, 10, 100)
 T = TypeVar("T")
-FRAME = Job.model_fields["hold_records"].default
+FRAME = Wish().hold_records
 
 
 @dataclass(frozen=True)
