@@ -5,16 +5,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from contracts.topics import FEEDBACK
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.local.parts import animusic
 from services.operator.parity import compare
 from services.profiles.generations import Generations
 from tests.bench import consumers
@@ -23,6 +18,7 @@ from tests.bench.http_load import Connection, Outcome
 from tests.bench.listeners import Listener, playlist_request
 from tests.bench.machine import MIB, CpuMeter, percent, share_of
 from tests.bench.marks import ends_of, wait_until_caught_up
+from tests.bench.replay_command import Rebuilt, run
 from tests.bench.report import Section, say
 from tests.bench.stage import Stage
 
@@ -35,7 +31,6 @@ ROUNDS = 3
 BEFORE_S, QUICK_BEFORE_S = 45.0, 15.0
 HEARD = 30
 CONNECTIONS = 8
-_SAID = re.compile(r"generation (\S+): ([\d,]+) records in ([\d.]+) s \(([\d,]+)/s\), at most (\d+) MB")
 
 
 async def measure(stage: Stage) -> Section:
@@ -71,7 +66,7 @@ async def measure(stage: Stage) -> Section:
             say(f"round {number + 1} of {rounds}: playlists alone, then beside a rebuild {' '.join(options)}")
             before.append(await _served(system.port, asking, noise, QUICK_BEFORE_S if stage.quick else BEFORE_S))
             rebuilds.append(await _rebuild_while_serving(settings, system, asking, noise, *options))
-            await _command(Rebuilt(), system, "generations", "prune")
+            await run(Rebuilt(), system, "generations", "prune")
     _add_rate(section, full, bare, beside)
     alone = _together(before)
     section.add("playlists alone", _figures(alone))
@@ -80,42 +75,6 @@ async def measure(stage: Stage) -> Section:
     _add_serving(section, alone, held_back, f"beside one that is held back to {RATE:,} records/s ({rates}/s)")
     await _add_nothing_missing(section, settings, system, [*full, *held_back], bare)
     return section
-
-
-@dataclass
-class Rebuilt:
-    """A rebuild that ran while the system served. `said`: what the command printed; `peak`: of its processes, bytes."""
-
-    served: Outcome = field(default_factory=Outcome)
-    said: str = ""
-    status: int = -1
-    peak: int = 0
-    wall: float = 0.0
-    cpu: str = ""
-    own_cpu: float = 0.0
-    accepted: int = 0
-    arrived: int = 0
-
-    @property
-    def records(self) -> int:
-        """Records read until the live marks were reached."""
-        return int(self._said()[2].replace(",", ""))
-
-    @property
-    def rate(self) -> int:
-        """Records a second until then."""
-        return int(self._said()[4].replace(",", ""))
-
-    @property
-    def generation(self) -> str:
-        """What was built."""
-        return self._said()[1]
-
-    def _said(self) -> re.Match[str]:
-        match = _SAID.search(self.said)
-        if match is None:
-            raise RuntimeError(f"the rebuild did not say how fast it was:\n{self.said[-2000:]}")
-        return match
 
 
 @asynccontextmanager
@@ -182,51 +141,11 @@ async def _rebuild_while_serving(
         paced(system.port, asking, PLAYLISTS_A_SECOND) as outcome,
     ):
         meter, began = CpuMeter(system.pids()), time.perf_counter()
-        await _command(found, system, "replay", "profiles", *options)
+        await run(found, system, "replay", "profiles", *options)
         found.wall, found.cpu = time.perf_counter() - began, percent(meter.shares())
     found.served, found.accepted = outcome, flowed.accepted
     found.arrived = sum((await ends_of(settings.kafka, FEEDBACK.name)).values()) - first
     return found
-
-
-async def _command(found: Rebuilt, system: Any, *arguments: str) -> None:
-    """Run an `animusic` verb to its end, watching what its processes take."""
-    environment = system.environment()
-    environment.pop("ANIMUSIC_PORT", None)
-    child = await asyncio.create_subprocess_exec(
-        *animusic(*arguments), env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    watching = asyncio.create_task(_watch(psutil.Process(child.pid), found))
-    said, _ = await child.communicate()
-    watching.cancel()
-    found.said, found.status = said.decode(), child.returncode or 0
-    for line in found.said.splitlines():
-        say(line)
-    if found.status:
-        raise RuntimeError(f"animusic {' '.join(arguments)} ended with status {found.status}:\n{found.said[-2000:]}")
-
-
-async def _watch(process: psutil.Process, found: Rebuilt) -> None:
-    """Note the most that a process and its children take together, and their CPU seconds."""
-    cpu: dict[int, float] = {}
-    while True:
-        try:
-            family = [process, *_descendants(process)]
-            found.peak = max(found.peak, sum(one.memory_info().rss for one in family))
-            cpu.update((one.pid, sum(one.cpu_times()[:2])) for one in family)
-            found.own_cpu = sum(cpu.values())
-        except psutil.Error:
-            pass
-        await asyncio.sleep(0.5)
-
-
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    """Asked of the kernel: psutil looks at every process of the machine, and playlists wait for this loop meanwhile."""
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not listed.exists():
-        return process.children(recursive=True)
-    children = [psutil.Process(int(pid)) for pid in listed.read_text().split()]
-    return [*children, *(one for child in children for one in _descendants(child))]
 
 
 def _together(seen: Sequence[Outcome]) -> Outcome:
@@ -291,7 +210,7 @@ async def _add_nothing_missing(
         began = time.perf_counter()
         await wait_until_caught_up(settings)
         waited = time.perf_counter() - began
-        await _command(again, system, "replay", "profiles", "--keep")
+        await run(again, system, "replay", "profiles", "--keep")
         parity = await compare(redis, live, again.generation, {})
         for difference in parity.differences[:20]:
             say(f"differs: {difference}")
