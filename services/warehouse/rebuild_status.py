@@ -14,8 +14,8 @@ class Wish(BaseModel):
     Attributes:
         workers: processes that read and decode.
         rate: most records a second, all workers together; None: as fast as it goes.
-        hold_records: most records that a worker holds before it hands them over; what it takes for each of them is
-            some 6 kB, so that two workers stay below 1 GB.
+        hold_records: most records that a worker holds before it hands them over, a few kB each: at the default two
+            workers stay below 1 GB.
         switch: make the new tables the live ones; False: build and compare only.
         keep: leave the former tables as the database animusic_before.
         even_if_different: switch although they differ (the live ones are known to be wrong).

@@ -39,6 +39,7 @@ _HOLD_SECONDS = 10.0
 _FOLLOW_SECONDS = 0.5
 # A turn that brings nothing for so long is over: the log may end before where it was seen to (compaction, a lost tail).
 _TURN_SECONDS = 1.0
+# As many are tried again together after an outage, and counted together for the pace of writes.
 _CALLS_A_TRIP = 32
 # What a trip takes counts for the pace of writes; more than that is not made up for.
 _TRIP_SECONDS = 0.05
