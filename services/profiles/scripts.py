@@ -109,8 +109,12 @@ end
 
 local function merge(hash, count, gone)
   local names, changed, last = {}, false, arg + 2 * count
-  if gone then arg = last end
-  if not gone and count > 0 and call('EXISTS', hash) == 0 then return create(hash, last) end
+  if gone then
+    -- Whoever creates a user without this script (see ProfileStore) does not look.
+    arg = last
+    return call('DEL', hash)
+  end
+  if count > 0 and call('EXISTS', hash) == 0 then return create(hash, last) end
   while arg < last do
     local fields, values = {}, {}
     for i = 1, math.min((last - arg) / 2, CHUNK) do fields[i], values[i] = next_arg(), next_arg() end

@@ -1,15 +1,24 @@
-"""The only writer of profiles in Redis: merges and their mark in one script call a shard."""
+"""The only writer of profiles in Redis: merges and their mark in one script call a shard.
+
+Users whom a generation that nobody reads does not have yet are created by a command of their own: a script turns each
+value into one of Lua's and back, which is half of what it costs the store. The command writes nothing where the user
+is there, so a merge is never undone, whoever wrote meanwhile. It cannot see who is forgotten; the script call after it
+does, before any mark stands for what was written.
+"""
 
 import os
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import hiredis
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from contracts.fold import Stored
 from contracts.placement import SHARDS
 from services.profiles.keys import ShardKeys
 from services.profiles.scripts import ACCEPTED, MERGE, NO_MARK
@@ -21,6 +30,10 @@ PLAYLIST_SECONDS = 30 * 86_400
 HISTORY_LISTS = 40
 # The store answers all that it finds of one client before it turns to the next: about a millisecond.
 FIELDS_IN_FLIGHT: Final = 300
+# An answer of its own costs a user about what so many fields cost in the script.
+FIELDS_OF_A_CREATION: Final = 16
+# As the `upto` of a call that others of the same slice follow.
+MOVES_NO_MARK: Final = -1
 
 
 @dataclass(frozen=True)
@@ -37,16 +50,27 @@ class MergeCall:
     writes: ShardWrites
 
 
+class _Command(NamedTuple):
+    """About how many fields it writes, how many answers it gets, and its bytes, packed when it is its turn."""
+
+    fields: int
+    answers: int
+    pack: Callable[[], bytes]
+
+
 class ProfileStore:
     """One generation of profiles.
 
-    `unread`: nobody is expected to read it while it is written, so that readers who do read whole profiles.
+    `unread`: nobody is expected to read it while it is written: readers who do read whole profiles, and users are
+    created without the script by calls that continue from nothing.
     """
 
     def __init__(self, redis: Redis, generation: str, *, unread: bool = False) -> None:
         self._redis = redis
         self._generation = generation
         self._unread = unread
+        # A Redis before 8 and a Valkey before 9 have no HSETEX; then the script creates, too.
+        self._creates = unread
         self._sha = ""
 
     @property
@@ -70,46 +94,77 @@ class ProfileStore:
 
         Raises redis.exceptions.RedisError; any of the calls may then have been merged, and merging again is harmless.
         """
+        if self._creates:
+            calls = await self._created(calls)
         if not self._sha:
             self._sha = await self._redis.script_load(MERGE)
+        commands = [_Command(call.writes.size, 1, partial(self._packed, call)) for call in calls]
         try:
-            answers = await self._send(calls)
+            answers = await self._send(commands)
         except NoScriptError:
             self._sha = await self._redis.script_load(MERGE)
-            answers = await self._send(calls)
+            answers = await self._send(commands)
         return {
             (call.shard, call.mark): None if answer == NO_MARK else answer
             for call, answer in zip(calls, answers, strict=True)
             if answer != ACCEPTED
         }
 
-    async def _send(self, calls: Sequence[MergeCall]) -> list[int]:
+    async def _created(self, calls: Sequence[MergeCall]) -> list[MergeCall]:
+        """Create whom the store does not have. The calls that are left: of those there is only to see who is gone."""
+        fresh = {number: users for number, call in enumerate(calls) if not call.after and (users := _fresh(call))}
+        commands = [
+            _Command(calls[number].writes.size, len(users), partial(self._creations, calls[number].shard, users))
+            for number, users in fresh.items()
+        ]
+        try:
+            answers = iter(await self._send(commands) if commands else [])
+        except ResponseError as error:
+            if "hsetex" not in str(error).lower():
+                raise
+            self._creates = False
+            return list(calls)
+        return _left_of(calls, {n: {user for user in users if next(answers)} for n, users in fresh.items()})
+
+    def _creations(self, shard: int, users: Mapping[str, Stored]) -> bytes:
+        # As the script creates them: a version that never comes twice, and a log of changes that does not tell.
+        names, version = ShardKeys.of(self._generation, shard), os.urandom(8)
+        head, both = ("FNX", "FIELDS"), ("#", version, "~", version + bytes(2))
+        return b"".join(
+            _packed("HSETEX", names.user(user_id), *head, len(fields) + 2, *both, *chain.from_iterable(fields.items()))
+            for user_id, fields in users.items()
+        )
+
+    async def _send(self, commands: Sequence[_Command]) -> list[int]:
         pool: Any = self._redis.connection_pool
         connection = await pool.get_connection()
         try:
             # As of any command: what was in flight when a connection broke is sent again on a new one.
             answers: list[int] = await connection.retry.call_with_retry(
-                lambda: self._through(connection, calls), lambda error: connection.disconnect(nowait=True)
+                lambda: self._through(connection, commands), lambda error: connection.disconnect(nowait=True)
             )
             return answers
         finally:
             await pool.release(connection)
 
-    async def _through(self, connection: Any, calls: Sequence[MergeCall]) -> list[int]:
+    async def _through(self, connection: Any, commands: Sequence[_Command]) -> list[int]:
         """Keep the store busy, and hardly longer than one call: whoever else asks is answered in between."""
         answers: list[int] = []
-        waiting, flying = deque(calls), deque[int]()
+        waiting, flying, fields = deque(commands), deque[int](), 0
         try:
             while waiting or flying:
                 packed: list[bytes] = []
-                while waiting and (not flying or sum(flying) + waiting[0].writes.size <= FIELDS_IN_FLIGHT):
-                    call = waiting.popleft()
-                    flying.append(call.writes.size)
-                    packed.append(self._packed(call))
+                # Several at once: sending costs more than packing where they are small.
+                if fields <= FIELDS_IN_FLIGHT // 2:
+                    while waiting and (not flying or fields + waiting[0].fields <= FIELDS_IN_FLIGHT):
+                        command = waiting.popleft()
+                        flying.extend([0] * (command.answers - 1) + [command.fields])
+                        fields += command.fields
+                        packed.append(command.pack())
                 if packed:
                     await connection.send_packed_command(packed)
                 answers.append(await connection.read_response())
-                flying.popleft()
+                fields -= flying.popleft()
         except BaseException:
             # The answers that are still to come are nobody's.
             await connection.disconnect(nowait=True)
@@ -117,11 +172,40 @@ class ProfileStore:
         return answers
 
     def _packed(self, call: MergeCall) -> bytes:
-        """By hiredis: redis-py packs argument by argument in Python, which took a quarter of a rebuild's time."""
         keys, args = arguments(self._generation, call, unread=self._unread)
-        command: tuple[Any, ...] = ("EVALSHA", self._sha, len(keys), *keys, *args)
-        packed: bytes = hiredis.pack_command(command)
-        return packed
+        return _packed("EVALSHA", self._sha, len(keys), *keys, *args)
+
+
+def _fresh(call: MergeCall) -> dict[str, Stored]:
+    """Users with much feedback to store, where the store may not have them yet."""
+    users, gone = call.writes.stored.items(), call.writes.forgotten
+    return {user_id: fields for user_id, fields in users if len(fields) >= FIELDS_OF_A_CREATION and user_id not in gone}
+
+
+def _left_of(calls: Sequence[MergeCall], created: Mapping[int, set[str]]) -> list[MergeCall]:
+    """Calls by whose number users were created, without those users' feedback.
+
+    Of a call of which nothing else is left the users are named by the next one of its shard and mark.
+    """
+    left: dict[int, MergeCall] = {}
+    next_of: dict[MergeCallId, int] = {}
+    for number in range(len(calls) - 1, -1, -1):
+        call = calls[number]
+        writes = call.writes.after_creating(created.get(number, set()))
+        later = next_of.get((call.shard, call.mark))
+        if later is not None and call.upto == MOVES_NO_MARK and writes.size == len(writes.created):
+            named = left[later].writes.created | writes.created
+            left[later] = replace(left[later], writes=replace(left[later].writes, created=named))
+        else:
+            left[number] = replace(call, writes=writes)
+            next_of[call.shard, call.mark] = number
+    return [left[number] for number in sorted(left)]
+
+
+def _packed(*command: Any) -> bytes:
+    """By hiredis: redis-py packs argument by argument in Python, which took a quarter of a rebuild's time."""
+    packed: bytes = hiredis.pack_command(command)
+    return packed
 
 
 def arguments(generation: str, call: MergeCall, *, unread: bool = False) -> tuple[list[str], list[bytes | str | int]]:
@@ -134,11 +218,12 @@ def arguments(generation: str, call: MergeCall, *, unread: bool = False) -> tupl
     for user_id in sorted(call.writes.forgotten):
         keys += [names.user(user_id), names.history(user_id)]
         args += ["f", user_id]
-    for user_id, fields in call.writes.fields().items():
+    # Of those who were created there is nothing to merge; they are named, so that nobody stays who is forgotten.
+    merged: dict[str, Stored] = {user_id: {} for user_id in call.writes.created} | call.writes.fields()
+    for user_id, fields in merged.items():
         keys.append(names.user(user_id))
         args += ["m", user_id, len(fields)]
-        for name, value in fields.items():
-            args += [name, value]
+        args += chain.from_iterable(fields.items())
     for served in call.writes.served.values():
         keys += [names.history(served.user_id), names.playlist(served.playlist_id)]
         args += ["p", served.user_id, served.playlist_id, served.value, served.entry]

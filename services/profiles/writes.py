@@ -8,7 +8,7 @@ import heapq
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from pydantic import ValidationError
@@ -106,12 +106,16 @@ FIELDS_A_PLAYLIST: Final = 10
 
 @dataclass
 class ShardWrites:
-    """What one script call merges into one shard, folded: one entry a user (`stored`: feedback), a playlist."""
+    """What one script call merges into one shard, folded: one entry a user (`stored`: feedback), a playlist.
+
+    `created`: users whose feedback is in the store already, written there without a look at who is forgotten.
+    """
 
     stored: dict[str, Stored] = field(default_factory=dict)
     lists: dict[str, bytes] = field(default_factory=dict)
     served: dict[str, Served] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
 
     def add(self, effect: Effect) -> None:
         """Fold one effect in; the order does not matter."""
@@ -128,11 +132,17 @@ class ShardWrites:
                 old = self.served.get(playlist_id, effect)
                 self.served[playlist_id] = effect._replace(value=max(value, old.value), entry=max(entry, old.entry))
 
+    def after_creating(self, users: set[str]) -> "ShardWrites":
+        """What is left when the feedback of these users was created in the store."""
+        rest = {user_id: fields for user_id, fields in self.stored.items() if user_id not in users}
+        return replace(self, stored=rest, created=self.created | users)
+
     @property
     def size(self) -> int:
         """About how many fields it writes; a playlist weighs FIELDS_A_PLAYLIST."""
         fields = sum(map(len, self.stored.values()))
-        return fields + len(self.lists) + len(self.forgotten) + FIELDS_A_PLAYLIST * len(self.served)
+        few = len(self.lists) + len(self.forgotten) + len(self.created)
+        return fields + few + FIELDS_A_PLAYLIST * len(self.served)
 
     def keep_newest(self, lists: int) -> None:
         """Leave out playlists that are not among the newest `lists` of their user here.
