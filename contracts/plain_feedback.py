@@ -66,7 +66,7 @@ _LINE: Final = re.compile(_PLAIN)
 _LINES: Final = re.compile(b"^" + _PLAIN + b"$", re.MULTILINE)
 assert SERVED == (WATCHED, LIKED, STARTED, SETTLED), "what is packed here has this order"
 _ABOUT_ANIME: Final = frozenset(kind.encode() for kind in ANIME_KINDS)
-_when: Final = struct.Struct(">Q16s").pack
+_pack_when: Final = struct.Struct(">Q16s").pack
 _watched: Final = struct.Struct(">III").pack
 _NO_WATCH, _NO_LIKE, _NO_START, _NO_END = (register.identity for register in SERVED)
 # What an event packs behind `watched`, from its time and id; the others write nothing there.
@@ -106,17 +106,25 @@ def fast_feedback(values: Sequence[bytes]) -> list[Plain | None]:
 def _stored(lines: Sequence[_Groups]) -> Iterator[Plain | None]:
     """From what the expression took out of each line; what was not there is empty."""
     for event_id, kind, user_id, occurred_at, song, anime, watch, duration in lines:
-        when = _when(int(occurred_at), unhexlify(event_id.replace(b"-", b"")))
         if kind in _ABOUT_ANIME:
-            yield (user_id, VETO_FIELD + anime, when + (b"\1" if kind == b"vetoed" else b"\0")) if anime else None
-        elif not song:
+            value = _when(occurred_at, event_id) + (b"\1" if kind == b"vetoed" else b"\0")
+            yield (user_id, VETO_FIELD + anime, value) if anime else None
+            continue
+        if not song:
             yield None
-        elif watch and duration:
+            continue
+        packs = _REST.get(kind)
+        # Most are progress, and its time is not stored.
+        rest = _NO_REST if packs is None else packs(_when(occurred_at, event_id))
+        if watch and duration:
             watch_ms, duration_ms = int(watch), int(duration)
             watched = _watched(min(PPM, watch_ms * PPM // duration_ms), watch_ms, duration_ms)
-            rest = _REST.get(kind)
-            yield user_id, SONG_FIELD + song, watched + (_NO_REST if rest is None else rest(when))
-        elif kind in _REST:
-            yield user_id, SONG_FIELD + song, _NO_WATCH + _REST[kind](when)
+            yield user_id, SONG_FIELD + song, watched + rest
+        elif packs is not None:
+            yield user_id, SONG_FIELD + song, _NO_WATCH + rest
         else:
             yield user_id, b"", b""
+
+
+def _when(occurred_at: bytes, event_id: bytes) -> bytes:
+    return _pack_when(int(occurred_at), unhexlify(event_id.replace(b"-", b"")))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from services.cli.progress import say
+from services.common import loop
 from services.common.priority import lead_a_session, stand_back
 from services.common.redis import connect
 from services.common.settings import Settings
@@ -39,7 +40,7 @@ def rebuild(settings: Settings, wish: Wish) -> Outcome:
 
     with showing(wish.what) as tell:
         try:
-            return asyncio.run(_until_signal(run(tell)))
+            return loop.run(_until_signal(run(tell)))
         except asyncio.CancelledError:
             say(f"stopped; the same command goes on from there. {'' if wish.keep else 'Nothing was switched.'}")
             raise KeyboardInterrupt from None

@@ -8,19 +8,21 @@ broker's restart is enough. redis-py has the same gap: `services.common.redis` c
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import aiokafka.conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.common.garbage import set_aside
 
+T = TypeVar("T")
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+
+def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` on the loop that our services use; what was imported is no matter for the collector any more."""
     set_aside()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main)
+        return runner.run(main)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

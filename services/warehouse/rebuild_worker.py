@@ -19,7 +19,8 @@ from aiokafka.errors import KafkaError
 
 from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Poison, Record
+from services.common.consuming.light import LightRecord, as_it_is
+from services.common.consuming.model import Poison
 from services.common.lean import without_pandas
 from services.common.loop import run
 from services.common.telemetry import configure_logging
@@ -47,20 +48,21 @@ class Held:
         self.others: list[Placed[Value]] = []
         self.records = self.poison = 0
 
-    def add(self, record: Record, topic_id: str) -> None:
+    def add(self, partition: Partition, record: LightRecord) -> None:
         """Take one record in."""
         self.records += 1
-        if record.topic == FEEDBACK.name and record.value is not None and is_plain(record.value):
-            self.lines.append(record.value)
-            self.partitions.append(record.partition)
-            self.offsets.append(record.offset)
-            self.topic_id = topic_id
+        offset, timestamp, value = record
+        if partition.topic == FEEDBACK.name and value is not None and is_plain(value):
+            self.lines.append(value)
+            self.partitions.append(partition.partition)
+            self.offsets.append(offset)
+            self.topic_id = partition.topic_id
             return
-        value = read_value(record)
-        if isinstance(value, Poison):
+        decoded = read_value(partition.topic, value)
+        if isinstance(decoded, Poison):
             self.poison += 1
         else:
-            self.others.append((Place(topic_id, record.partition, record.offset, record.timestamp), value))
+            self.others.append((Place(partition.topic_id, partition.partition, offset, timestamp), decoded))
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """Rows by table. What no table takes is left out and counted as poison."""
@@ -101,6 +103,7 @@ class Reader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_FETCH_BYTES,
+            value_deserializer=as_it_is,
         )
 
     async def start(self) -> None:
@@ -137,14 +140,14 @@ class Reader:
                 await self._keep_pace(held.records)
                 held, moved, since = Held(), set(), time.monotonic()
 
-    async def _fetch(self) -> dict[TopicPartition, list[Record]]:
+    async def _fetch(self) -> dict[TopicPartition, list[LightRecord]]:
         self._pause_what_is_there()
         if self._is_there():
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _WAIT_SECONDS)
             return {}
-        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+        found: dict[TopicPartition, list[LightRecord]] = await self._consumer.getmany(
             timeout_ms=100, max_records=self._at_once
         )
         if not found:
@@ -156,15 +159,15 @@ class Reader:
         for tp in self._partitions:
             self._next[tp] = max(self._next[tp], await self._consumer.position(tp))
 
-    def _take(self, tp: TopicPartition, records: list[Record], held: Held) -> None:
+    def _take(self, tp: TopicPartition, records: list[LightRecord], held: Held) -> None:
         partition, limit = self._partitions[tp], self._limit(self._partitions[tp])
         for record in records:
-            if record.offset >= limit:
+            if record[0] >= limit:
                 self._next[tp] = limit
                 self._consumer.seek(tp, limit)
                 return
-            held.add(record, partition.topic_id)
-        self._next[tp] = records[-1].offset + 1
+            held.add(partition, record)
+        self._next[tp] = records[-1][0] + 1
 
     def _limit(self, partition: Partition) -> int:
         return self._limits.get(partition.name.field(), 0)

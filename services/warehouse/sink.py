@@ -49,15 +49,15 @@ TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]
 )
 
 
-def read_value(record: Record) -> Value | Poison:
+def read_value(topic: str, value: bytes | None) -> Value | Poison:
     """The typed record. A tombstone of a song or an arm is None: it has no row, and is no mistake."""
-    if record.value is None:
-        return Poison("the record has no value") if record.topic in _NO_TOMBSTONES else None
+    if value is None:
+        return Poison("the record has no value") if topic in _NO_TOMBSTONES else None
     try:
-        value: Value = read_record(record.topic, record.value)
+        decoded: Value = read_record(topic, value)
     except ValidationError as error:
         return Poison(first_error(error))
-    return value
+    return decoded
 
 
 class WarehouseSink:
@@ -77,7 +77,7 @@ class WarehouseSink:
 
     def decode(self, record: Record) -> Value | Poison:
         """See `read_value`."""
-        return read_value(record)
+        return read_value(record.topic, record.value)
 
     async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
         """The marks that were inserted; None where there is none. Raises ClickhouseError."""

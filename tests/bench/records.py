@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ from contracts.marks import MarkName
 from contracts.placement import SHARDS
 from contracts.plain_feedback import fast_feedback, is_plain
 from contracts.topics import FEEDBACK
+from services.common.consuming.light import LightRecord, as_it_is
 from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.gateway.account import Accountant
@@ -28,6 +28,7 @@ from tests.bench.consumers import feedback
 from tests.bench.machine import cpu_seconds
 from tests.bench.report import Section, say
 from tests.bench.stage import Stage
+from tests.support.fetched import batch_of, records_of
 from tests.support.stores import valkey_node
 
 RECORDS, QUICK_RECORDS = 200_000, 20_000
@@ -40,14 +41,6 @@ T = TypeVar("T")
 FRAME = Wish().hold_records
 
 
-@dataclass(frozen=True)
-class Line:
-    """What a rebuild reads of a record of the log."""
-
-    value: bytes
-    topic: str = FEEDBACK.name
-
-
 async def measure(stage: Stage) -> Section:
     """The section. Starts a Valkey by itself."""
     count = QUICK_RECORDS if stage.quick else RECORDS
@@ -56,8 +49,9 @@ async def measure(stage: Stage) -> Section:
         f"CPU for one of {count:,} feedback records of {LISTENERS:,} listeners as the gateway writes them, hardly a "
         "song twice a listener: the worst case for what is folded. In one process, without Kafka.",
     )
-    lines = [Line(value) for _, value in feedback(count, LISTENERS)]
-    values = [line.value for line in lines]
+    values = [value for _, value in feedback(count, LISTENERS)]
+    lines: list[LightRecord] = [(offset, 0, value) for offset, value in enumerate(values)]
+    _add_fetching(section, values)
     _add_reading(section, values)
     _add_folding(section, lines)
     with valkey_node(stage.directory / "records") as valkey:
@@ -71,6 +65,14 @@ def _each(step: Callable[[], object], count: int) -> str:
     began = time.process_time()
     step()
     return f"{(time.process_time() - began) / count * 1e6:.1f} µs"
+
+
+def _add_fetching(section: Section, values: Sequence[bytes]) -> None:
+    say("taking records out of fetched batches")
+    batches = [batch_of((b"u-1", value) for value in some) for some in _fetched(values)]
+    for what, reading in (("an object of aiokafka", None), ("a tuple of three", as_it_is)):
+        each = _each(lambda reading=reading: [list(records_of(batch, reading)) for batch in batches], len(values))
+        section.add(f"taken out of a fetched batch, as {what}", each, "", f"{FETCHED:,} at a time")
 
 
 def _add_reading(section: Section, values: Sequence[bytes]) -> None:
@@ -90,9 +92,9 @@ def _add_reading(section: Section, values: Sequence[bytes]) -> None:
     section.add("… into columns, by Arrow", _each(columns, count), "", f"{FRAME:,} at a time")
 
 
-def _add_folding(section: Section, lines: Sequence[Line]) -> None:
+def _add_folding(section: Section, lines: Sequence[LightRecord]) -> None:
     say("folding")
-    held = Held()
+    held = Held(FEEDBACK.name)
     section.add(
         "read and folded into stored fields", _each(lambda: [held.add(some) for some in _fetched(lines)], len(lines))
     )
@@ -111,21 +113,22 @@ def _fetched(lines: Sequence[T]) -> Iterator[Sequence[T]]:
     return (lines[at : at + FETCHED] for at in range(0, len(lines), FETCHED))
 
 
-def _calls(held: Held) -> list[MergeCall]:
-    return list(calls_of(NAME, 0, 1, list(range(SHARDS)), held.by_shard()))
+def _calls(held: Held, after: int = 0, upto: int = 1) -> list[MergeCall]:
+    return list(calls_of(NAME, after, upto, list(range(SHARDS)), held.by_shard()))
 
 
-async def _add_store(section: Section, lines: Sequence[Line], batch: int, url: str, pid: int) -> None:
+async def _add_store(section: Section, lines: Sequence[LightRecord], batch: int, url: str, pid: int) -> None:
     say(f"merging, {batch:,} at a time")
     redis = connect(RedisSettings(url=url))
     store = ProfileStore(redis, f"held-{batch}", unread=True)
     before, own = cpu_seconds({"valkey": pid})["valkey"], 0.0
     try:
         for at in range(0, len(lines), batch):
-            held = Held()
+            held = Held(FEEDBACK.name)
             for some in _fetched(lines[at : at + batch]):
                 held.add(some)
-            calls, began = _calls(held), time.process_time()
+            # Only the first flush of a partition continues from nothing.
+            calls, began = _calls(held, at, at + batch), time.process_time()
             await store.merge(calls)
             own += time.process_time() - began
     finally:

@@ -2,21 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from contracts.fold import Stored, merge_stored
 from contracts.marks import MarkName
 from contracts.placement import shard_of
 from contracts.plain_feedback import fast_feedback
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Poison, Record
-from services.profiles.store import HISTORY_LISTS, MergeCall
+from services.common.consuming.light import LightRecord
+from services.common.consuming.model import Poison
+from services.profiles.store import HISTORY_LISTS, MOVES_NO_MARK, MergeCall
 from services.profiles.writes import FIELDS_A_PLAYLIST, Feedback, ShardWrites, effect_of
 
 # A script call holds up every reader of the store: about half a millisecond each.
 FIELDS_A_CALL = 100
-MOVES_NO_MARK = -1
 # Of a shard, until those are left out that would not stay in the store.
 _PLAYLISTS_HELD = 1_000
+
+
+class _Record(NamedTuple):
+    topic: str
+    offset: int
+    value: bytes | None
 
 
 @dataclass
@@ -26,17 +33,18 @@ class Held:
     Of playlists it keeps the newest of each user, as the store does.
     """
 
+    topic: str
     users: dict[bytes, Stored] = field(default_factory=dict)
     others: dict[int, ShardWrites] = field(default_factory=dict)
     _prune_at: int = _PLAYLISTS_HELD
 
-    def add(self, records: Sequence[Record]) -> int:
-        """Fold records of one partition in; how many of them cannot be read."""
-        if records[0].topic != FEEDBACK.name:
+    def add(self, records: Sequence[LightRecord]) -> int:
+        """Fold records in; how many of them cannot be read."""
+        if self.topic != FEEDBACK.name:
             return sum(not self._add_slowly(record) for record in records)
         poison, users = 0, self.users
         # A record without a value is no feedback, as nothing is.
-        for record, plain in zip(records, fast_feedback([record.value or b"" for record in records]), strict=True):
+        for record, plain in zip(records, fast_feedback([value or b"" for _, _, value in records]), strict=True):
             if plain is None:
                 poison += not self._add_slowly(record)
                 continue
@@ -51,15 +59,16 @@ class Held:
                     user[name] = value
         return poison
 
-    def _add_slowly(self, record: Record) -> bool:
+    def _add_slowly(self, record: LightRecord) -> bool:
         """By the contract; False when it cannot be read."""
-        effect = effect_of(record)
+        offset, _, value = record
+        effect = effect_of(_Record(self.topic, offset, value))
         if isinstance(effect, Poison):
             return False
         if isinstance(effect, Feedback):
             user = self.users.setdefault(effect.user_id.encode(), {})
-            for name, value in effect.fields.items():
-                merge_stored(user, name, value)
+            for name, stored in effect.fields.items():
+                merge_stored(user, name, stored)
         else:
             writes = self.others.setdefault(shard_of(effect.user_id), ShardWrites())
             writes.add(effect)

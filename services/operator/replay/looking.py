@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from contracts.fold import UNFOLDED_FIELDS
+from services.common.consuming.light import as_it_is
 from services.common.settings import KafkaSettings, Settings
 from services.operator.parity import Difference
 from services.operator.replay.drilldown import Explained, explain, rebuilt
@@ -44,10 +45,11 @@ async def estimate(settings: KafkaSettings, plan: Plan, workers: int) -> Estimat
 
 async def _fold_for(settings: KafkaSettings, partition: Partition, deadline: float) -> int:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+        bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest",
+        value_deserializer=as_it_is,
+    )  # fmt: skip
     await consumer.start()
-    held, records = Held(), 0
+    held, records = Held(partition.topic), 0
     try:
         tp = TopicPartition(partition.topic, partition.partition)
         consumer.assign([tp])

@@ -176,7 +176,7 @@ class Rebuild:
         await self._read_forgotten(outcome, plan)
         async with self._working(outcome, plan) as workers:
             if self._wish.partial:
-                await self._until(lambda: workers.done, workers, plan, outcome, "reading")
+                await self._until(lambda: workers.report().done, workers, plan, outcome, "reading")
                 return
             await self._catch_up(outcome, plan, workers)
             await self._compare(outcome, plan, workers)
@@ -220,7 +220,7 @@ class Rebuild:
 
     @contextlib.asynccontextmanager
     async def _working(self, outcome: Outcome, plan: Plan) -> AsyncIterator[Workers]:
-        workers = Workers(self._job(outcome, plan.partitions), self._wish.workers)
+        workers = Workers(self._job(outcome, plan.partitions), self._redis, self._wish.workers)
         await workers.start()
         try:
             yield workers

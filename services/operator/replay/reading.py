@@ -6,6 +6,7 @@ records).
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -15,14 +16,16 @@ from typing import Any
 
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from contracts.topics import PLAYLISTS
 from services.common.consuming.flow import LOG_OUTAGES
+from services.common.consuming.light import LightRecord, as_it_is
 from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import Record
-from services.common.consuming.patience import Patience
+from services.common.consuming.patience import OutageTooLong, Patience, Stopping
 from services.common.consuming.positions import Position, place
 from services.common.redis import REDIS_OUTAGES
 from services.operator.pacing import Pace
@@ -44,6 +47,7 @@ _CALLS_A_TRIP = 32
 # What a trip takes counts for the pace of writes; more than that is not made up for.
 _TRIP_SECONDS = 0.05
 _PATIENCE_SECONDS = 120.0
+_OUTAGES = (OutageTooLong, KafkaError, RedisError, ConnectionError, LookupError, OSError)
 
 
 class Reader:
@@ -67,6 +71,7 @@ class Reader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_FETCH_BYTES,
+            value_deserializer=as_it_is,
         )
         self._partitions = {TopicPartition(p.topic, p.partition): p for p in job.partitions}
         for partition in job.partitions:
@@ -117,6 +122,18 @@ class Reader:
         """Hang up."""
         await self._consumer.stop()
 
+    async def whole(self) -> Report:
+        """All of its life. Its last report; what could not be waited for is told there, not raised."""
+        try:
+            await self.start()
+            with contextlib.suppress(Stopping):
+                await self.run()
+            return self.report()
+        except _OUTAGES as error:
+            return Report(error=str(error) or type(error).__name__)
+        finally:
+            await self.close()
+
     @property
     def done(self) -> bool:
         """Whether every partition was read to its end."""
@@ -124,7 +141,8 @@ class Reader:
 
     def report(self) -> Report:
         """How far it is."""
-        ends = {p.field: self._consumer.highwater(tp) or 0 for tp, p in self._partitions.items()}
+        # What has not been placed yet has no end that the client would know.
+        ends = {self._partitions[tp].field: self._consumer.highwater(tp) or 0 for tp in self._positions}
         return Report(
             positions={self._partitions[tp].field: self._stored(position) for tp, position in self._positions.items()},
             read={self._partitions[tp].field: position.next for tp, position in self._positions.items()},
@@ -158,7 +176,7 @@ class Reader:
             # Where the store knows nothing yet, a mark is written even if there is nothing to read.
             position.moved = marks[partition.claim.name] is None
             self._positions[tp] = position
-            self._held[tp] = Held()
+            self._held[tp] = Held(tp.topic)
             self._consumer.seek(tp, position.next)
         self._turns = deque(tp for tp, p in self._partitions.items() if self._next(tp) < p.end)
         self._give_turn()
@@ -201,25 +219,26 @@ class Reader:
 
     # ---- records ------------------------------------------------------------------------------------------------
 
-    async def _fetch(self) -> dict[TopicPartition, list[Record]]:
-        found: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+    async def _fetch(self) -> dict[TopicPartition, list[LightRecord]]:
+        found: dict[TopicPartition, list[LightRecord]] = await self._consumer.getmany(
             timeout_ms=50, max_records=min(_AT_ONCE, self._job.hold_records)
         )
         return found
 
-    async def _take(self, tp: TopicPartition, records: list[Record]) -> int:
+    async def _take(self, tp: TopicPartition, records: list[LightRecord]) -> int:
         position, until = self._positions[tp], self._partitions[tp].until
-        verdict = position.judge(records[0].offset)
+        first, last = records[0][0], records[-1][0]
+        verdict = position.judge(first)
         if verdict == "ask again":
             position.jumped = True
             self._consumer.seek(tp, position.next)
             return 0
         if verdict == "went back":
-            records = [record for record in records if record.offset >= position.next]
-        elif records[0].offset > position.next:
-            await self._look_at_hole(tp, position, records[0].offset)
-        if until is not None and records and records[-1].offset >= until:
-            records = [record for record in records if record.offset < until]
+            records = [record for record in records if record[0] >= position.next]
+        elif first > position.next:
+            await self._look_at_hole(tp, position, first)
+        if until is not None and records and last >= until:
+            records = [record for record in records if record[0] < until]
             self._consumer.pause(tp)
             position.next = max(position.next, until)
             position.moved = True
@@ -227,11 +246,11 @@ class Reader:
             self._fold(tp, position, records)
         return len(records)
 
-    def _fold(self, tp: TopicPartition, position: Position[None], records: Sequence[Record]) -> None:
+    def _fold(self, tp: TopicPartition, position: Position[None], records: Sequence[LightRecord]) -> None:
         self._poison += self._held[tp].add(records)
         self._records += len(records)
         self._held_records += _weight(tp, len(records))
-        position.take([], max(position.next, records[-1].offset + 1))
+        position.take([], max(position.next, records[-1][0] + 1))
 
     async def _look_at_hole(self, tp: TopicPartition, position: Position[None], offset: int) -> None:
         starts = await self._consumer.beginning_offsets([tp])

@@ -5,16 +5,11 @@ when its job is done, at the line `stop`, and when standard input closes: a kill
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
 from typing import Final
 
-from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError
-
-from services.common.consuming.patience import OutageTooLong, Stopping
 from services.common.loop import run
 from services.common.redis import connect
 from services.common.telemetry import configure_logging
@@ -22,7 +17,6 @@ from services.operator.replay.job import Job, Report
 from services.operator.replay.reading import Reader
 
 _SAY_SECONDS: Final = 0.25
-_OUTAGES: Final = (OutageTooLong, KafkaError, RedisError, ConnectionError, LookupError, OSError)
 
 
 async def main() -> None:
@@ -36,16 +30,10 @@ async def main() -> None:
     told = asyncio.create_task(_stop_when_told(lines, reader))
     saying = asyncio.create_task(_keep_saying(reader))
     try:
-        await reader.start()
-        with contextlib.suppress(Stopping):
-            await reader.run()
-        _say(reader.report())
-    except _OUTAGES as error:
-        _say(Report(error=str(error) or type(error).__name__))
+        _say(await reader.whole())
     finally:
         told.cancel()
         saying.cancel()
-        await reader.close()
         await redis.aclose()
 
 

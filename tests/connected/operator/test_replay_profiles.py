@@ -5,10 +5,12 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psutil
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -31,6 +33,7 @@ from services.operator.replay.looking import estimate, one_user
 from services.operator.replay.planning import Bound, bound_of, planned
 from services.operator.replay.profiles import Outcome, Rebuild, Wish
 from services.operator.replay.settling import settle
+from services.operator.replay.watching import Progress
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
 from services.profiles.reader import ProfileReader
@@ -267,6 +270,27 @@ async def test_a_cancel_is_heard_at_any_moment(log: KafkaSettings, redis: Redis,
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await holder(redis) is None
+
+
+async def test_this_process_reads_a_share_and_only_the_others_have_one(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    settings, events = settings_for(log, valkey.url, tmp_path), some_events(24, 100)
+    async with producing(log) as to, following(settings, redis):
+        await put_events(to, events)
+        await at_end(log, redis)
+    before = set(psutil.Process().children())
+    for workers in (1, 3):
+        others: set[psutil.Process] = set()
+        watch = partial(_note_children, others)
+        found = await Rebuild(settings, redis, Wish(workers=workers, nice=0, keep=True, new=True), watch).run()
+        assert len(others - before) == workers - 1
+        assert found.parity is not None and found.parity.equal and found.parity.users
+        assert not set(psutil.Process().children()) - before
+
+
+def _note_children(seen: set[psutil.Process], _progress: Progress) -> None:
+    seen.update(psutil.Process().children())
 
 
 async def test_who_does_not_come_to_rest_is_compared_with_what_lies_between_the_marks(

@@ -16,7 +16,6 @@ from contracts.topics import FEEDBACK
 from services.operator.replay.folding import Held
 from services.profiles.writes import Feedback, ShardWrites, feedback_of
 from tests.support.histories import BASE_MS, history_strategy, random_event
-from tests.unit.profiles.test_writes import record
 
 PLAIN: dict[str, Any] = {
     "schema": 1, "event_id": str(UUID(int=5)), "kind": "progress", "user_id": "u-1", "occurred_at": BASE_MS,
@@ -104,14 +103,14 @@ def test_values_read_together_are_read_as_each_by_itself(values: list[bytes]):
 def test_what_is_held_equals_the_fold_and_poison_is_told():
     rng = random.Random(3)
     events = [random_event(rng, f"u{rng.randrange(20)}") for _ in range(400)]
-    held, plain = Held(), ShardWrites()
+    held, plain = Held(FEEDBACK.name), ShardWrites()
     for event in events:
         # Every third in another layout, so that both ways fold into the same registers.
         value = event.log_value() if rng.randrange(3) else json.dumps(json.loads(event.log_value())).encode()
-        assert held.add([record(FEEDBACK.name, value)]) == 0
+        assert held.add([(0, 0, value)]) == 0
         plain.add(feedback_of(event))
-    unreadable = [record(FEEDBACK.name, value) for value in (line(song_id=None), None, b"")]
-    assert held.add([unreadable[0], record(FEEDBACK.name, line(kind="shown", watch_ms=None)), *unreadable[1:]]) == 3
+    some = (line(song_id=None), line(kind="shown", watch_ms=None), None, b"")
+    assert held.add([(offset, 0, value) for offset, value in enumerate(some)]) == 3
     found: dict[str, Stored] = {}
     for writes in held.by_shard().values():
         found |= writes.stored

@@ -1,5 +1,6 @@
 """The pure parts of a rebuild: bounds, shares of work, script calls of a flush."""
 
+import asyncio
 import socket
 
 import psutil
@@ -10,14 +11,18 @@ from contracts.events import FeedbackEvent
 from contracts.fold import Stored, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import shard_of
-from services.operator.replay.folding import FIELDS_A_CALL, MOVES_NO_MARK, calls_of
-from services.operator.replay.job import Partition, Report
+from services.common.redis import connect
+from services.common.settings import KafkaSettings, RedisSettings
+from services.local.engines.ports import free_port
+from services.operator.replay.folding import FIELDS_A_CALL, calls_of
+from services.operator.replay.job import Job, Partition, Report
 from services.operator.replay.lease import Holder, Lease
 from services.operator.replay.planning import Plan, bound_of
 from services.operator.replay.profiles import Rebuild, Wish
 from services.operator.replay.watching import Progress, Watch
-from services.operator.replay.workers import shared_out
+from services.operator.replay.workers import Workers, shared_out
 from services.profiles.shards import PartitionShards
+from services.profiles.store import MOVES_NO_MARK
 from services.profiles.writes import ShardWrites
 from tests.support.histories import histories
 
@@ -47,6 +52,22 @@ def test_a_part_of_the_log_cannot_be_switched_to():
     rebuild._wish = Wish(generation="{x}:")
     with pytest.raises(ValueError, match="no name for a generation"):
         rebuild._check()
+
+
+async def test_a_share_of_this_process_says_why_it_ended_before_its_time():
+    port = free_port()
+    nowhere = f"127.0.0.1:{port}"
+    redis = RedisSettings(url=f"redis://{nowhere}")
+    part = Partition(topic="t", topic_id="a" * 32, partition=0, partitions=1)
+    job = Job(kafka=KafkaSettings(bootstrap_servers=nowhere), redis=redis, generation="g2", partitions=(part,))
+    workers = Workers(job, connect(redis), 1)
+    assert workers.report() == Report(memory=workers.report().memory)
+    await workers.start()
+    with pytest.raises(RuntimeError, match=rf"bootstrap from \[.*{port}.*the same command goes on"):
+        while True:
+            workers.report()
+            await asyncio.sleep(0.01)
+    await workers.stop()
 
 
 def test_work_is_shared_out_about_equally_and_nobody_goes_without():
