@@ -103,7 +103,7 @@ class WarehouseSettings(BaseModel):
 
     group: str = "animusic.warehouse"
     batch_records: int = Field(20_000, ge=1, description="most rows of one insert")
-    flush_ms: int = Field(1_000, ge=1, description="oldest a waiting row may get before it is inserted")
+    flush_ms: int = Field(2_000, ge=1, description="oldest a waiting row may get before it is inserted")
     host: str = "127.0.0.1"
     port: int = Field(8123, ge=0, le=65_535, description="the read-only SQL endpoint")
     query_seconds: int = Field(30, ge=1, description="longest an analyst's query may take")

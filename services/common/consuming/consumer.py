@@ -38,6 +38,9 @@ _WATCH_SECONDS = 5.0
 _JOIN_SECONDS = 90.0
 # FastStream waits 5 s after an error in fetching; errors further apart than this are not one outage.
 _ERRORS_APART_SECONDS = 20.0
+# Who holds records anyway need not be woken for each of them, nor the log's host: this share of the hold is waited.
+_GATHERED_OF_HOLD = 0.25
+_MOST_GATHER_MS = 500
 
 
 class Consumer(Generic[T]):
@@ -45,7 +48,8 @@ class Consumer(Generic[T]):
 
     Args:
         wait_ms: how long a fetch waits for records; about the latency of an idle system.
-        hold_seconds: oldest a record may get before it is flushed; 0 flushes each fetch.
+        hold_seconds: oldest a record may get before it is flushed, once it was fetched; 0 flushes each fetch, and
+            fetches each record as it comes.
         patience_seconds: longest outage of store or log before the process gives up with exit code 75.
     """
 
@@ -74,9 +78,10 @@ class Consumer(Generic[T]):
         self.metrics = ConsumerMetrics(registry, sink.step)
         self._patience = Patience(sink.step, patience_seconds, self._stopping, self.metrics)
         self._producer: AIOKafkaProducer = producer(settings)
+        gather_ms = min(_MOST_GATHER_MS, int(1_000 * hold_seconds * _GATHERED_OF_HOLD))
         self._subscribe = functools.partial(
             batch_broker, settings, handler=self._take, listener=_Listener(self), on_error=self._fetch_failed,
-            group=group, step=sink.step, max_records=max_records, wait_ms=wait_ms,
+            group=group, step=sink.step, max_records=max_records, wait_ms=wait_ms, gather_ms=gather_ms,
         )  # fmt: skip
         self.subscription: Subscription | None = None
         self._flow = Flow(

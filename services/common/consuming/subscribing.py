@@ -22,6 +22,10 @@ from services.common.consuming.model import Record
 from services.common.settings import KafkaSettings
 
 _FETCH_BYTES = 4 * 1024 * 1024
+# A fetch that gathers is answered as soon as there is so much: a consumer that lies behind never waits.
+_GATHERED_BYTES = 1 << 18
+# aiokafka's own.
+_IDLE_FETCH_MS = 500
 # A partition that was added, or a topic made again, is found within this time.
 _METADATA_AGE_MS = 5_000
 Handler = Callable[[Sequence[Record]], Awaitable[None]]
@@ -103,8 +107,12 @@ def batch_broker(
     step: str,
     max_records: int,
     wait_ms: int,
+    gather_ms: int,
 ) -> Subscription:
-    """A broker with its subscriber to these topics, with the partitions that each has now; not started yet."""
+    """A broker with its subscriber to these topics, with the partitions that each has now; not started yet.
+
+    `gather_ms`: how long the log may wait for more before it answers a fetch; 0: it answers with the first record.
+    """
     broker = KafkaBroker(
         # FastStream takes a string for one broker, commas and all.
         settings.bootstrap_servers.split(","),
@@ -130,6 +138,8 @@ def batch_broker(
         auto_offset_reset="earliest",
         partition_assignment_strategy=[RoundRobinPartitionAssignor],
         max_partition_fetch_bytes=_FETCH_BYTES,
+        fetch_min_bytes=_GATHERED_BYTES if gather_ms else 1,
+        fetch_max_wait_ms=gather_ms or _IDLE_FETCH_MS,
         listener=listener,
         no_reply=True,
         parser=_raw,

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.consuming.flow import Flow
 from services.common.consuming.model import Lost
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
@@ -128,6 +129,27 @@ async def test_an_outage_beyond_patience_ends_in_a_restart(log: KafkaSettings, r
 
 async def _value(value: object) -> object:
     return value
+
+
+async def test_who_holds_records_is_not_woken_for_each(
+    log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    fetched: list[int] = []
+    take = Flow.take
+
+    async def counting(self: Flow[bytes], records: Sequence[Any]) -> None:
+        fetched.append(len(records))
+        await take(self, records)
+
+    monkeypatch.setattr(Flow, "take", counting)
+    values = [f"{i:02}".encode() for i in range(40)]
+    async with running(log, redis, hold_seconds=2.0) as run, producing(log) as to:
+        for value in values:
+            await to.send_and_wait(TOPIC, value, partition=0)
+            await asyncio.sleep(0.02)
+        await run.has(*values)
+    assert sum(fetched) == len(values)
+    assert len(fetched) <= len(values) // 2
 
 
 async def test_held_records_are_flushed_by_age_and_when_it_stops(log: KafkaSettings, redis: Redis):
