@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from contracts.events import FeedbackEvent
 from contracts.placement import partition_of
 from contracts.topics import FEEDBACK
@@ -21,6 +19,7 @@ from services.common.kafka import ensure_topics, producer
 from services.common.settings import KafkaSettings
 from services.local.engines.ports import free_port
 from services.local.parts import animusic
+from tests.bench.bare import consume_bare
 from tests.bench.http_load import ask_once, request
 from tests.bench.machine import CpuMeter, percent, share_of
 from tests.bench.report import Section, say
@@ -129,26 +128,6 @@ async def write(settings: KafkaSettings, topic: str, records: Iterator[Record]) 
                 await asyncio.gather(*waiting)
                 waiting.clear()
         await asyncio.gather(*waiting)
-    finally:
-        await client.stop()
-
-
-async def consume_bare(settings: KafkaSettings, topic: str) -> float:
-    """Records a second of an aiokafka consumer that only counts them, from the start of the topic to its end."""
-    client = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, max_partition_fetch_bytes=4 << 20
-    )
-    await client.start()
-    try:
-        await client._client.force_metadata_update()
-        partitions = [TopicPartition(topic, number) for number in client.partitions_for_topic(topic) or ()]
-        client.assign(partitions)
-        await client.seek_to_beginning(*partitions)
-        wanted = sum((await client.end_offsets(partitions)).values())
-        began, seen = time.perf_counter(), 0
-        while seen < wanted:
-            seen += sum(map(len, (await client.getmany(timeout_ms=500)).values()))
-        return seen / (time.perf_counter() - began)
     finally:
         await client.stop()
 

@@ -13,7 +13,8 @@ from contracts.topics import FEEDBACK
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
 from services.local.parts import animusic
-from tests.bench.consumers import consume_bare, drain, feedback, serving, write
+from tests.bench.bare import consume_bare
+from tests.bench.consumers import drain, feedback, serving, write
 from tests.bench.machine import MIB, CpuMeter, share_of
 from tests.bench.report import Section, say
 from tests.bench.stage import Stage
