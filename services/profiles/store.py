@@ -131,7 +131,7 @@ class ProfileStore:
         names, version = ShardKeys.of(self._generation, shard), os.urandom(8)
         head, both = ("FNX", "FIELDS"), ("#", version, "~", version + bytes(2))
         return b"".join(
-            _packed("HSETEX", names.user(user_id), *head, len(fields) + 2, *both, *chain.from_iterable(fields.items()))
+            _pack("HSETEX", names.user(user_id), *head, len(fields) + 2, *both, *chain.from_iterable(fields.items()))
             for user_id, fields in users.items()
         )
 
@@ -173,7 +173,7 @@ class ProfileStore:
 
     def _packed(self, call: MergeCall) -> bytes:
         keys, args = arguments(self._generation, call, unread=self._unread)
-        return _packed("EVALSHA", self._sha, len(keys), *keys, *args)
+        return _pack("EVALSHA", self._sha, len(keys), *keys, *args)
 
 
 def _fresh(call: MergeCall) -> dict[str, Stored]:
@@ -202,7 +202,7 @@ def _left_of(calls: Sequence[MergeCall], created: Mapping[int, set[str]]) -> lis
     return [left[number] for number in sorted(left)]
 
 
-def _packed(*command: Any) -> bytes:
+def _pack(*command: Any) -> bytes:
     """By hiredis: redis-py packs argument by argument in Python, which took a quarter of a rebuild's time."""
     packed: bytes = hiredis.pack_command(command)
     return packed

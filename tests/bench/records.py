@@ -136,7 +136,7 @@ async def _add_store(section: Section, lines: Sequence[LightRecord], batch: int,
     used = cpu_seconds({"valkey": pid})["valkey"] - before
     each = f"{used / len(lines) * 1e6:.1f} µs"
     sent = f"{own / len(lines) * 1e6:.1f} µs of the process that packs and sends them"
-    section.add(f"merged by Valkey's script, {batch:,} records a flush", each, "", f"CPU of Valkey; {sent}")
+    section.add(f"merged into Valkey, {batch:,} records a flush", each, "", f"CPU of Valkey; {sent}")
 
 
 def _add_accounts(section: Section) -> None:

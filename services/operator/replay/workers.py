@@ -58,8 +58,8 @@ class OwnShare:
 
     def report(self) -> Report:
         """See Share."""
-        over = self._reading is not None and self._reading.done() and not self._reading.cancelled()
-        report = self._reading.result() if self._reading is not None and over else self._reader.report()
+        reading = self._reading
+        report = reading.result() if reading is not None and reading.done() else self._reader.report()
         if report.error:
             raise RuntimeError(report.error)
         return report

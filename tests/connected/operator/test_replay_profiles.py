@@ -74,6 +74,13 @@ async def fill(to: AIOKafkaProducer, events: list[FeedbackEvent]) -> None:
     await put(to, PROFILES.name, "l4", encoded({**FORGOTTEN, "user_id": "l4"}))
 
 
+async def live(settings: Settings, redis: Redis, events: list[FeedbackEvent]) -> None:
+    """Events in the log and in the live generation, whose consumer is stopped then."""
+    async with producing(settings.kafka) as to, following(settings, redis):
+        await put_events(to, events)
+        await at_end(settings.kafka, redis)
+
+
 async def rebuild(settings: Settings, redis: Redis, **wish: Any) -> Outcome:
     """Run a rebuild in this process, its workers in theirs."""
     return await Rebuild(settings, redis, Wish(**{"nice": 0, "hand_over_seconds": 20.0, **wish})).run()
@@ -236,9 +243,7 @@ async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
     log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ):
     settings, events = settings_for(log, valkey.url, tmp_path), some_events(23, 200)
-    async with producing(log) as to, following(settings, redis):
-        await put_events(to, events)
-        await at_end(log, redis)
+    await live(settings, redis, events)
     task = asyncio.create_task(rebuild(settings, redis, rate=500.0, batch=100))
 
     async def some() -> bool:
@@ -260,9 +265,7 @@ async def test_an_interrupted_rebuild_gives_its_lease_back_and_goes_on(
 async def test_a_cancel_is_heard_at_any_moment(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
     """Also while a client of Kafka closes, which takes the first one for its own."""
     settings = settings_for(log, valkey.url, tmp_path)
-    async with producing(log) as to, following(settings, redis):
-        await put_events(to, [like("u", "s", 1)])
-        await at_end(log, redis)
+    await live(settings, redis, [like("u", "s", 1)])
     for moment in range(8):
         task = asyncio.create_task(rebuild(settings, redis, hand_over_seconds=0.0, workers=1))
         await asyncio.sleep(0.04 * moment)
@@ -276,9 +279,7 @@ async def test_this_process_reads_a_share_and_only_the_others_have_one(
     log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ):
     settings, events = settings_for(log, valkey.url, tmp_path), some_events(24, 100)
-    async with producing(log) as to, following(settings, redis):
-        await put_events(to, events)
-        await at_end(log, redis)
+    await live(settings, redis, events)
     before = set(psutil.Process().children())
     for workers in (1, 3):
         others: set[psutil.Process] = set()
