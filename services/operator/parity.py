@@ -4,27 +4,30 @@ What is compared, shard by shard: every user's stored fields (songs, vetoes, ani
 and who is forgotten. What is not: the bodies of playlists (they expire; their line in the history names revision, time
 and songs), and what readers use to find out what changed.
 
-Both generations may move meanwhile. A user's hashes of both sides and both sides' marks are read in one script call:
-what is equal is equal; what differs counts only where the marks are equal, and is asked again some times. For users who
-do not come to rest, `services.operator.replay.settling` adds what lies between the marks to both sides.
+Both generations may move meanwhile. What is equal is equal: everybody is read once by plain commands, which cost the
+store far less than a script. Whoever differs is read again, both sides' hashes and marks in one script call: what
+differs counts only where the marks are equal, and is asked again some times. For users who do not come to rest,
+`services.operator.replay.settling` adds what lies between the marks to both sides.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from contracts.fold import UNFOLDED_FIELDS, entry_digest
+from contracts.fold import UNFOLDED_FIELDS, digest_sum
 from contracts.placement import SHARDS
 from services.operator.pacing import Pace
 from services.profiles.keys import ShardKeys
+from services.profiles.trips import Command, pack, send
 
 _MODULUS: Final = 1 << 128
-# A call holds up every other reader of the store; so many fields of both sides take it about half a millisecond.
-_FIELDS_A_CALL: Final = 200
+# Held at a time, and compared while the store has time for others.
+_FIELDS_A_TRIP: Final = 2_000
 _KEYS_A_SCAN: Final = 500
 _KEPT_DIFFERENCES: Final = 10_000
 _AGAIN: Final = 5
@@ -32,12 +35,13 @@ _AGAIN_SECONDS: Final = 0.05
 _HISTORY: Final = b"h"
 
 _READ: Final = """
--- KEYS: marks of both sides, then hashes in pairs. Returns both sides' marks, then the hashes in the same order.
+-- KEYS: marks of both sides, then a hash of both. Returns them in that order.
 local found = {}
 for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
 return found
 """
 Hash = dict[bytes, bytes]
+Answer = Hash | list[bytes]
 Progress = Callable[[int], None]
 
 
@@ -183,46 +187,48 @@ class _Shard:
 
     async def run(self, names: list[str], parity: Parity) -> None:
         """Compare all of it, adding to what was found so far."""
-        pending: list[str] = []
-        async for chunk in self._chunks(names):
-            pending += await self._look(chunk, parity)
-        for _ in range(_AGAIN):
-            if pending:
+        differing: list[str] = []
+        for some in _pieces(names, await self._sizes(names)):
+            differing += await self._look(some, parity)
+            await self._pace.keep(sum(some.values()) // 2)
+        for turn in range(1 + _AGAIN):
+            if turn and differing:
                 await asyncio.sleep(_AGAIN_SECONDS)
-                # One by one, and only while the marks look equal: so a call is likely to fall between two flushes.
-                pending = [name for one in pending for name in await self._look_again(one, parity)]
-        parity.unsettled += pending
+            # One by one: so a call is likely to fall between two flushes.
+            differing = [name for name in differing if not await self._look_at_rest(name, parity)]
+        parity.unsettled += differing
         await self._compare_forgotten(parity)
 
-    async def _chunks(self, names: list[str]) -> Any:
-        pipe = self._redis.pipeline(transaction=False)
-        for name in names:
-            pipe.hlen(self._keys[0].prefix + name)
-        sizes = await pipe.execute() if names else []
-        for chunk, fields in _pieces(names, sizes):
-            yield chunk
-            await self._pace.keep(fields)
+    async def _sizes(self, names: list[str]) -> list[int]:
+        """How many fields both sides have together."""
+        found = iter(await send(self._redis, [Command(1, 2, partial(self._both, "HLEN", name)) for name in names]))
+        return [left + right for left, right in zip(found, found, strict=True)]
 
-    async def _look(self, names: list[str], parity: Parity) -> list[str]:
-        """Compare some; returns those that differ while the marks differ."""
-        keys = [self._keys[0].marks, self._keys[1].marks]
-        keys += [side.prefix + name for name in names for side in self._keys]
-        found: list[list[bytes]] = await self._read(keys=keys)
-        settled = self._standing(found[0]) == self._standing(found[1])
-        pending = []
-        for name, left, right in zip(names, found[2::2], found[3::2], strict=True):
-            sides = stored_of(left), stored_of(right)
-            if sides[0] != sides[1] and not settled:
-                pending.append(name)
-            else:
-                parity.count(self._shard, name, *sides)
-        return pending
+    async def _look(self, sizes: dict[str, int], parity: Parity) -> list[str]:
+        """Compare these, of so many fields each; returns those that differ."""
+        commands = [Command(fields, 2, partial(self._both, "HGETALL", name)) for name, fields in sizes.items()]
+        found = iter(await send(self._redis, commands))
+        return [name for name in sizes if not self._same(name, next(found), next(found), parity)]
 
-    async def _look_again(self, name: str, parity: Parity) -> list[str]:
-        left, right = await self._read(keys=[keys.marks for keys in self._keys])
-        if self._standing(left) != self._standing(right):
-            return [name]
-        return await self._look([name], parity)
+    def _both(self, command: str, name: str) -> bytes:
+        return b"".join(pack(command, side.prefix + name) for side in self._keys)
+
+    def _same(self, name: str, left: Answer, right: Answer, parity: Parity) -> bool:
+        sides = stored_of(left), stored_of(right)
+        if sides[0] == sides[1]:
+            parity.count(self._shard, name, *sides)
+        return sides[0] == sides[1]
+
+    async def _look_at_rest(self, name: str, parity: Parity) -> bool:
+        """Compare one; False when it differs while the marks do, so that nothing can be said."""
+        keys = [*(side.marks for side in self._keys), *(side.prefix + name for side in self._keys)]
+        marks_left, marks_right, left, right = await self._read(keys=keys)
+        if self._same(name, left, right, parity):
+            return True
+        if self._standing(marks_left) != self._standing(marks_right):
+            return False
+        parity.count(self._shard, name, stored_of(left), stored_of(right))
+        return True
 
     def _standing(self, flat: list[bytes]) -> dict[bytes, int]:
         stored = dict(zip(flat[::2], flat[1::2], strict=True))
@@ -239,29 +245,29 @@ class _Shard:
             parity.note([Difference(user.decode(), b"forgotten", *sides)])
 
 
-def _pieces(names: list[str], sizes: list[int]) -> Iterator[tuple[list[str], int]]:
-    chunk: list[str] = []
-    size = 0
+def _pieces(names: list[str], sizes: list[int]) -> Iterator[dict[str, int]]:
+    piece: dict[str, int] = {}
+    held = 0
     for name, fields in zip(names, sizes, strict=True):
-        if chunk and size + fields > _FIELDS_A_CALL:
-            yield chunk, size
-            chunk, size = [], 0
-        chunk.append(name)
-        size += fields
-    if chunk:
-        yield chunk, size
+        if piece and held + fields > _FIELDS_A_TRIP:
+            yield piece
+            piece, held = {}, 0
+        piece[name] = fields
+        held += fields
+    if piece:
+        yield piece
 
 
-def stored_of(flat: list[bytes]) -> Hash:
-    """A hash from HGETALL's flat answer, without what is no part of a profile."""
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+def stored_of(found: Answer) -> Hash:
+    """A hash without what is no part of a profile, from HGETALL's answer: a map, or in scripts and RESP 2 flat."""
+    fields = dict(found) if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
     for name in UNFOLDED_FIELDS:
         fields.pop(name, None)
     return fields
 
 
 def _sum(user_id: str, prefix: bytes, fields: Hash) -> int:
-    return sum(entry_digest(user_id, prefix + name, value) for name, value in fields.items())
+    return digest_sum(user_id, ((prefix + name, value) for name, value in fields.items()) if prefix else fields.items())
 
 
 def _differences(user_id: str, prefix: bytes, left: Hash, right: Hash) -> Iterator[Difference]:

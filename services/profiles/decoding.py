@@ -12,7 +12,7 @@ from contracts.fold import (
     UNFOLDED_FIELDS,
     VERSION_FIELD,
     VETO_FIELD,
-    entry_digest,
+    digest_sum,
     song_field,
     veto_field,
 )
@@ -40,9 +40,10 @@ class Content(NamedTuple):
 
     def total(self, user_id: str) -> int:
         """The sum of the digests of all entries."""
-        total = sum(entry_digest(user_id, song_field(song), value) for song, value in self.songs.items())
-        total += sum(entry_digest(user_id, veto_field(anime), value) for anime, value in self.vetoes.items())
-        return total + (entry_digest(user_id, LIST_FIELD, self.stored_list) if self.stored_list else 0)
+        stored = [(song_field(song), value) for song, value in self.songs.items()]
+        stored += [(veto_field(anime), value) for anime, value in self.vetoes.items()]
+        stored += [(LIST_FIELD, self.stored_list)] if self.stored_list else []
+        return digest_sum(user_id, stored)
 
 
 class ProfileState:

@@ -7,14 +7,12 @@ does, before any mark stands for what was written.
 """
 
 import os
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -22,14 +20,13 @@ from contracts.fold import Stored
 from contracts.placement import SHARDS
 from services.profiles.keys import ShardKeys
 from services.profiles.scripts import ACCEPTED, MERGE, NO_MARK
+from services.profiles.trips import Command, pack, send
 from services.profiles.writes import ShardWrites
 
 MergeCallId = tuple[int, str]
 
 PLAYLIST_SECONDS = 30 * 86_400
 HISTORY_LISTS = 40
-# The store answers all that it finds of one client before it turns to the next: about a millisecond.
-FIELDS_IN_FLIGHT: Final = 300
 # An answer of its own costs a user about what so many fields cost in the script.
 FIELDS_OF_A_CREATION: Final = 16
 # As the `upto` of a call that others of the same slice follow.
@@ -48,14 +45,6 @@ class MergeCall:
     after: int
     upto: int
     writes: ShardWrites
-
-
-class _Command(NamedTuple):
-    """About how many fields it writes, how many answers it gets, and its bytes, packed when it is its turn."""
-
-    fields: int
-    answers: int
-    pack: Callable[[], bytes]
 
 
 class ProfileStore:
@@ -98,12 +87,12 @@ class ProfileStore:
             calls = await self._created(calls)
         if not self._sha:
             self._sha = await self._redis.script_load(MERGE)
-        commands = [_Command(call.writes.size, 1, partial(self._packed, call)) for call in calls]
+        commands = [Command(call.writes.size, 1, partial(self._packed, call)) for call in calls]
         try:
-            answers = await self._send(commands)
+            answers = await send(self._redis, commands)
         except NoScriptError:
             self._sha = await self._redis.script_load(MERGE)
-            answers = await self._send(commands)
+            answers = await send(self._redis, commands)
         return {
             (call.shard, call.mark): None if answer == NO_MARK else answer
             for call, answer in zip(calls, answers, strict=True)
@@ -114,11 +103,11 @@ class ProfileStore:
         """Create whom the store does not have. The calls that are left: of those there is only to see who is gone."""
         fresh = {number: users for number, call in enumerate(calls) if not call.after and (users := _fresh(call))}
         commands = [
-            _Command(calls[number].writes.size, len(users), partial(self._creations, calls[number].shard, users))
+            Command(calls[number].writes.size, len(users), partial(self._creations, calls[number].shard, users))
             for number, users in fresh.items()
         ]
         try:
-            answers = iter(await self._send(commands) if commands else [])
+            answers = iter(await send(self._redis, commands) if commands else [])
         except ResponseError as error:
             if "hsetex" not in str(error).lower():
                 raise
@@ -131,49 +120,13 @@ class ProfileStore:
         names, version = ShardKeys.of(self._generation, shard), os.urandom(8)
         head, both = ("FNX", "FIELDS"), ("#", version, "~", version + bytes(2))
         return b"".join(
-            _pack("HSETEX", names.user(user_id), *head, len(fields) + 2, *both, *chain.from_iterable(fields.items()))
+            pack("HSETEX", names.user(user_id), *head, len(fields) + 2, *both, *chain.from_iterable(fields.items()))
             for user_id, fields in users.items()
         )
 
-    async def _send(self, commands: Sequence[_Command]) -> list[int]:
-        pool: Any = self._redis.connection_pool
-        connection = await pool.get_connection()
-        try:
-            # As of any command: what was in flight when a connection broke is sent again on a new one.
-            answers: list[int] = await connection.retry.call_with_retry(
-                lambda: self._through(connection, commands), lambda error: connection.disconnect(nowait=True)
-            )
-            return answers
-        finally:
-            await pool.release(connection)
-
-    async def _through(self, connection: Any, commands: Sequence[_Command]) -> list[int]:
-        """Keep the store busy, and hardly longer than one call: whoever else asks is answered in between."""
-        answers: list[int] = []
-        waiting, flying, fields = deque(commands), deque[int](), 0
-        try:
-            while waiting or flying:
-                packed: list[bytes] = []
-                # Several at once: sending costs more than packing where they are small.
-                if fields <= FIELDS_IN_FLIGHT // 2:
-                    while waiting and (not flying or fields + waiting[0].fields <= FIELDS_IN_FLIGHT):
-                        command = waiting.popleft()
-                        flying.extend([0] * (command.answers - 1) + [command.fields])
-                        fields += command.fields
-                        packed.append(command.pack())
-                if packed:
-                    await connection.send_packed_command(packed)
-                answers.append(await connection.read_response())
-                fields -= flying.popleft()
-        except BaseException:
-            # The answers that are still to come are nobody's.
-            await connection.disconnect(nowait=True)
-            raise
-        return answers
-
     def _packed(self, call: MergeCall) -> bytes:
         keys, args = arguments(self._generation, call, unread=self._unread)
-        return _pack("EVALSHA", self._sha, len(keys), *keys, *args)
+        return pack("EVALSHA", self._sha, len(keys), *keys, *args)
 
 
 def _fresh(call: MergeCall) -> dict[str, Stored]:
@@ -200,12 +153,6 @@ def _left_of(calls: Sequence[MergeCall], created: Mapping[int, set[str]]) -> lis
             left[number] = replace(call, writes=writes)
             next_of[call.shard, call.mark] = number
     return [left[number] for number in sorted(left)]
-
-
-def _pack(*command: Any) -> bytes:
-    """By hiredis: redis-py packs argument by argument in Python, which took a quarter of a rebuild's time."""
-    packed: bytes = hiredis.pack_command(command)
-    return packed
 
 
 def arguments(generation: str, call: MergeCall, *, unread: bool = False) -> tuple[list[str], list[bytes | str | int]]:

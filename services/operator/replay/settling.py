@@ -61,7 +61,7 @@ async def _sides(redis: Redis, parity: Parity, name: str) -> tuple[list[dict[str
         pipe.hgetall(side.prefix + name)
     left_marks, left, right_marks, right = await pipe.execute()
     marks = [{field.decode(): int(mark) for field, mark in found.items()} for found in (left_marks, right_marks)]
-    return marks, [stored_of([part for item in found.items() for part in item]) for found in (left, right)]
+    return marks, [stored_of(found) for found in (left, right)]
 
 
 async def _between(

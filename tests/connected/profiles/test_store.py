@@ -15,7 +15,8 @@ from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.local.engines.valkey import ValkeyNode
 from services.profiles.keys import ShardKeys
-from services.profiles.store import FIELDS_IN_FLIGHT, MergeCall, ProfileStore
+from services.profiles.store import MergeCall, ProfileStore
+from services.profiles.trips import FIELDS_IN_FLIGHT
 from services.profiles.writes import ShardWrites, feedback_of
 from tests.support.histories import BASE_MS
 
