@@ -3,74 +3,37 @@
 import logging
 import os
 import sys
-from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command, get_group
 
-
-class Verb(NamedTuple):
-    """A verb's file in this package, and the panel of the help that it stands in."""
-
-    module: str
-    panel: str
-
+from services.cli.verbs import Verb, group_of
 
 VERBS: Final[dict[str, Verb]] = {
-    "run": Verb("run", "Run it"),
-    "serve": Verb("serve", "Run it"),
-    "topics": Verb("topics", "Run it"),
-    "catalogue": Verb("catalogue", "Fill it"),
-    "models": Verb("models", "Fill it"),
-    "sql": Verb("sql", "Ask it"),
-    "trace": Verb("trace", "Ask it"),
-    "report": Verb("report", "Ask it"),
-    "status": Verb("status", "Ask it"),
-    "ledger": Verb("ledger", "Ask it"),
-    "doctor": Verb("doctor", "Ask it"),
-    "verify": Verb("verify", "Ask it"),
-    "backup": Verb("backup", "Mend it"),
-    "restore": Verb("restore", "Mend it"),
-    "dlq": Verb("dlq", "Mend it"),
-    "replay": Verb("replay", "Mend it"),
-    "generations": Verb("generations", "Mend it"),
-    "settings": Verb("settings", "Know it"),
-    "schemas": Verb("schemas", "Know it"),
+    "run": Verb("run", panel="Run it"),
+    "serve": Verb("serve", panel="Run it"),
+    "topics": Verb("topics", panel="Run it"),
+    "catalogue": Verb("catalogue", panel="Fill it"),
+    "models": Verb("models", panel="Fill it"),
+    "sql": Verb("sql", panel="Ask it"),
+    "trace": Verb("trace", panel="Ask it"),
+    "report": Verb("report", panel="Ask it"),
+    "status": Verb("status", panel="Ask it"),
+    "ledger": Verb("ledger", panel="Ask it"),
+    "doctor": Verb("doctor", panel="Ask it"),
+    "verify": Verb("verify", panel="Ask it"),
+    "backup": Verb("backup", panel="Mend it"),
+    "restore": Verb("restore", panel="Mend it"),
+    "dlq": Verb("dlq", panel="Mend it"),
+    "replay": Verb("replay", panel="Mend it"),
+    "generations": Verb("generations", panel="Mend it"),
+    "settings": Verb("settings", panel="Know it"),
+    "schemas": Verb("schemas", panel="Know it"),
 }
 
 
-class Verbs(TyperGroup):
-    """The verbs, each imported when it is asked for: together they cost two seconds, and every child would pay them."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The verbs in the order of the help."""
-        return list(VERBS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """One verb; None where there is none of that name."""
-        verb = VERBS.get(cmd_name)
-        return None if verb is None else _mounted(cmd_name, verb)
-
-
-def _mounted(name: str, verb: Verb) -> Any:
-    """The command of a verb's file: its group `app`, or its function `command`. (Typer's own types are not public.)"""
-    module = import_module(f"services.cli.{verb.module}")
-    command: Any
-    if hasattr(module, "app"):
-        command = get_group(module.app)
-    else:
-        single = typer.Typer(add_completion=False)
-        single.command(name)(module.command)
-        command = get_command(single)
-    command.name = name
-    command.rich_help_panel = verb.panel
-    return command
-
-
 app = typer.Typer(
-    cls=Verbs,
+    cls=group_of(VERBS),
     name="animusic",
     no_args_is_help=True,
     add_completion=False,

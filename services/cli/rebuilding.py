@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from services.cli.progress import say
 from services.common import loop
-from services.common.priority import lead_a_session, stand_back
+from services.common.priority import go_behind
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.common.telemetry import configure_logging
@@ -26,9 +26,7 @@ _LINE_SECONDS = 5.0
 
 def rebuild(settings: Settings, wish: Wish) -> Outcome:
     """Run a rebuild with a progress bar until it is done; Ctrl-C and SIGTERM stop it where it can go on."""
-    if wish.nice:
-        lead_a_session()
-    stand_back(wish.nice)
+    go_behind(wish.nice)
     configure_logging("WARNING" if settings.log_level == "INFO" else settings.log_level)
 
     async def run(tell: Callable[[watching.Progress], None]) -> Outcome:

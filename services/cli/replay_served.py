@@ -1,6 +1,7 @@
 """`animusic replay catalogue` and `animusic replay models`: what recommenders read off the log when they start."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 
@@ -14,8 +15,11 @@ from services.common.settings import Settings
 from services.operator.replay.served import Standing, set_aside, standings
 
 
-def read_whole_catalogue() -> None:
-    """Read the topic to its end. Raises LookupError without songs; exits with 1 when a record cannot be read."""
+def catalogue() -> None:
+    """Read the catalogue off the log as every recommender does when it starts, and say what it came to.
+
+    Exits with 1 when a record cannot be read.
+    """
     settings = Settings()
     asyncio.run(wait_for_broker(settings.kafka, 10))
     found = asyncio.run(read_catalogue(settings.kafka))
@@ -28,10 +32,10 @@ def read_whole_catalogue() -> None:
         raise typer.Exit(1)
 
 
-def mend_models(*, check: bool) -> None:
-    """Open the directory of every live model, and build those anew that are not whole, unless `check`.
+def models(check: Annotated[bool, typer.Option("--check", help="Look only; build nothing.")] = False) -> None:
+    """See that the vectors of every live model are on this machine and whole, and build those anew that are not.
 
-    Raises LookupError when no model is live; with `check`, exits with 1 when one is not whole.
+    With --check, exits with 1 when one is not whole.
     """
     settings = Settings()
     asyncio.run(wait_for_broker(settings.kafka, 10))

@@ -32,6 +32,8 @@ _SCHED_NORMAL: Final = 0
 # The default is 1 to 3 ms, by processors. Not much more: who had to wait may then run for two slices on end, and at
 # 100 ms others were seen to wait for 60.
 _LONG_SLICE_NS: Final = 10_000_000
+# Linux makes some 50 µs of it.
+_INSTANT_SECONDS: Final = 1e-6
 
 
 def stand_back(nice: int) -> None:
@@ -53,6 +55,15 @@ def let_stand_back(pid: int) -> None:
     _stand_back(pid, IDLE)
 
 
+def give_way() -> None:
+    """Sleep for an instant: who works without a break should do it every few milliseconds.
+
+    Linux takes over who waits for a busy processor when another one falls idle; one that always has something to do, of
+    whatever priority, takes nobody over for long. Blocks the thread.
+    """
+    time.sleep(_INSTANT_SECONDS)
+
+
 def _stand_back(pid: int, nice: int) -> None:
     os.setpriority(os.PRIO_PROCESS, pid, nice)
     if nice:
@@ -72,6 +83,13 @@ def _take_long_slices(pid: int, nice: int) -> None:
     if number is not None:
         wish = struct.pack("=IIQiIQQQ", 48, _SCHED_NORMAL, 0, nice, 0, _LONG_SLICE_NS, 0, 0)
         ctypes.CDLL(None).syscall(number, pid, wish, 0)
+
+
+def go_behind(nice: int) -> None:
+    """Stand back with all that this command does, in a session of its own; at 0 nothing changes. See both."""
+    if nice:
+        lead_a_session()
+        stand_back(nice)
 
 
 def lead_a_session() -> None:

@@ -27,6 +27,7 @@ from services.common.consuming.light import LightRecord, as_it_is
 from services.common.consuming.metrics import ConsumerMetrics
 from services.common.consuming.patience import OutageTooLong, Patience, Stopping
 from services.common.consuming.positions import Position, place
+from services.common.priority import give_way
 from services.common.redis import REDIS_OUTAGES
 from services.operator.pacing import Pace
 from services.operator.replay.folding import Held, calls_of
@@ -37,9 +38,14 @@ from services.profiles.writes import FIELDS_A_PLAYLIST
 
 _FETCH_BYTES = 1 << 22
 _AT_ONCE = 2_000
+# Two milliseconds' worth; others get a chance after each.
+_A_STRETCH = 300
 _HOLD_SECONDS = 10.0
 # What has caught up follows others who write: the end of the log is never quite reached.
 _FOLLOW_SECONDS = 0.5
+# It lets the log gather for so long before it asks again: a fetch costs the log's host, the store and us the same for
+# one record as for many, and the live consumer is there for who is in a hurry.
+_GATHER_SECONDS = 0.1
 # A turn that brings nothing for so long is over: the log may end before where it was seen to (compaction, a lost tail).
 _TURN_SECONDS = 1.0
 # As many are tried again together after an outage, and counted together for the pace of writes.
@@ -110,6 +116,8 @@ class Reader:
             await self._end_turn_if_over(bool(batches))
             await self._flush_if_due()
             await self._pace.keep(taken)
+            if not self._turns and not self.done:
+                await self._let_gather()
         if not self._stopping.is_set():
             await self._flush()
         await self._flushed()
@@ -204,6 +212,12 @@ class Reader:
         if self._held_records and self._held_records + coming > self._job.hold_records:
             await self._flush()
 
+    async def _let_gather(self) -> None:
+        """Ask for nothing for a moment: the client fetches ahead otherwise, each record as it comes."""
+        self._consumer.pause(*self._partitions)
+        await asyncio.sleep(_GATHER_SECONDS)
+        self._give_turn()
+
     async def _passes(self, what: str, call: Callable[[], Any], outages: tuple[type[Exception], ...]) -> Any:
         return await self._patience.until_it_passes(what, call, outages)
 
@@ -247,7 +261,9 @@ class Reader:
         return len(records)
 
     def _fold(self, tp: TopicPartition, position: Position[None], records: Sequence[LightRecord]) -> None:
-        self._poison += self._held[tp].add(records)
+        for start in range(0, len(records), _A_STRETCH):
+            self._poison += self._held[tp].add(records[start : start + _A_STRETCH])
+            give_way()
         self._records += len(records)
         self._held_records += _weight(tp, len(records))
         position.take([], max(position.next, records[-1][0] + 1))

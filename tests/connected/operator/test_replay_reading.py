@@ -2,6 +2,9 @@
 
 import asyncio
 import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -13,7 +16,7 @@ from services.common.settings import KafkaSettings, RedisSettings
 from services.local.engines.valkey import ValkeyNode
 from services.operator.replay.job import Job
 from services.operator.replay.planning import Bound, planned
-from services.operator.replay.reading import Reader
+from services.operator.replay.reading import _GATHER_SECONDS, Reader
 from tests.connected.operator.test_replay_profiles import like, some_events
 from tests.support.following import folded, producing, profiles_in, put_events
 from tests.support.waiting import apoll
@@ -42,11 +45,7 @@ async def test_what_lies_behind_is_read_in_turns_and_then_all_is_followed(
     monkeypatch.setattr(Reader, "_fold", lambda self, tp, *rest: (read.append(tp), fold(self, tp, *rest))[1])
     async with producing(log) as to:
         await put_events(to, events)
-        writer = connect(RedisSettings(url=valkey.url))
-        reader = Reader(await job(log, valkey, longer=longer), writer)
-        await reader.start()
-        running = asyncio.create_task(reader.run())
-        try:
+        async with reading(log, valkey, longer=longer):
             await apoll(lambda: caught_up(redis, events), what="all of it is in the generation")
             turns = [place for place, _ in itertools.groupby(read)]
             assert len(turns) > 2, "more than one partition was read"
@@ -57,11 +56,43 @@ async def test_what_lies_behind_is_read_in_turns_and_then_all_is_followed(
             assert len({partition_of(event.user_id, log.partitions) for event in late}) > 4
             await put_events(to, late)
             await apoll(lambda: caught_up(redis, [*events, *late]), what="what came later is in it, too")
-        finally:
-            reader.stop()
-            await running
-            await reader.close()
-            await writer.aclose()
+
+
+async def test_who_has_caught_up_lets_the_log_gather(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, monkeypatch: pytest.MonkeyPatch
+):
+    """Records that come one by one are written some at a time: a flush for each would cost listeners more."""
+    events = [like(f"u{number}", "s", number) for number in range(60)]
+    flushed: list[int] = []
+    write = Reader._write
+    monkeypatch.setattr(
+        Reader, "_write", lambda self, calls, *rest: (flushed.append(len(calls)), write(self, calls, *rest))[1]
+    )
+    async with producing(log) as to, reading(log, valkey):
+        await put_events(to, events[:1])
+        await apoll(lambda: caught_up(redis, events[:1]), what="it follows")
+        flushed.clear()
+        began = time.monotonic()
+        for event in events[1:]:
+            await put_events(to, [event])
+        await apoll(lambda: caught_up(redis, events), what="what came one by one is in the generation")
+        assert 1 <= len(flushed) <= 2 + (time.monotonic() - began) / _GATHER_SECONDS
+
+
+@asynccontextmanager
+async def reading(log: KafkaSettings, valkey: ValkeyNode, *, longer: int = 0) -> AsyncIterator[Reader]:
+    """A reader at work; it is stopped with the block, and has nothing to complain of."""
+    writer = connect(RedisSettings(url=valkey.url))
+    reader = Reader(await job(log, valkey, longer=longer), writer)
+    await reader.start()
+    running = asyncio.create_task(reader.run())
+    try:
+        yield reader
+    finally:
+        reader.stop()
+        await running
+        await reader.close()
+        await writer.aclose()
     assert reader.report().error == ""
 
 

@@ -19,6 +19,7 @@ GROUPS = {
     "serve": ("gateway", "profiles", "warehouse", "recommender"),
     "catalogue": ("import", "show", "digest"),
     "models": ("build",),
+    "replay": ("profiles", "warehouse", "catalogue", "models"),
 }
 
 

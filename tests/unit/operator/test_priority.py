@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.common.priority import _sessions_matter
+from services.common.priority import _sessions_matter, give_way
 from services.common.settings import REPO_ROOT
 from tests.support.waiting import poll
 
@@ -40,6 +41,13 @@ def test_a_process_stands_back_and_never_comes_forward(calls: str, nice: int, id
         [sys.executable, "-c", _TOLD.format(calls=calls)], cwd=REPO_ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(max(nice, mine)), str(idle)]
+
+
+def test_giving_way_leaves_the_processor_for_a_moment():
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    for _ in range(20):
+        give_way()
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before >= 20
 
 
 def test_a_module_stands_back_before_it_is_imported(tmp_path: Path):

@@ -1,0 +1,52 @@
+"""Groups of verbs, each imported when it is asked for: together they cost seconds, and every child would pay them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+
+class Verb(NamedTuple):
+    """A verb's file in this package, and the function in it where the file is no group of verbs.
+
+    `panel`: of the help, in which it stands. `hidden`: the help does not name it.
+    """
+
+    module: str
+    function: str = "command"
+    panel: str | None = None
+    hidden: bool = False
+
+
+def group_of(verbs: Mapping[str, Verb]) -> type[TyperGroup]:
+    """The class of a group of these verbs, which the help lists in this order."""
+
+    class Verbs(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            """The verbs in the order of the help."""
+            return list(verbs)
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            """One verb; None where there is none of that name."""
+            verb = verbs.get(cmd_name)
+            return None if verb is None else _mounted(cmd_name, verb)
+
+    return Verbs
+
+
+def _mounted(name: str, verb: Verb) -> Any:
+    """The command of a verb's file: its group `app`, or its function. (Typer's own types are not public.)"""
+    module = import_module(f"services.cli.{verb.module}")
+    command: Any
+    if hasattr(module, verb.function):
+        single = typer.Typer(add_completion=False)
+        single.command(name, hidden=verb.hidden)(getattr(module, verb.function))
+        command = get_command(single)
+    else:
+        command = get_group(module.app)
+    command.name = name
+    command.rich_help_panel = verb.panel
+    return command
