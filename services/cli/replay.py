@@ -11,6 +11,7 @@ VERBS: Final[dict[str, Verb]] = {
     "warehouse": Verb("replay_warehouse"),
     "catalogue": Verb("replay_served", "catalogue"),
     "models": Verb("replay_served", "models"),
+    "playlists": Verb("replay_playlists"),
 }
 
 app = typer.Typer(

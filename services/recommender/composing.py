@@ -59,7 +59,7 @@ class Composer:
     def new(self, world: World, listener: Listener, moment: Moment) -> Composed:
         """A playlist with one song of every arm that has one, slots and picks drawn independently."""
         drawn = draw(tuple(self.arms), self.order, self.rng)
-        ask, base, picked = self._pick(world, listener, moment, drawn.picks, ())
+        ask, base, picked = self.picks(world, listener, moment.resting, drawn.picks, ())
         places = placed(drawn.slots, picked.picks.keys(), self.order)
         slots = tuple(
             _slot(world.catalogue, at, arm, p_arm, picked.picks[arm]) for at, (arm, p_arm) in enumerate(places)
@@ -78,7 +78,7 @@ class Composer:
         known = [arm for arm in again if arm in self.arms]
         order = shuffled(known, self.rng) if self.order == "random" else tuple(known)
         taken = [world.catalogue.row_of[s.song_id] for s in kept if s.song_id in world.catalogue.row_of]
-        ask, base, picked = self._pick(world, listener, moment, order, taken)
+        ask, base, picked = self.picks(world, listener, moment.resting, order, taken)
         fresh = tuple(
             _slot(world.catalogue, old.slot, arm, old.p_arm, picked.picks[arm])
             for arm, old in again.items()
@@ -92,10 +92,11 @@ class Composer:
         changes = {"withdrawn": withdrawn, "from_slot": from_slot, "order": before.order}
         return Composed(composed.playlist.model_copy(update=changes), composed.lifted, composed.queries)
 
-    def _pick(
-        self, world: World, listener: Listener, moment: Moment, order: Sequence[str], taken: Sequence[int]
+    def picks(
+        self, world: World, listener: Listener, resting: frozenset[str], order: Sequence[str], taken: Sequence[int]
     ) -> tuple[Ask, Eligible, Picked]:
-        base = eligible(world.catalogue, listener.refused, moment.resting, taken)
+        """What the arms bring when they pick in this order, beside the rows that are taken already."""
+        base = eligible(world.catalogue, listener.refused, resting, taken)
         ask = Ask(
             catalogue=world.catalogue,
             eligible=base.mask,

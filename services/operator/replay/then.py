@@ -1,0 +1,262 @@
+"""Playlists as they were served, and what each was made from: the log is read once more, up to what they reflect.
+
+A playlist names the marks of the profile that it was made from, and that profile's digest. So the profile is folded
+from exactly those records, and the digest says whether it is the same one.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import ValidationError
+
+from contracts.marks import MarkName
+from contracts.placement import partition_of
+from contracts.playlists import ServedPlaylist
+from contracts.topics import CATALOGUE, FEEDBACK, PLAYLISTS, PROFILES
+from services.common.consuming.model import Poison
+from services.common.kafka import partition_ids
+from services.common.kafka_topic_id import topic_ids
+from services.common.settings import KafkaSettings
+from services.profiles.decoding import decode_state
+from services.profiles.reader import ProfileSnapshot
+from services.profiles.store import HISTORY_LISTS
+from services.profiles.writes import Forget, ShardWrites, effect_of
+from services.recommender.entries import Entry, UnreadableSong, read_entry
+from services.recommender.profile import ServedEntry
+
+# A playlist's record is written when it is served; clocks of a machine differ by less.
+_LATER_MS: Final = 60_000
+# (what is read, records done, records in all)
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which playlists: the newest of each listener at a time.
+
+    Attributes:
+        at: ms since the epoch.
+        users: of these, however old it is; empty: of whoever was served in the `window_ms` before.
+        limit: at most so many, those served last.
+    """
+
+    at: int
+    users: frozenset[str] = frozenset()
+    window_ms: int = 3_600_000
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class Then:
+    """A playlist beside what it was made from.
+
+    Attributes:
+        profile: as the log says that it was at the playlist's marks. `faithful`: its digest is the one that was logged.
+        shown: what the listener had been served before, oldest first, the newest revision of each playlist.
+    """
+
+    playlist: ServedPlaylist
+    profile: ProfileSnapshot
+    shown: tuple[ServedEntry, ...]
+
+    @property
+    def faithful(self) -> bool:
+        return self.profile.digest == self.playlist.profile_digest
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A playlist of the log."""
+
+    playlist: ServedPlaylist
+    offset: int
+
+
+@dataclass(frozen=True)
+class CatalogueThen:
+    """The catalogue at a time, as far as the compacted log still tells.
+
+    `later`: songs of which only later records are left. They were added or changed since, and are taken as the first of
+    those says.
+    """
+
+    entries: tuple[Entry, ...]
+    later: int
+
+
+async def playlists_at(settings: KafkaSettings, wanted: Wanted, tell: Tell) -> list[Placed]:
+    """The playlists, each in its newest revision of then, the newest first.
+
+    Raises LookupError when there is none, aiokafka's KafkaError.
+    """
+    at, users = wanted.at, wanted.users
+    found: dict[str, Placed] = {}
+    since = None if users else at - wanted.window_ms
+    async for record in _read(settings, PLAYLISTS.name, users, tell, since=since, until=at + _LATER_MS):
+        playlist = _playlist(record)
+        if playlist is None or not (since or 0) <= playlist.served_at <= at:
+            continue
+        known = found.get(playlist.user_id)
+        if known is None or _order(playlist) > _order(known.playlist):
+            found[playlist.user_id] = Placed(playlist, record.offset)
+    if not found:
+        minutes = f"nobody in the {wanted.window_ms // 60_000} minutes before"
+        whom = f"none of {', '.join(sorted(users))}" if users else minutes
+        raise LookupError(f"no playlist of then: {whom} was served one; try another --at, or a wider --window")
+    return sorted(found.values(), key=lambda one: _order(one.playlist), reverse=True)[: wanted.limit]
+
+
+async def made_from(settings: KafkaSettings, placed: Collection[Placed], tell: Tell) -> list[Then]:
+    """Each playlist with its listener's profile and history of then, in this order, but not of who is forgotten.
+
+    One playlist a listener. Raises aiokafka's KafkaError, LookupError when a topic is missing.
+    """
+    chosen = {one.playlist.user_id: one for one in placed}
+    ids = await topic_ids(settings.bootstrap_servers, [FEEDBACK.name, PROFILES.name])
+    writes = ShardWrites()
+    for topic in (PROFILES.name, FEEDBACK.name):
+        async for record in _read(settings, topic, chosen, tell):
+            effect = effect_of(record)
+            if isinstance(effect, Poison) or effect.user_id not in chosen:
+                continue
+            name = MarkName(ids[topic], record.partition).field()
+            # Whoever is forgotten is not looked at either, whenever that was asked for.
+            if isinstance(effect, Forget) or record.offset < chosen[effect.user_id].playlist.reflects.get(name, 0):
+                writes.add(effect)
+    shown = await _shown(settings, chosen, tell)
+    fields = writes.fields()
+    return [
+        Then(one.playlist, _profile(one.playlist, fields.get(user_id, {})), shown[user_id])
+        for user_id, one in chosen.items()
+        if user_id not in writes.forgotten
+    ]
+
+
+async def catalogue_then(settings: KafkaSettings, at: int, tell: Tell) -> CatalogueThen:
+    """The catalogue at a time (ms): of each song the last record of then. Raises aiokafka's KafkaError, LookupError.
+
+    A song of which there are later records only was added since where its partition has lost nothing before them; else
+    what it was may have been compacted away.
+    """
+    then: dict[bytes, bytes | None] = {}
+    after: dict[bytes, bytes] = {}
+    whole: dict[int, int] = {}
+    async for record in _read(settings, CATALOGUE.name, (), tell):
+        key, place = record.key, record.partition
+        if whole.get(place, 0) == record.offset:
+            whole[place] = record.offset + 1
+        if key is not None and record.timestamp <= at:
+            then[key] = record.value
+        elif key is not None and record.value is not None and whole.get(place, 0) <= record.offset:
+            after.setdefault(key, record.value)
+    later = {key: value for key, value in after.items() if key not in then}
+    entries = (_entry(value) for value in chain(then.values(), later.values()) if value is not None)
+    return CatalogueThen(tuple(entry for entry in entries if entry is not None), len(later))
+
+
+def _profile(playlist: ServedPlaylist, fields: Mapping[bytes, bytes]) -> ProfileSnapshot:
+    flat = list(chain.from_iterable(fields.items()))
+    state = decode_state(playlist.user_id, playlist.generation, b"then", flat, None)
+    return ProfileSnapshot(state, dict(playlist.reflects), ())
+
+
+@dataclass
+class _History:
+    """The newest playlists of one listener, each in its newest revision."""
+
+    kept: dict[str, ServedEntry] = field(default_factory=dict)
+
+    def add(self, entry: ServedEntry) -> None:
+        known = self.kept.get(entry.playlist_id)
+        if known is None or entry.revision > known.revision:
+            self.kept[entry.playlist_id] = entry
+        if len(self.kept) > 2 * HISTORY_LISTS:
+            self.kept = {one.playlist_id: one for one in self.newest()}
+
+    def newest(self) -> tuple[ServedEntry, ...]:
+        """Oldest first."""
+        return tuple(sorted(self.kept.values(), key=lambda one: (one.served_at, one.playlist_id)))[-HISTORY_LISTS:]
+
+
+async def _shown(
+    settings: KafkaSettings, chosen: Mapping[str, Placed], tell: Tell
+) -> Mapping[str, tuple[ServedEntry, ...]]:
+    found: dict[str, _History] = defaultdict(_History)
+    async for record in _read(settings, PLAYLISTS.name, chosen, tell):
+        playlist = _playlist(record)
+        if playlist is None or playlist.user_id not in chosen or record.offset >= chosen[playlist.user_id].offset:
+            continue
+        if playlist.playlist_id != chosen[playlist.user_id].playlist.playlist_id:
+            found[playlist.user_id].add(ServedEntry.of(playlist))
+    return {user_id: found[user_id].newest() for user_id in chosen}
+
+
+def _order(playlist: ServedPlaylist) -> tuple[int, int, str]:
+    return playlist.served_at, playlist.revision, str(playlist.playlist_id)
+
+
+def _playlist(record: Any) -> ServedPlaylist | None:
+    try:
+        return ServedPlaylist.model_validate_json(record.value or b"")
+    except ValidationError:
+        # Unreadable records are the consumers' business: they are among the dead letters.
+        return None
+
+
+def _entry(value: bytes) -> Entry | None:
+    try:
+        return read_entry(value)
+    except UnreadableSong:
+        return None
+
+
+async def _read(
+    settings: KafkaSettings,
+    topic: str,
+    users: Collection[str],
+    tell: Tell,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+) -> AsyncIterator[Any]:
+    """Records between two times (ms), of the partitions of these users; without any, of all. Until now at most.
+
+    Of users only their own records come.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        there = await partition_ids(consumer, topic)
+        keys = {user_id.encode() for user_id in users}
+        wanted = {partition_of(user_id, len(there)) for user_id in users} if users else there
+        tps = [TopicPartition(topic, partition) for partition in sorted(wanted)]
+        last = await consumer.end_offsets(tps)
+        starts = await _places(consumer, tps, since, last) if since else await consumer.beginning_offsets(tps)
+        ends = await _places(consumer, tps, until, last) if until else last
+        open_ = {tp for tp in tps if starts[tp] < ends[tp]}
+        total, done = sum(ends[tp] - starts[tp] for tp in open_), 0
+        consumer.assign(list(open_))
+        for tp in open_:
+            consumer.seek(tp, starts[tp])
+        while open_:
+            for tp, records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).items():
+                done += len(records)
+                for record in records:
+                    if record.offset < ends[tp] and (not keys or record.key in keys):
+                        yield record
+            tell(topic, min(done, total), total)
+            over = {tp for tp in open_ if await consumer.position(tp) >= ends[tp]}
+            consumer.pause(*over)
+            open_ -= over
+    finally:
+        await consumer.stop()
+
+
+async def _places(consumer: Any, tps: list[TopicPartition], at: int, last: Mapping[Any, int]) -> dict[Any, int]:
+    """The first offset at a time or after it; the end where there is none."""
+    found = await consumer.offsets_for_times(dict.fromkeys(tps, at))
+    return {tp: last[tp] if place is None else place.offset for tp, place in found.items()}
