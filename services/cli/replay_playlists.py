@@ -33,7 +33,9 @@ _WIDE = 240
 
 def command(
     *,
-    at: Annotated[str, typer.Option("--at", help="An ISO time (UTC), or how long ago: 90m, 2h, 3d.", metavar="TIME")],
+    at: Annotated[
+        str, typer.Option("--at", help="An ISO time (UTC), how long ago (90m, 2h, 3d), or now.", metavar="TIME")
+    ],
     user: Annotated[list[str] | None, typer.Option(help="Of this listener only; may be repeated.")] = None,
     arm: Annotated[
         list[str] | None,

@@ -74,10 +74,12 @@ def _check_id(asked: str, found: list[str]) -> None:
 
 
 def moment(text: str, now_ms: int) -> int:
-    """A time that somebody typed, in ms: `90m`, `2h`, `3d` ago; an ISO time (UTC where it says no zone); or ms.
+    """A time that somebody typed, in ms: `90m`, `2h`, `3d` ago; an ISO time (UTC where it says no zone); `now`; or ms.
 
     Raises ValueError that says what is understood.
     """
+    if text == "now":
+        return now_ms
     if age := _AGE.fullmatch(text):
         return now_ms - int(age[1]) * _UNIT_MS[age[2]]
     if text.isdecimal() and len(text) >= 12:
@@ -85,5 +87,7 @@ def moment(text: str, now_ms: int) -> int:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text} is no time; write 2026-11-23T07:00, 2h (two hours ago), or milliseconds") from None
+        raise ValueError(
+            f"{text} is no time; write 2026-11-23T07:00, 2h (two hours ago), now, or milliseconds"
+        ) from None
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)

@@ -72,6 +72,7 @@ def test_an_id_that_is_none_or_two_is_said(ids: tuple[str, ...], why: str) -> No
         ("2025-11-01T12:26:40", NOW),
         ("2025-11-01T13:26:40+01:00", NOW),
         ("2025-11-01", NOW - 44_800_000),
+        ("now", NOW),
         (str(NOW), NOW),
     ],
 )
