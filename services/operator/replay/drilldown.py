@@ -1,10 +1,8 @@
 """From a difference to the events that made it: the log is read once more for the users concerned."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.events import FeedbackEvent, read_event
 from contracts.fold import SONG_FIELD, VETO_FIELD, Folded, Write, served_writes, stored_fields
@@ -12,10 +10,10 @@ from contracts.placement import partition_of
 from contracts.registers import SERVED, SERVED_SLICES, VETO
 from contracts.topics import FEEDBACK
 from services.common.consuming.model import Poison
-from services.common.kafka import partition_ids
 from services.common.settings import KafkaSettings
 from services.operator.parity import Difference
 from services.operator.replay.job import Partition
+from services.operator.replay.records import records_of
 from services.profiles.writes import ShardWrites, effect_of
 
 _MOST_USERS = 50
@@ -73,7 +71,7 @@ async def rebuilt(settings: KafkaSettings, user_id: str, partitions: Sequence[Pa
         if partition.partition != partition_of(user_id, partition.partitions):
             continue
         first, last = partition.start or 0, partition.until or partition.end
-        async for record in _records(settings, partition.topic, [user_id]):
+        async for record in records_of(settings, partition.topic, [user_id]):
             effect = effect_of(record)
             if first <= record.offset < last and not isinstance(effect, Poison) and effect.user_id == user_id:
                 writes.add(effect)
@@ -81,7 +79,7 @@ async def rebuilt(settings: KafkaSettings, user_id: str, partitions: Sequence[Pa
 
 
 async def _events(settings: KafkaSettings, users: Sequence[str]) -> Any:
-    async for record in _records(settings, FEEDBACK.name, users):
+    async for record in records_of(settings, FEEDBACK.name, users):
         try:
             event = read_event(record.value)
         except ValueError:
@@ -89,28 +87,6 @@ async def _events(settings: KafkaSettings, users: Sequence[str]) -> Any:
             continue
         if event.user_id in users:
             yield record, event
-
-
-async def _records(settings: KafkaSettings, topic: str, users: Iterable[str]) -> Any:
-    """The records of these users, partition after partition, up to the end as of now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        count = len(await partition_ids(consumer, topic))
-        keys = {user_id.encode() for user_id in users}
-        tps = sorted({TopicPartition(topic, partition_of(user_id, count)) for user_id in users})
-        if not tps:
-            return
-        consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
-        ends = await consumer.end_offsets(tps)
-        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-            for records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).values():
-                for record in records:
-                    if record.key in keys:
-                        yield record
-    finally:
-        await consumer.stop()
 
 
 def _field(write: Write) -> bytes:

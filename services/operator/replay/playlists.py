@@ -10,7 +10,8 @@ from contracts.arms import CONTENT_ARMS
 from contracts.models import LiveModel
 from services.common.settings import Settings
 from services.operator.replay.counterfactual import Counterfactual, Opened, Replayed
-from services.operator.replay.then import Tell, Wanted, catalogue_then, made_from, playlists_at
+from services.operator.replay.records import Tell
+from services.operator.replay.then import Wanted, catalogue_then, made_from, playlists_at
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.models import Model, open_model
 

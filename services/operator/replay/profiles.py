@@ -182,6 +182,7 @@ class Rebuild:
             await self._compare(outcome, plan, workers)
             if self._wish.keep or not self._may_switch(outcome):
                 return
+            workers.hurry()
             await self._reach(outcome, plan, workers)
             await self._switch(outcome)
             await self._hand_over(outcome, plan, workers)

@@ -44,7 +44,7 @@ _HOLD_SECONDS = 10.0
 # What has caught up follows others who write: the end of the log is never quite reached.
 _FOLLOW_SECONDS = 0.5
 # It lets the log gather for so long before it asks again: a fetch costs the log's host, the store and us the same for
-# one record as for many, and the live consumer is there for who is in a hurry.
+# one record as for many, and as long as nobody reads the generation nobody is in a hurry.
 _GATHER_SECONDS = 0.1
 # A turn that brings nothing for so long is over: the log may end before where it was seen to (compaction, a lost tail).
 _TURN_SECONDS = 1.0
@@ -91,6 +91,7 @@ class Reader:
         self._flushed_at = time.monotonic()
         self._flushing: asyncio.Task[None] | None = None
         self._records = self._poison = 0
+        self._gathers = True
         self._gaps: list[str] = []
         self._pace = Pace(job.rate)
         # Else a hold of ten seconds would come to the store at once.
@@ -116,7 +117,7 @@ class Reader:
             await self._end_turn_if_over(bool(batches))
             await self._flush_if_due()
             await self._pace.keep(taken)
-            if not self._turns and not self.done:
+            if self._gathers and not self._turns and not self.done:
                 await self._let_gather()
         if not self._stopping.is_set():
             await self._flush()
@@ -125,6 +126,10 @@ class Reader:
     def stop(self) -> None:
         """Ask for the end; what is held is left, its marks say so."""
         self._stopping.set()
+
+    def hurry(self) -> None:
+        """Take each record as it comes from now on: listeners are about to read the generation."""
+        self._gathers = False
 
     async def close(self) -> None:
         """Hang up."""

@@ -5,22 +5,20 @@ from exactly those records, and the digest says whether it is the same one.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
 from contracts.marks import MarkName
-from contracts.placement import partition_of
 from contracts.playlists import ServedPlaylist
 from contracts.topics import CATALOGUE, FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.model import Poison
-from services.common.kafka import partition_ids
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
+from services.operator.replay.records import Tell, records_of
 from services.profiles.decoding import decode_state
 from services.profiles.reader import ProfileSnapshot
 from services.profiles.store import HISTORY_LISTS
@@ -30,8 +28,6 @@ from services.recommender.profile import ServedEntry
 
 # A playlist's record is written when it is served; clocks of a machine differ by less.
 _LATER_MS: Final = 60_000
-# (what is read, records done, records in all)
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ async def playlists_at(settings: KafkaSettings, wanted: Wanted, tell: Tell) -> l
     at, users = wanted.at, wanted.users
     found: dict[str, Placed] = {}
     since = None if users else at - wanted.window_ms
-    async for record in _read(settings, PLAYLISTS.name, users, tell, since=since, until=at + _LATER_MS):
+    async for record in records_of(settings, PLAYLISTS.name, users or None, tell, since=since, until=at + _LATER_MS):
         playlist = _playlist(record)
         if playlist is None or not (since or 0) <= playlist.served_at <= at:
             continue
@@ -119,7 +115,7 @@ async def made_from(settings: KafkaSettings, placed: Collection[Placed], tell: T
     ids = await topic_ids(settings.bootstrap_servers, [FEEDBACK.name, PROFILES.name])
     writes = ShardWrites()
     for topic in (PROFILES.name, FEEDBACK.name):
-        async for record in _read(settings, topic, chosen, tell):
+        async for record in records_of(settings, topic, chosen, tell):
             effect = effect_of(record)
             if isinstance(effect, Poison) or effect.user_id not in chosen:
                 continue
@@ -145,7 +141,7 @@ async def catalogue_then(settings: KafkaSettings, at: int, tell: Tell) -> Catalo
     then: dict[bytes, bytes | None] = {}
     after: dict[bytes, bytes] = {}
     whole: dict[int, int] = {}
-    async for record in _read(settings, CATALOGUE.name, (), tell):
+    async for record in records_of(settings, CATALOGUE.name, None, tell):
         key, place = record.key, record.partition
         if whole.get(place, 0) == record.offset:
             whole[place] = record.offset + 1
@@ -186,7 +182,7 @@ async def _shown(
     settings: KafkaSettings, chosen: Mapping[str, Placed], tell: Tell
 ) -> Mapping[str, tuple[ServedEntry, ...]]:
     found: dict[str, _History] = defaultdict(_History)
-    async for record in _read(settings, PLAYLISTS.name, chosen, tell):
+    async for record in records_of(settings, PLAYLISTS.name, chosen, tell):
         playlist = _playlist(record)
         if playlist is None or playlist.user_id not in chosen or record.offset >= chosen[playlist.user_id].offset:
             continue
@@ -212,51 +208,3 @@ def _entry(value: bytes) -> Entry | None:
         return read_entry(value)
     except UnreadableSong:
         return None
-
-
-async def _read(
-    settings: KafkaSettings,
-    topic: str,
-    users: Collection[str],
-    tell: Tell,
-    *,
-    since: int | None = None,
-    until: int | None = None,
-) -> AsyncIterator[Any]:
-    """Records between two times (ms), of the partitions of these users; without any, of all. Until now at most.
-
-    Of users only their own records come.
-    """
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        there = await partition_ids(consumer, topic)
-        keys = {user_id.encode() for user_id in users}
-        wanted = {partition_of(user_id, len(there)) for user_id in users} if users else there
-        tps = [TopicPartition(topic, partition) for partition in sorted(wanted)]
-        last = await consumer.end_offsets(tps)
-        starts = await _places(consumer, tps, since, last) if since else await consumer.beginning_offsets(tps)
-        ends = await _places(consumer, tps, until, last) if until else last
-        open_ = {tp for tp in tps if starts[tp] < ends[tp]}
-        total, done = sum(ends[tp] - starts[tp] for tp in open_), 0
-        consumer.assign(list(open_))
-        for tp in open_:
-            consumer.seek(tp, starts[tp])
-        while open_:
-            for tp, records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).items():
-                done += len(records)
-                for record in records:
-                    if record.offset < ends[tp] and (not keys or record.key in keys):
-                        yield record
-            tell(topic, min(done, total), total)
-            over = {tp for tp in open_ if await consumer.position(tp) >= ends[tp]}
-            consumer.pause(*over)
-            open_ -= over
-    finally:
-        await consumer.stop()
-
-
-async def _places(consumer: Any, tps: list[TopicPartition], at: int, last: Mapping[Any, int]) -> dict[Any, int]:
-    """The first offset at a time or after it; the end where there is none."""
-    found = await consumer.offsets_for_times(dict.fromkeys(tps, at))
-    return {tp: last[tp] if place is None else place.offset for tp, place in found.items()}

@@ -1,7 +1,8 @@
 """One process of a rebuild: `python -m services.operator.replay.worker`, started by `workers`, never by hand.
 
-It reads a Job as one line of JSON from standard input and writes a Report as one line of JSON twice a second. It ends
-when its job is done, at the line `stop`, and when standard input closes: a killed parent leaves no child behind.
+It reads a Job as one line of JSON from standard input and writes a Report as one line of JSON four times a second. It
+ends when its job is done, at the line `stop`, and when standard input closes: a killed parent leaves no child behind.
+At the line `hurry` it takes each record as it comes.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ async def main() -> None:
     job = Job.model_validate_json(await lines.readline())
     redis = connect(job.redis)
     reader = Reader(job, redis)
-    told = asyncio.create_task(_stop_when_told(lines, reader))
+    told = asyncio.create_task(_do_as_told(lines, reader))
     saying = asyncio.create_task(_keep_saying(reader))
     try:
         _say(await reader.whole())
@@ -44,12 +45,15 @@ async def _standard_input() -> asyncio.StreamReader:
     return reader
 
 
-async def _stop_when_told(lines: asyncio.StreamReader, reader: Reader) -> None:
-    line = await lines.readline()
-    if not line:
-        # Whoever started this process is gone: what it did not flush is read again by the next one.
-        os._exit(0)
-    reader.stop()
+async def _do_as_told(lines: asyncio.StreamReader, reader: Reader) -> None:
+    while line := await lines.readline():
+        if line == b"hurry\n":
+            reader.hurry()
+        else:
+            reader.stop()
+            return
+    # Whoever started this process is gone: what it did not flush is read again by the next one.
+    os._exit(0)
 
 
 async def _keep_saying(reader: Reader) -> None:

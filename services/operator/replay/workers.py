@@ -40,6 +40,10 @@ class Share(Protocol):
         """How far it is. Raises RuntimeError when it ended before its time."""
         ...
 
+    def hurry(self) -> None:
+        """Let it take each record as it comes from now on."""
+        ...
+
     async def stop(self) -> None:
         """Ask it to end and wait. What it flushed stays."""
         ...
@@ -63,6 +67,10 @@ class OwnShare:
         if report.error:
             raise RuntimeError(report.error)
         return report
+
+    def hurry(self) -> None:
+        """See Share."""
+        self._reader.hurry()
 
     async def stop(self) -> None:
         """See Share."""
@@ -118,6 +126,11 @@ class Worker:
             raise RuntimeError(f"a worker (pid {self.pid}) ended with status {self._process.returncode}")
         return self._report
 
+    def hurry(self) -> None:
+        """See Share."""
+        if self._process is not None and self._process.stdin is not None and not self._ended:
+            self._process.stdin.write(b"hurry\n")
+
     async def stop(self) -> None:
         """See Share; killed when it does not end."""
         if self._process is None or self._listening is None:
@@ -144,6 +157,11 @@ class Workers:
     async def start(self) -> None:
         """Start all of them."""
         await asyncio.gather(*(share.start() for share in self._shares))
+
+    def hurry(self) -> None:
+        """Let all of them take each record as it comes: readers are about to be pointed to what they write."""
+        for share in self._shares:
+            share.hurry()
 
     async def stop(self) -> None:
         """Stop all of them; what they flushed stays."""

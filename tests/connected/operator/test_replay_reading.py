@@ -68,7 +68,7 @@ async def test_who_has_caught_up_lets_the_log_gather(
     monkeypatch.setattr(
         Reader, "_write", lambda self, calls, *rest: (flushed.append(len(calls)), write(self, calls, *rest))[1]
     )
-    async with producing(log) as to, reading(log, valkey):
+    async with producing(log) as to, reading(log, valkey) as reader:
         await put_events(to, events[:1])
         await apoll(lambda: caught_up(redis, events[:1]), what="it follows")
         flushed.clear()
@@ -77,6 +77,13 @@ async def test_who_has_caught_up_lets_the_log_gather(
             await put_events(to, [event])
         await apoll(lambda: caught_up(redis, events), what="what came one by one is in the generation")
         assert 1 <= len(flushed) <= 2 + (time.monotonic() - began) / _GATHER_SECONDS
+        reader.hurry()
+        flushed.clear()
+        for number in range(60):
+            events.append(like(f"h{number}", "s", number))
+            await put_events(to, events[-1:])
+            await apoll(lambda: caught_up(redis, events), what="what came is in the generation at once")
+        assert len(flushed) >= 60
 
 
 @asynccontextmanager
