@@ -8,6 +8,7 @@ and posts `rate` events a second in posts of `batch` until SIGTERM; then it prin
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -86,8 +87,9 @@ class _Flow:
         free: asyncio.Queue[Connection] = asyncio.Queue()
         for _ in range(CONNECTIONS):
             free.put_nowait(Connection(self.told["port"]))
-        due, running = time.perf_counter(), set()
-        while not stop.is_set():
+        due, running, parent = time.perf_counter(), set(), os.getppid()
+        # A measuring process that is killed must not leave one that goes on posting.
+        while not stop.is_set() and os.getppid() == parent:
             running.add(task := asyncio.create_task(self._post(await free.get(), free)))
             task.add_done_callback(running.discard)
             due += pause
