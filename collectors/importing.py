@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from collectors.entries import Problem
+from collectors.identity import settled
 from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
 from contracts.topics import CATALOGUE
 from services.common.catalogue_log import CatalogueLog
@@ -24,7 +25,9 @@ class Plan:
     """What an import would write.
 
     Attributes:
-        records: (song id, record value), new and changed songs and, if asked for, withdrawals.
+        records: (song id, record value), new and changed songs, then withdrawals: of songs that were merged and, if
+            asked for, of missing ones.
+        merged: ids of known songs that turned out to be another, which has them as aliases now.
         digest: of the catalogue once the records are written, 32 hex digits.
     """
 
@@ -34,28 +37,33 @@ class Plan:
     unchanged: int
     withdrawn: int
     digest: str
+    merged: tuple[str, ...] = ()
 
 
 def planned(songs: Iterable[Song], log: CatalogueLog, *, withdraw_missing: bool = False) -> Plan:
-    """Compare songs with the log. Song ids must be unique."""
-    wanted = {song.song_id: song.log_value() for song in songs}
+    """Compare songs with the log. Song ids must be unique; a song that the log knows keeps the id that it has there."""
+    kept = settled(list(songs), log.songs)
+    wanted = {song.song_id: song.log_value() for song in kept.songs}
     records = [(song_id, value) for song_id, value in wanted.items() if log.values.get(song_id) != value]
     new = sum(song_id not in log.values for song_id, _ in records)
-    missing = sorted(log.values.keys() - wanted.keys()) if withdraw_missing else []
-    after = {song_id: value for song_id, value in log.values.items() if song_id not in set(missing)} | wanted
-    gone = [(song_id, _withdrawal(song_id)) for song_id in missing]
+    missing = sorted(log.values.keys() - wanted.keys() - kept.merged.keys()) if withdraw_missing else []
+    gone = {**dict.fromkeys(missing), **kept.merged}
+    after = {song_id: value for song_id, value in log.values.items() if song_id not in gone} | wanted
     return Plan(
-        records=records + gone,
+        records=records + [(song_id, withdrawal(song_id, into)) for song_id, into in sorted(gone.items())],
         new=new,
         changed=len(records) - new,
         unchanged=len(wanted) - len(records),
         withdrawn=len(missing),
         digest=catalogue_digest(after),
+        merged=tuple(sorted(kept.merged)),
     )
 
 
-def _withdrawal(song_id: str) -> bytes:
-    return WithdrawnSong(song_id=song_id, withdrawn=True).model_dump_json(by_alias=True).encode()
+def withdrawal(song_id: str, merged_into: str | None = None) -> bytes:
+    """The record of a song that is served no more."""
+    record = WithdrawnSong(song_id=song_id, withdrawn=True, merged_into=merged_into)
+    return record.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
 async def write(

@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from contracts.events import Id
 
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
+# Apostrophes and primes, as they are typed: one mark.
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u2032\u00b4`", "'"))
+# At a title's end these only close or separate: they tell no title from another.
+_NO_MARK = frozenset('",;:…')
+_ANIDB_ID = re.compile(r"anidb-(\d+)")
 
 
 def normalised(title: str) -> str:
@@ -26,17 +31,47 @@ def normalised(title: str) -> str:
     return _NOT_WORD.sub("", folded) or folded.strip()
 
 
+def marks_of(title: str) -> str:
+    """The marks that a title ends with, which alone tell K-On! from K-On!!, and Gintama from Gintama' and Gintama°.
+
+    Brackets, quotes, dashes and commas are no marks. A title without a letter or digit has none: it is one.
+    """
+    folded = unicodedata.normalize("NFKC", title).translate(_APOSTROPHES).rstrip()
+    end = len(folded)
+    while end and _is_mark(folded[end - 1]):
+        end -= 1
+    return folded[end:].replace(" ", "") if _NOT_WORD.sub("", folded) else ""
+
+
+def _is_mark(char: str) -> bool:
+    kind = unicodedata.category(char)
+    return char == " " or (char not in _NO_MARK and (kind == "Po" or kind.startswith("S")))
+
+
+def anime_key(title: str) -> str:
+    """An anime's title for comparing: `normalised`, with the marks that it ends with."""
+    return normalised(title) + marks_of(title)
+
+
 def _hash_id(prefix: str, *parts: str) -> str:
     return prefix + blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def anime_id_of(mal_id: int | None, title: str) -> str:
-    """`mal-<id>` where MyAnimeList knows the anime, else a hash of its normalised title."""
-    return f"mal-{mal_id}" if mal_id else _hash_id("anime-", normalised(title))
+    """The id of an anime that is new: `mal-<id>` where MyAnimeList knows it, else a hash of its title."""
+    return f"mal-{mal_id}" if mal_id else _hash_id("anime-", anime_key(title))
+
+
+def earlier_anime_id(title: str) -> str:
+    """The id that an anime without a MyAnimeList id got before the marks at a title's end counted."""
+    return _hash_id("anime-", normalised(title))
 
 
 def song_id_of(anidb_id: int | None, anime_id: str, title: str) -> str:
-    """`anidb-<id>` where AniDB knows the song, else a hash of its anime and normalised title."""
+    """The id of a song that is new: `anidb-<id>` where AniDB knows it, else a hash of its anime and normalised title.
+
+    Given once and kept: a later correction changes what the record says, never its id.
+    """
     return f"anidb-{anidb_id}" if anidb_id else _hash_id("song-", anime_id, normalised(title))
 
 
@@ -54,12 +89,20 @@ def catalogue_digest(values: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+# Left out of a record where there are none: most records stay as short as they were.
+Aliases = Annotated[tuple[Id, ...], Field(exclude_if=lambda ids: not ids)]
+
+
 class Anime(BaseModel):
-    """An anime in which a song appears, with what MyAnimeList says of it."""
+    """An anime in which a song appears, with what MyAnimeList says of it.
+
+    `anime_id` is given once and kept. `aliases`: other ids that mean this anime, after a correction.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     anime_id: Id
+    aliases: Aliases = ()
     title: str
     mal_id: int | None = None
     title_romaji: str | None = None
@@ -114,12 +157,19 @@ class Link(BaseModel):
 
 
 class Song(BaseModel):
-    """One song. `appearances` has at least one entry; the first is the one that it is shown with."""
+    """One song. `appearances` has at least one entry; the first is the one that it is shown with.
+
+    `song_id` is given once and kept. `aliases`: other ids that mean this song: those of records that were merged into
+    it, and those that its corrected title, anime or AniDB id would have given. `anidb_id` is there only where the id
+    does not say it.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     song_id: Id
+    aliases: Aliases = ()
+    anidb_id: Annotated[int, Field(ge=1)] | None = None
     title: Annotated[str, Field(min_length=1)]
     appearances: Annotated[tuple[Appearance, ...], Field(min_length=1)]
     credits: Credits = Credits()
@@ -133,6 +183,12 @@ class Song(BaseModel):
     def anime(self) -> Anime:
         """The anime that the song is shown with."""
         return self.appearances[0].anime
+
+    @property
+    def anidb(self) -> int | None:
+        """AniDB's id of the song, as far as it is known."""
+        named = _ANIDB_ID.fullmatch(self.song_id)
+        return self.anidb_id or (int(named[1]) if named else None)
 
     @property
     def url(self) -> str:
@@ -152,10 +208,14 @@ class Song(BaseModel):
 
 
 class WithdrawnSong(BaseModel):
-    """A song that left the catalogue: it is served no more, what was heard of it stays."""
+    """A song that left the catalogue: it is served no more, what was heard of it stays.
+
+    `merged_into`: the song that it turned out to be; that one's `aliases` name this one.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     song_id: Id
     withdrawn: Literal[True]
+    merged_into: Id | None = None

@@ -194,8 +194,11 @@ class AnimeHits(BaseModel):
 
 
 class SongAnswer(BaseModel):
+    """A song. `shared_with`: the other songs that have the video which was asked for; this one was served last."""
+
     song: Song
     url: str
+    shared_with: list[str] = []
 
 
 class Problem(BaseModel):

@@ -12,7 +12,8 @@ _PPM = 1_000_000
 def believed(profile: Profile, listener: Listener, catalogue: Catalogue, now: int) -> ProfileAnswer:
     """The whole profile; what was started last comes first. Songs and anime of no catalogue have no title."""
     standing = listener.standing
-    heard = [_heard(song_id, profile.songs[song_id], listener, catalogue) for song_id in standing.heard]
+    songs = listener.derived.songs
+    heard = [_heard(song_id, songs[song_id], listener, catalogue) for song_id in standing.heard]
     return ProfileAnswer(
         user_id=profile.user_id,
         heard=sorted(heard, key=lambda song: (-(song.started_at or 0), song.song_id)),

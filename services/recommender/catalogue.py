@@ -4,7 +4,7 @@ A song is a row, in the order of song ids. A snapshot is built beside the old on
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -44,9 +44,9 @@ class Catalogue:
     """Songs as rows.
 
     Attributes:
-        entries: by row. `row_of`: song id -> row.
+        entries: by row. `row_of`: song id or alias -> row.
         points: (n,) uint64, ids in the vector collections.
-        anime: by anime row; `anime_row_of`: anime id -> anime row.
+        anime: by anime row; `anime_row_of`: anime id or alias -> anime row.
         anime_of_song: rows of all anime in which a song appears; `songs_of_anime`: the inverse.
         by_popularity: rows; YouTube views descending, unknown last, then MAL popularity rank, then song id.
         serial: tells snapshots of this process apart.
@@ -71,10 +71,33 @@ class Catalogue:
         return {entry.song_id: tuple(each.anime_id for each in entry.anime) for entry in self.entries}
 
     @cached_property
-    def by_youtube(self) -> Mapping[str, int]:
-        """YouTube id -> row; where several songs share a video, the first by song id."""
-        pairs = [(link, row) for row, entry in enumerate(self.entries) for link in entry.youtube_ids]
-        return dict(reversed(pairs))
+    def aliases(self) -> Mapping[str, str]:
+        """Alias -> the id of the song that it means."""
+        return {
+            each: self.entries[row].song_id for each, row in self.row_of.items() if each != self.entries[row].song_id
+        }
+
+    @cached_property
+    def anime_aliases(self) -> Mapping[str, str]:
+        """Alias -> the id of the anime that it means."""
+        return {
+            each: self.anime[row].anime_id
+            for each, row in self.anime_row_of.items()
+            if each != self.anime[row].anime_id
+        }
+
+    def own_ids(self, song_ids: Iterable[str]) -> tuple[str, ...]:
+        """Each song under its own id; ids that the catalogue does not know stay as they are."""
+        return tuple(self.aliases.get(each, each) for each in song_ids)
+
+    @cached_property
+    def by_youtube(self) -> Mapping[str, tuple[int, ...]]:
+        """YouTube id -> rows, ascending; songs may share a video."""
+        found: dict[str, list[int]] = {}
+        for row, entry in enumerate(self.entries):
+            for video in entry.youtube_ids:
+                found.setdefault(video, []).append(row)
+        return {video: tuple(rows) for video, rows in found.items()}
 
     @cached_property
     def by_mal_id(self) -> Mapping[int, int]:
@@ -105,9 +128,14 @@ class Catalogue:
         return np.fromiter((row for row in found if row is not None), dtype=np.int32)
 
     def find(self, reference: str) -> Entry | None:
-        """The song with this song id, or else this YouTube id."""
-        row = self.row_of.get(reference, self.by_youtube.get(reference))
-        return None if row is None else self.entries[row]
+        """The song with this song id or alias, or else this YouTube id; of songs that share a video, the first."""
+        return next(iter(self.find_all(reference)), None)
+
+    def find_all(self, reference: str) -> tuple[Entry, ...]:
+        """The song with this song id or alias, or else all songs with this YouTube id, ordered by id."""
+        row = self.row_of.get(reference)
+        rows = self.by_youtube.get(reference, ()) if row is None else (row,)
+        return tuple(self.entries[each] for each in rows)
 
     def block_anime(self, mask: Mask, anime_row: int) -> None:
         """Set `mask` false for every song that appears in an anime."""
@@ -121,21 +149,28 @@ class Catalogue:
 
     def warm(self) -> "Catalogue":
         """Build what is built on first use, so that no request pays for it."""
-        _ = self.anime_of, self.by_youtube, self.by_mal_id, self.search, self._points_sorted
+        _ = (
+            self.anime_of,
+            self.aliases,
+            self.anime_aliases,
+            self.by_youtube,
+            self.by_mal_id,
+            self.search,
+            self._points_sorted,
+        )
         return self
 
 
 def build_catalogue(songs: Iterable[Entry]) -> Catalogue:
     """A snapshot of these songs (any order, ids unique)."""
     entries = tuple(sorted(songs, key=lambda entry: entry.song_id))
-    anime = {each.anime_id: each for entry in entries for each in entry.anime}
-    names = tuple(anime[anime_id] for anime_id in sorted(anime))
-    anime_row_of = {each.anime_id: row for row, each in enumerate(names)}
+    names = _anime_of(entries)
+    anime_row_of = _rows_by_id([(each.anime_id, each.aliases) for each in names])
     pairs = [(row, anime_row_of[each.anime_id]) for row, entry in enumerate(entries) for each in entry.anime]
     song_rows, anime_rows = np.array(pairs, dtype=np.int32).reshape(-1, 2).T
     return Catalogue(
         entries=entries,
-        row_of={entry.song_id: row for row, entry in enumerate(entries)},
+        row_of=_rows_by_id([(entry.song_id, entry.aliases) for entry in entries]),
         points=np.array([entry.point_id for entry in entries], dtype=np.uint64),
         anime=names,
         anime_row_of=anime_row_of,
@@ -144,6 +179,25 @@ def build_catalogue(songs: Iterable[Entry]) -> Catalogue:
         by_popularity=_by_popularity(entries),
         serial=next(_serials),
     )
+
+
+def _anime_of(entries: Sequence[Entry]) -> tuple[AnimeNames, ...]:
+    """Every anime once, ordered by id. Each song has a copy of its anime; an alias may stand in only one of them."""
+    anime: dict[str, AnimeNames] = {}
+    for each in (each for entry in entries for each in entry.anime):
+        known = anime.get(each.anime_id)
+        both = () if known is None or known.aliases == each.aliases else known.aliases
+        anime[each.anime_id] = replace(each, aliases=tuple(sorted({*each.aliases, *both}))) if both else each
+    return tuple(anime[anime_id] for anime_id in sorted(anime))
+
+
+def _rows_by_id(ids: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, int]:
+    """Own ids and aliases -> row. An own id means its own row, whoever has it as an alias; else the first counts."""
+    rows = {own: row for row, (own, _) in enumerate(ids)}
+    for row, (_, aliases) in enumerate(ids):
+        for alias in aliases:
+            rows.setdefault(alias, row)
+    return rows
 
 
 def _by_popularity(entries: Sequence[Entry]) -> Rows:

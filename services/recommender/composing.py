@@ -87,8 +87,8 @@ class Composer:
         composed = self._composed(
             listener=listener, moment=moment, slots=kept + fresh, picked=picked, ask=ask, base=base
         )
-        stays = {slot.song_id for slot in fresh}
-        withdrawn = tuple(slot.song_id for slot in again.values() if slot.song_id not in stays)
+        stays, own = {slot.song_id for slot in fresh}, world.catalogue.aliases
+        withdrawn = tuple(slot.song_id for slot in again.values() if own.get(slot.song_id, slot.song_id) not in stays)
         changes = {"withdrawn": withdrawn, "from_slot": from_slot, "order": before.order}
         return Composed(composed.playlist.model_copy(update=changes), composed.lifted, composed.queries)
 

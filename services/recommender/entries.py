@@ -14,9 +14,13 @@ class UnreadableSong(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AnimeNames:
-    """An anime with the names that it is searched by. `popularity` is MyAnimeList's rank, 1 = most popular."""
+    """An anime with the names that it is searched by. `popularity` is MyAnimeList's rank, 1 = most popular.
+
+    `aliases`: other ids that mean it.
+    """
 
     anime_id: str
+    aliases: tuple[str, ...]
     mal_id: int | None
     title: str
     romaji: str | None
@@ -30,6 +34,7 @@ class Entry:
     """One song.
 
     Attributes:
+        aliases: other ids that mean this song, after corrections and merges.
         anime: every anime that it appears in, the one that it is shown with first, each once.
         views: YouTube views, None = unknown. `rank`: the best MAL popularity rank of its anime, None = unknown.
         youtube_id: of a real video; `youtube_ids` finds the song by any id that its links name.
@@ -38,6 +43,7 @@ class Entry:
     """
 
     song_id: str
+    aliases: tuple[str, ...]
     point_id: int
     title: str
     anime: tuple[AnimeNames, ...]
@@ -68,6 +74,7 @@ def entry_of(song: Song, value: bytes) -> Entry:
     ranks = [each.popularity for each in anime.values() if each.popularity]
     return Entry(
         song_id=song.song_id,
+        aliases=song.aliases,
         point_id=point_id_of(song.song_id),
         title=song.title,
         anime=tuple(_names(each) for each in anime.values()),
@@ -84,6 +91,7 @@ def entry_of(song: Song, value: bytes) -> Entry:
 def _names(anime: Anime) -> AnimeNames:
     return AnimeNames(
         intern(anime.anime_id),
+        anime.aliases,
         anime.mal_id,
         intern(anime.title),
         anime.title_romaji,

@@ -112,10 +112,13 @@ class _Surface:
 
     async def song(self, request: Request) -> Response:
         reference = request.path_params["reference"]
-        entry = self._recommender.world().catalogue.find(reference)
-        if entry is None:
+        asked_by, arm = request.query_params.get("user_id", ""), request.query_params.get("arm", "")
+        entries = self._recommender.world().catalogue.find_all(reference)
+        if not entries:
             raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
-        return _json(SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url))
+        entry = await self._recommender.served_of(asked_by, entries, arm) if len(entries) > 1 else entries[0]
+        others = [each.song_id for each in entries if each is not entry]
+        return _json(SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url, shared_with=others))
 
     async def anime(self, request: Request) -> Response:
         query = request.query_params.get("query", "")

@@ -8,6 +8,8 @@ from typing import Literal
 from contracts.derive import Standing
 from contracts.profiles import AnimeEntry
 from contracts.rederive import Derived, derive_again, derive_anew
+from contracts.registers import VETO, merge_served
+from services.recommender.aliases import under_own_ids
 from services.recommender.catalogue import Catalogue
 from services.recommender.cold_start import ColdStart, cold_start, songs_of_list
 from services.recommender.eligible import Flags, refusals, refusals_again
@@ -88,8 +90,13 @@ class Listeners:
 
 def _follow(profile: Profile, catalogue: Catalogue, before: Listener | None) -> tuple[Derived, Flags]:
     """From the listener before, who is mostly the same but for a song; from nothing where the catalogue changed."""
+    songs = under_own_ids(profile.songs, catalogue.aliases, merge_served)
+    vetoes = under_own_ids(profile.vetoes, catalogue.anime_aliases, VETO.merge)
     if before is None or before.catalogue != catalogue.serial:
-        derived = derive_anew(profile.songs, profile.vetoes, catalogue.anime_of)
+        derived = derive_anew(songs, vetoes, catalogue.anime_of)
         return derived, refusals(catalogue, derived.standing)
-    derived = derive_again(before.derived, profile.songs, profile.vetoes, profile.moved_since(before.profile.state))
+    # What moved is known by the ids that the store has; where one of them is an alias, it is looked for.
+    as_stored = songs is profile.songs and before.derived.songs is before.profile.songs
+    moved = profile.moved_since(before.profile.state) if as_stored else None
+    derived = derive_again(before.derived, songs, vetoes, moved)
     return derived, refusals_again(catalogue, before.refused, before.standing, derived.standing)

@@ -6,7 +6,7 @@ known; without the log none does, because an exposure that cannot be logged is n
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
@@ -19,6 +19,7 @@ from contracts.playlists import ServedPlaylist
 from services.profiles.reader import ProfileReader
 from services.recommender.answering import Answering
 from services.recommender.composing import Composed, Composer, Moment
+from services.recommender.entries import Entry
 from services.recommender.library import Library, World
 from services.recommender.listeners import Listener, Listeners
 from services.recommender.log_ends import LogEnds
@@ -37,7 +38,7 @@ from services.recommender.metrics import (
     WHY_STEP,
 )
 from services.recommender.playlist_log import LogUnavailable, PlaylistLog
-from services.recommender.profile import Nobody, Profile
+from services.recommender.profile import Nobody, Profile, Shown
 from services.recommender.recent import Recent
 from services.recommender.resting import resting
 from services.recommender.watermarks import Watermarks
@@ -188,6 +189,33 @@ class Recommender:
         world = self.world()
         return profile, self._listeners.of(profile, world.catalogue), world
 
+    async def served_of(self, user_id: str, entries: Sequence[Entry], arm: str = "") -> Entry:
+        """Of songs that share a video, the one that this listener was served last.
+
+        Where one playlist had several of them, the one of the `arm`. The first where the listener was served none, or
+        the store of profiles does not answer.
+        """
+        wanted = {entry.song_id: entry for entry in entries}
+        if not user_id:
+            return entries[0]
+        profile, _ = await self._profile(user_id, None)
+        own_ids = self.library.world.catalogue.own_ids
+        for shown in reversed(self._recent.history(user_id, profile.history)):
+            found = [each for each in own_ids(shown.songs) if each in wanted]
+            if len(found) > 1:
+                found = [*own_ids(await self._of_arm(user_id, shown, arm)), *found]
+            if found:
+                return next(wanted[each] for each in found if each in wanted)
+        return entries[0]
+
+    async def _of_arm(self, user_id: str, shown: Shown, arm: str) -> list[str]:
+        """The songs of an arm in a playlist; none where the playlist is not there any more."""
+        try:
+            playlist = await self._known(user_id, UUID(str(shown.playlist_id)), shown.revision)
+        except (NoSuchPlaylist, ProfilesUnavailable):
+            return []
+        return [slot.song_id for slot in playlist.slots if slot.arm == arm]
+
     async def reached(self, ask: AskMark) -> MarkAnswer:
         """Wait until the profile reflects a mark. Raises ProfilesUnavailable."""
         try:
@@ -234,7 +262,8 @@ class Recommender:
 
     def _resting(self, profile: Profile, but: UUID | None) -> frozenset[str]:
         history = self._recent.history(profile.user_id, profile.history)
-        return self._rule.of([entry.songs for entry in history if str(entry.playlist_id) != str(but)])
+        own_ids = self.library.world.catalogue.own_ids
+        return self._rule.of([own_ids(entry.songs) for entry in history if str(entry.playlist_id) != str(but)])
 
 
 class RestingRule:

@@ -157,8 +157,16 @@ def _of_song(get: Callable[[Song], Any], absent: Any) -> Callable[[Placed[Song |
     return lambda row: get(row[1]) if isinstance(row[1], Song) else absent
 
 
+def _anime_aliases(song: Song) -> list[tuple[str, str]]:
+    return [(alias, use.anime.anime_id) for use in song.appearances for alias in use.anime.aliases]
+
+
 _CATALOGUE: Final[tuple[Column, ...]] = (
     ("song_id", pa.string(), lambda row: row[1].song_id),
+    ("aliases", _STRINGS, _of_song(lambda s: list(s.aliases), [])),
+    ("anime_aliases", pa.map_(pa.string(), pa.string()), _of_song(_anime_aliases, [])),
+    ("anidb_id", pa.uint32(), _of_song(lambda s: s.anidb, None)),
+    ("merged_into", pa.string(), lambda row: None if isinstance(row[1], Song) else row[1].merged_into),
     ("withdrawn", pa.bool_(), lambda row: isinstance(row[1], WithdrawnSong)),
     ("title", pa.string(), _of_song(lambda s: s.title, "")),
     ("anime_id", pa.string(), _of_song(lambda s: s.anime.anime_id, "")),

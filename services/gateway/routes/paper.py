@@ -6,8 +6,8 @@ bound to loopback, unless a setting says otherwise, and their users live in a na
 """
 
 import asyncio
-from collections import OrderedDict
 from typing import Annotated, Final
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from fastapi import APIRouter, Query
@@ -40,7 +40,6 @@ from services.gateway.routes.profile import write_list
 
 WAIT_MS: Final = 900
 WAIT_SECONDS: Final = 1.0
-SONGS_REMEMBERED: Final = 20_000
 
 _WRITE_FAILS: Final = (400, 413, 415, 429, 503)
 _OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
@@ -61,9 +60,8 @@ def switched_off() -> APIRouter:
 def router(parts: Parts) -> APIRouter:
     """`POST /upload_anilist_profile`, `POST /feedback`, `GET /playlist`."""
     routes = APIRouter(tags=["the paper's endpoints"])
-    songs = SongIds(parts.recommender)
     _add_profile(routes, parts)
-    _add_feedback(routes, parts, songs)
+    _add_feedback(routes, parts)
     _add_playlist(routes, parts)
     return routes
 
@@ -88,7 +86,7 @@ def _add_profile(routes: APIRouter, parts: Parts) -> None:
         return _json(f'{{"status":"ok","count":{len(body.mal_ids)}}}')
 
 
-def _add_feedback(routes: APIRouter, parts: Parts, songs: "SongIds") -> None:
+def _add_feedback(routes: APIRouter, parts: Parts) -> None:
     @routes.post(
         "/feedback",
         summary="What a user did with a recommended song",
@@ -107,7 +105,7 @@ def _add_feedback(routes: APIRouter, parts: Parts, songs: "SongIds") -> None:
             names = ", ".join(ARMS)
             raise Refused(422, "unknown_arm", f"recommended_by names no arm; it may be one of {names}")
         user_id = _charged(parts, body.anilist_username)
-        song_id = await songs.of(user_id, body.song_id)
+        song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
         stamp = parts.stamp(user_id)
         stamped = parts.stamper.claimed(paper_events(body, song_id, stamp.received_at), arm, stamp)
         token, _ = await log_events(parts, user_id, stamped, stamp.received_at)
@@ -148,27 +146,16 @@ def paper_events(body: PaperFeedback, song_id: str, now: int) -> list[ClientEven
         raise Refused(400, "malformed", first_error(error)) from None
 
 
-class SongIds:
-    """Song ids by what clients call a song (its id or a YouTube id); what was found once is remembered."""
+async def song_meant(recommender: Recommender, user_id: str, ref: str, arm: str) -> str:
+    """The id of the song that a client means by its id, or by a YouTube id. Raises Refused 404 for an unknown one.
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
-        self._known: OrderedDict[str, str] = OrderedDict()
-
-    async def of(self, user_id: str, ref: str) -> str:
-        """The song's id. Raises Refused 404 when the catalogue has no such song."""
-        known = self._known.get(ref)
-        if known is not None:
-            self._known.move_to_end(ref)
-            return known
-        answer = await self._recommender.get(user_id, "/internal/songs/{}", ref)
-        if answer.status != 200:
-            raise Refused(404, "not_found", "song_id is neither a song of the catalogue nor one of its YouTube ids")
-        found = SongAnswer.model_validate_json(answer.body).song.song_id
-        self._known[ref] = found
-        if len(self._known) > SONGS_REMEMBERED:
-            self._known.popitem(last=False)
-        return found
+    It is asked anew every time: songs may share a video, and then it is the one that this listener was served.
+    """
+    query = urlencode({"user_id": user_id, "arm": arm})
+    answer = await recommender.get(user_id, "/internal/songs/{}", ref, query=query)
+    if answer.status != 200:
+        raise Refused(404, "not_found", "song_id is neither a song of the catalogue nor one of its YouTube ids")
+    return SongAnswer.model_validate_json(answer.body).song.song_id
 
 
 async def _reflected(recommender: Recommender, user_id: str, receipt: Receipt) -> None:

@@ -70,7 +70,9 @@ def _add_reads(routes: APIRouter, parts: Parts) -> None:
     )
     async def song(request: Request, song_id: Annotated[str, Path(min_length=1, max_length=128)]) -> Response:
         user_id = parts.reader(request)
-        return (await parts.recommender.get(user_id, "/internal/songs/{}", song_id)).response()
+        return (
+            await parts.recommender.get(user_id, "/internal/songs/{}", song_id, query=urlencode({"user_id": user_id}))
+        ).response()
 
     @routes.get(
         "/v1/anime",

@@ -16,7 +16,7 @@ from contracts.fold import fold
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.profiles import Forgotten
-from contracts.registers import FIRST_EXPOSURE, LIKED, SERVED_IDENTITY, SERVED_SLICES, WATCHED
+from contracts.registers import FIRST_EXPOSURE, LIKED, SERVED_IDENTITY, SERVED_SLICES, VETO, WATCHED
 from services.common.clickhouse import ChdbConnection
 from services.warehouse import rows
 from services.warehouse.rows import Place, Placed
@@ -241,16 +241,50 @@ def test_songs_and_live_models_show_the_last_record_of_the_newest_topic(clickhou
 # ---- the same views on thousands of contradicting events in many parts, against a plain computation ----------------
 
 
-@pytest.fixture
-def scattered(clickhouse: ChdbConnection) -> Iterator[tuple[ChdbConnection, list[FeedbackEvent]]]:
-    """Events in nine inserts that were not merged, so that every register has to be merged at read."""
+@pytest.fixture(params=["own ids", "aliases"])
+def scattered(
+    request: pytest.FixtureRequest, clickhouse: ChdbConnection
+) -> Iterator[tuple[ChdbConnection, list[FeedbackEvent]]]:
+    """Events in nine inserts that were not merged, so that every register has to be merged at read.
+
+    With aliases, half of them came under another id of their song or anime; the views must answer as without.
+    """
     events = [event for history in histories(31, 300) for event in history.events]
+    logged = events
+    if request.param == "aliases":
+        _insert_aliases(clickhouse)
+        rng = random.Random(7)
+        logged = [_under_an_alias(event) if rng.random() < 0.5 else event for event in events]
     clickhouse.command("SYSTEM STOP MERGES")
     for part in range(9):
-        of_part = [(Place(TOPIC, 0, at, T0), event) for at, event in enumerate(events) if at % 9 == part]
+        of_part = [(Place(TOPIC, 0, at, T0), event) for at, event in enumerate(logged) if at % 9 == part]
         clickhouse.insert("animusic.feedback", rows.feedback(of_part))
     yield clickhouse, events
     clickhouse.command("SYSTEM START MERGES")
+
+
+ALIASES = {"a": "a-before", "anidb-1": "song-0", "mal-1": "anime-0"}
+
+
+def _under_an_alias(event: FeedbackEvent) -> FeedbackEvent:
+    return event.model_copy(
+        update={name: ALIASES.get(str(own), own) for name in ("song_id", "anime_id") if (own := getattr(event, name))}
+    )
+
+
+def _insert_aliases(clickhouse: ChdbConnection) -> None:
+    """The songs and the anime that have aliases; one of those is a record that was merged."""
+    anime = Anime(anime_id="mal-1", aliases=(ALIASES["mal-1"],), title="Show")
+    songs: list[Song | WithdrawnSong] = [
+        Song(
+            song_id=each, aliases=(ALIASES[each], "b"), title=each, appearances=(Appearance(anime=anime, relation="x"),)
+        )
+        for each in ("a", "anidb-1")
+    ]
+    songs.append(songs[0].model_copy(update={"song_id": "b", "aliases": ()}))
+    songs.append(WithdrawnSong(song_id=ALIASES["a"], withdrawn=True, merged_into="a"))
+    placed = [(Place(TOPIC, 3, at, T0), song) for at, song in enumerate(songs)]
+    clickhouse.insert("animusic.catalogue", rows.catalogue(placed))
 
 
 def _decoded(packed: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -270,6 +304,28 @@ def test_listener_songs_equal_the_fold(scattered: tuple[ChdbConnection, list[Fee
             expected[user, song] = (watched["watch_ms"], watched["duration_ms"], liked["value"], arm)
     found = _ask(clickhouse, "SELECT user_id, song_id, watch_ms, duration_ms, liked, arm FROM animusic.listener_songs")
     assert {row[:2]: row[2:] for row in found} == expected
+
+
+def test_listener_vetoes_equal_the_fold(scattered: tuple[ChdbConnection, list[FeedbackEvent]]) -> None:
+    clickhouse, events = scattered
+    expected = {
+        (user, anime): (found["value"], found["occurred_at"])
+        for user, folded in fold(events).items()
+        for anime, value in folded.vetoes.items()
+        if (found := VETO.decode(value))
+    }
+    found = _ask(
+        clickhouse, "SELECT user_id, anime_id, vetoed, toUnixTimestamp64Milli(since) FROM animusic.listener_vetoes"
+    )
+    assert {row[:2]: row[2:] for row in found} == expected
+
+
+def test_events_are_shown_under_the_own_ids_of_their_songs(
+    scattered: tuple[ChdbConnection, list[FeedbackEvent]],
+) -> None:
+    clickhouse, events = scattered
+    found = _ask(clickhouse, "SELECT DISTINCT song_id, anime_id FROM animusic.feedback_clean")
+    assert set(found) == {(event.song_id or "", event.anime_id or "") for event in events}
 
 
 def test_exposure_curve_equals_a_plain_computation(scattered: tuple[ChdbConnection, list[FeedbackEvent]]) -> None:
