@@ -1,15 +1,16 @@
 """What a cell of AniMusic's CSV means. An empty cell is None or (); what cannot be read raises ValueError."""
 
 import re
-from decimal import Decimal
 from typing import Final
 
-_SCALE: Final = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
-_COUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmb]?)", re.IGNORECASE)
+from collectors.counts import parse_count, shortened
+
 _OPENING, _CLOSING, _BETWEEN = "([（［【「『", ")]）］】」』", ",;、，；"
 _YOUTUBE_ID: Final = re.compile(r"[A-Za-z0-9_-]{11}")
 _IN_URI: Final = re.compile(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/|/live/)([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])")
-_ANIDB_SONG: Final = re.compile(r"(?:^|anidb\.net)/?song/(\d+)", re.IGNORECASE)
+_ANIDB_SONG: Final = re.compile(r"(?:^|anidb\.net)/?song/([0-9]{1,40})(?![0-9])", re.IGNORECASE)
+# C0 but tab and line ends, C1, halves of surrogate pairs, U+FFFD.
+_NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 
 def text(cell: str | None) -> str | None:
@@ -18,35 +19,42 @@ def text(cell: str | None) -> str | None:
     return None if stripped in {"", "nan", "NaN", "None", "null"} else stripped
 
 
-def count(cell: str | None) -> int | None:
-    """A number of people: `938,066`, `9.7K`, `1.2M`, `1 544 080`. Short ones are as exact as they are written."""
-    found = text(cell)
+def unreadable(cell: str) -> str | None:
+    """What tells that this is not the text that somebody wrote, in words; None for text.
+
+    U+FFFD stands where an earlier conversion lost a character. Control characters and halves of a surrogate pair come
+    of reading with the wrong encoding.
+    """
+    found = _NO_TEXT.search(cell)
     if found is None:
         return None
-    match = _COUNT.fullmatch(found.replace(",", "").replace(" ", "").replace("\u00a0", ""))
-    if match is None:
-        raise ValueError(f"{found!r} is not a count like 938,066 or 9.7K")
-    return int(Decimal(match[1]) * _SCALE[match[2].lower()])
+    return "a character that was lost before (U+FFFD)" if found[0] == "\ufffd" else f"a U+{ord(found[0]):04X}"
+
+
+def count(cell: str | None) -> int | None:
+    """A number of people, or a rank: see `collectors.counts`."""
+    found = text(cell)
+    return None if found is None else parse_count(found)
 
 
 def whole(cell: str | None) -> int | None:
-    """An id or a rank; `5114.0` is what a table tool makes of 5114."""
+    """An id; `5114.0` is what a table tool makes of 5114."""
     found = text(cell)
     if found is None:
         return None
-    if not re.fullmatch(r"\d{1,15}(\.0+)?", found):
-        raise ValueError(f"{found!r} is not a whole number")
-    return int(found.partition(".")[0])
+    if not re.fullmatch(r"[0-9]{1,40}([.,]0)?", found):
+        raise ValueError(f"{shortened(found)} is not a whole number")
+    return int(re.split("[.,]", found)[0])
 
 
 def decimal(cell: str | None) -> float | None:
-    """A score or a rating."""
+    """A score or a rating. Its one comma or point is a decimal one: scores are too small for thousands."""
     found = text(cell)
     if found is None:
         return None
-    if not re.fullmatch(r"-?\d{1,9}(\.\d+)?", found):
-        raise ValueError(f"{found!r} is not a number")
-    return float(found)
+    if not re.fullmatch(r"-?[0-9]{1,9}([.,][0-9]{1,20})?", found):
+        raise ValueError(f"{shortened(found)} is not a number")
+    return float(found.replace(",", "."))
 
 
 def names(cell: str | None) -> tuple[str, ...]:
@@ -91,4 +99,4 @@ def youtube_id(video_id: str | None, uri: str | None, *, has_uri_column: bool) -
         found = match[1] if match else text(uri)
     if found is None or _YOUTUBE_ID.fullmatch(found):
         return found
-    raise ValueError(f"{found!r} is not a YouTube id of 11 characters")
+    raise ValueError(f"{shortened(found)} is not a YouTube id of 11 characters")

@@ -34,10 +34,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a file that could not be taken: a whole row, or one cell of a row that was taken without it."""
+    """Something in a file that could not be taken: a whole row, or one cell of a row that was taken without it.
+
+    `line` is the row's first. `text` is what stands in a row that was not taken: a song that it may be is not missing.
+    """
 
     line: int
     reason: str
     title: str = ""
     anime: str = ""
     whole_row: bool = True
+    text: str = ""

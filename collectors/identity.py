@@ -118,18 +118,31 @@ def doubtful(songs: Collection[Song]) -> list[Doubt]:
 
 def _matches(songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds) -> dict[str, list[str]]:
     """Id of an import's song -> ids of the known songs that it is, the one that it keeps first."""
-    claims = _claims(songs, known, anime)
-    matches: dict[str, list[str]] = defaultdict(list)
-    for known_id, claimants in claims.items():
-        best = min(claimants, key=lambda song: _rank(song, known[known_id]))
-        matches[best.song_id].append(known_id)
-    kept = {song.song_id: _consistent(song, matches.pop(song.song_id, []), known) for song in songs}
+    kept = _named(songs, known, _claims(songs, known, anime))
     taken = {each for ids in kept.values() for each in ids}
     free = [song for song in known.values() if song.song_id not in taken]
     unknown = [anime.settle(song) for song in songs if not kept[song.song_id]]
     for song_id, known_id in _alike(unknown, free):
         kept[song_id] = [known_id]
     return kept
+
+
+def _named(
+    songs: Sequence[Song], known: Mapping[str, Song], claims: Mapping[str, Sequence[Song]]
+) -> dict[str, list[str]]:
+    """Each song of the import takes the known song that it fits best; what nobody took is merged where it fits best.
+
+    One each comes first: else a song could swallow the record of another that is in the same file.
+    """
+    matches: dict[str, list[str]] = {song.song_id: [] for song in songs}
+    pairs = [(_rank(song, known[each]), each, song.song_id) for each, found in claims.items() for song in found]
+    taken: set[str] = set()
+    for only_free in (True, False):
+        for _, known_id, song_id in sorted(pairs):
+            if known_id not in taken and not (only_free and matches[song_id]):
+                matches[song_id].append(known_id)
+                taken.add(known_id)
+    return {song.song_id: _consistent(matches[song.song_id], known) for song in songs}
 
 
 def _claims(songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds) -> dict[str, list[Song]]:
@@ -184,10 +197,9 @@ def _rank(song: Song, known: Song) -> tuple[bool, bool, bool, bool, str]:
     )
 
 
-def _consistent(song: Song, known_ids: Iterable[str], known: Mapping[str, Song]) -> list[str]:
-    """The known songs that a song is, its own id first; those that AniDB tells apart from the first are left out."""
-    ordered = sorted(known_ids, key=lambda each: (*_rank(song, known[each])[:-1], each))
-    return [each for each in ordered if not _contradict(known[each], known[ordered[0]])]
+def _consistent(known_ids: Sequence[str], known: Mapping[str, Song]) -> list[str]:
+    """The known songs that one song is, without those that AniDB tells apart from the first."""
+    return [each for each in known_ids if not _contradict(known[each], known[known_ids[0]])]
 
 
 def _alike(songs: Sequence[Song], known: Sequence[Song]) -> list[tuple[str, str]]:

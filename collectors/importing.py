@@ -2,7 +2,7 @@
 
 import asyncio
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ class Plan:
             asked for, of missing ones.
         merged: ids of known songs that turned out to be another, which has them as aliases now.
         digest: of the catalogue once the records are written, 32 hex digits.
+        missing: ids of the songs that are withdrawn.
     """
 
     records: list[tuple[str, bytes]]
@@ -37,16 +38,22 @@ class Plan:
     unchanged: int
     withdrawn: int
     digest: str
+    missing: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
 
 
-def planned(songs: Iterable[Song], log: CatalogueLog, *, withdraw_missing: bool = False) -> Plan:
-    """Compare songs with the log. Song ids must be unique; a song that the log knows keeps the id that it has there."""
+def planned(
+    songs: Iterable[Song], log: CatalogueLog, *, withdraw_missing: bool = False, spared: Set[str] = frozenset()
+) -> Plan:
+    """Compare songs with the log. Song ids must be unique; a song that the log knows keeps the id that it has there.
+
+    `spared` are withdrawn by no means: see `withdrawing`.
+    """
     kept = settled(list(songs), log.songs)
     wanted = {song.song_id: song.log_value() for song in kept.songs}
     records = [(song_id, value) for song_id, value in wanted.items() if log.values.get(song_id) != value]
     new = sum(song_id not in log.values for song_id, _ in records)
-    missing = sorted(log.values.keys() - wanted.keys() - kept.merged.keys()) if withdraw_missing else []
+    missing = sorted(log.values.keys() - wanted.keys() - kept.merged.keys() - spared) if withdraw_missing else []
     gone = {**dict.fromkeys(missing), **kept.merged}
     after = {song_id: value for song_id, value in log.values.items() if song_id not in gone} | wanted
     return Plan(
@@ -56,6 +63,7 @@ def planned(songs: Iterable[Song], log: CatalogueLog, *, withdraw_missing: bool 
         unchanged=len(wanted) - len(records),
         withdrawn=len(missing),
         digest=catalogue_digest(after),
+        missing=tuple(missing),
         merged=tuple(sorted(kept.merged)),
     )
 

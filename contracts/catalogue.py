@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.events import Id
+from contracts.ranges import LIKES, MAL_ID, POPULARITY, RANK, RATING, SCORE, VIEWS
 
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
 # Apostrophes and primes, as they are typed: one mark.
@@ -104,13 +105,13 @@ class Anime(BaseModel):
     anime_id: Id
     aliases: Aliases = ()
     title: str
-    mal_id: int | None = None
+    mal_id: Annotated[int | None, MAL_ID] = None
     title_romaji: str | None = None
     title_jp: str | None = None
     title_en: str | None = None
-    score: float | None = None
-    rank: int | None = None
-    popularity: int | None = None
+    score: Annotated[float | None, SCORE] = None
+    rank: Annotated[int | None, RANK] = None
+    popularity: Annotated[int | None, POPULARITY] = None
     status: str | None = None
     genres: tuple[str, ...] = ()
     studios: tuple[str, ...] = ()
@@ -147,8 +148,8 @@ class Link(BaseModel):
 
     site: Literal["youtube"]
     id: Annotated[str, Field(min_length=1, max_length=64)]
-    views: Annotated[int, Field(ge=0)] | None = None
-    likes: Annotated[int, Field(ge=0)] | None = None
+    views: Annotated[int | None, VIEWS] = None
+    likes: Annotated[int | None, LIKES] = None
 
     @property
     def url(self) -> str:
@@ -174,7 +175,7 @@ class Song(BaseModel):
     appearances: Annotated[tuple[Appearance, ...], Field(min_length=1)]
     credits: Credits = Credits()
     tags: tuple[str, ...] = ()
-    rating: float | None = None
+    rating: Annotated[float | None, RATING] = None
     source_url: str | None = None
     links: tuple[Link, ...] = ()
     made_up: bool = False

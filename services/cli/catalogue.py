@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sys
 import time
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +13,11 @@ import typer
 from collectors.importing import Plan, planned, write, write_problems
 from collectors.sources import Found, read, source_named
 from collectors.synthetic import SMALLEST, SONGS
+from collectors.withdrawing import Withdrawal, that_may_be_rejected, withdrawal
+from services.cli.catalogue_report import print_summary
 from services.cli.progress import bar, say
 from services.common.catalogue_log import CatalogueLog, read_catalogue
+from services.common.exit_codes import INCOMPLETE
 from services.common.kafka import ensure_topics, wait_for_broker
 from services.common.settings import Settings
 
@@ -28,24 +33,38 @@ def import_(
     rejected: Annotated[
         Path | None, typer.Option(help="Where rows that could not be taken are listed, with reasons.", metavar="FILE")
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Of the file, as Python names it: cp932, euc_jp … Unset: UTF-8, or what its mark tells."),
+    ] = None,
     withdraw_missing: Annotated[
         bool, typer.Option("--withdraw-missing", help="Withdraw every song of the log that the source does not have.")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Withdraw them without asking, however many they are.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a broker.", metavar="SECONDS")] = 30.0,
 ) -> None:
     """Read songs and write what is new or changed to the catalogue topic.
 
     A file has AniMusic's columns: relation, song, anime, MAL_ID … full_youtube_uri, youtube_views; some may be missing.
     Importing the same file again writes nothing and prints the same digest.
+
+    Exit code 65: the file was not read to its end, or the songs that it lacks were not withdrawn; what could be read is
+    imported.
     """
     settings = Settings()
-    origin = source_named(source, songs=songs, seed=seed)
+    origin = source_named(source, songs=songs, seed=seed, encoding=encoding or settings.catalogue.encoding)
     with bar(f"read {origin.name}", origin.steps, "songs" if origin.path is None else "bytes") as advance_to:
         found = read(origin, advance_to)
         advance_to(origin.steps)
-    plan = asyncio.run(_write(settings, found, withdraw_missing, wait))
-    listed = _list_problems(settings, found, rejected)
-    _print_summary(found, plan, listed)
+    log = asyncio.run(_log(settings, wait))
+    plan, kept = _decided(settings, found, log, yes=yes) if withdraw_missing else (planned(found.songs, log), None)
+    asyncio.run(_write(settings, plan))
+    print_summary(found, plan, _list_problems(settings, found, rejected))
+    complaints = [sentence for sentence in (found.complaint(), kept) if sentence]
+    for sentence in complaints:
+        say(sentence)
+    if complaints:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -66,10 +85,45 @@ def digest() -> None:
     print(log.digest())
 
 
-async def _write(settings: Settings, found: Found, withdraw_missing: bool, wait: float) -> Plan:
+async def _log(settings: Settings, wait: float) -> CatalogueLog:
     await wait_for_broker(settings.kafka, wait)
     await ensure_topics(settings.kafka)
-    plan = planned(found.songs, await read_catalogue(settings.kafka), withdraw_missing=withdraw_missing)
+    return await read_catalogue(settings.kafka)
+
+
+def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) -> tuple[Plan, str | None]:
+    """What to write, and why missing songs stay although they were to go; None when they go, or none are missing."""
+    spared = that_may_be_rejected(found.problems, log.songs.values())
+    plan = planned(found.songs, log, withdraw_missing=True, spared=spared)
+    asked = withdrawal(found, log.songs, plan.missing, _unnamed(spared, found, log))
+    if not asked.songs:
+        return plan, None
+    say(f"--withdraw-missing: {asked.said()}")
+    refusal = asked.refusal or (None if yes else _not_agreed(settings, asked))
+    if refusal is None:
+        return plan, None
+    return planned(found.songs, log), f"nothing was withdrawn: {refusal}. What could be read was imported"
+
+
+def _unnamed(spared: Set[str], found: Found, log: CatalogueLog) -> int:
+    """How many of these songs the source does not have otherwise."""
+    return len(spared & log.songs.keys() - {song.song_id for song in found.songs})
+
+
+def _not_agreed(settings: Settings, asked: Withdrawal) -> str | None:
+    """Why not; None for what is little enough, or what somebody at a terminal says yes to."""
+    most = settings.catalogue.withdraw_share
+    if asked.share <= most:
+        return None
+    if sys.stdin.isatty() and typer.confirm("Withdraw them?", default=False, err=True):
+        return None
+    return (
+        f"the songs that are missing and the rows that could not be read are more than {most:.0%} of the catalogue "
+        "(ANIMUSIC_CATALOGUE__WITHDRAW_SHARE). Is it the right file, and whole? `--yes` withdraws them all the same"
+    )
+
+
+async def _write(settings: Settings, plan: Plan) -> None:
     written = 0
     with bar("write to the log", len(plan.records), "records") as advance_to:
 
@@ -79,7 +133,6 @@ async def _write(settings: Settings, found: Found, withdraw_missing: bool, wait:
             advance_to(written)
 
         await write(settings.kafka, plan.records, advance)
-    return plan
 
 
 def _list_problems(settings: Settings, found: Found, asked_for: Path | None) -> Path | None:
@@ -88,23 +141,6 @@ def _list_problems(settings: Settings, found: Found, asked_for: Path | None) -> 
     path = asked_for or settings.data_dir / f"rejected-{time.strftime('%Y%m%d-%H%M%S')}.csv"
     write_problems(path, found.problems)
     return path
-
-
-def _print_summary(found: Found, plan: Plan, listed: Path | None) -> None:
-    cells_left_out = len(found.problems) - found.rejected
-    rows = [
-        ("read", found.rows, "rows"),
-        ("duplicates merged", found.merged_rows, "rows into the song that another row has"),
-        ("rejected", found.rejected, f"rows, listed in {listed}" if found.rejected else "rows"),
-        ("left out", cells_left_out, f"cells, listed in {listed}" if cells_left_out else "cells"),
-        ("new", plan.new, "songs"),
-        ("changed", plan.changed, "songs"),
-        ("unchanged", plan.unchanged, "songs"),
-        ("withdrawn", plan.withdrawn, "songs"),
-    ]
-    for name, number, what in rows:
-        print(f"{name:<18}{number:>9,} {what}")
-    print(f"{'catalogue digest':<18}{plan.digest}")
 
 
 def _why_not(song: str, log: CatalogueLog) -> str:

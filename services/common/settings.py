@@ -180,6 +180,17 @@ class ModelsSettings(BaseModel):
         return {**NEURAL_MODELS, **named}
 
 
+class CatalogueSettings(BaseModel):
+    """What an import of songs may do by itself."""
+
+    encoding: str | None = Field(
+        None, description="of CSV files, as Python names it; unset: UTF-8, or what a byte-order mark tells"
+    )
+    withdraw_share: float = Field(
+        0.1, ge=0, le=1, description="largest share of the songs that --withdraw-missing withdraws without --yes"
+    )
+
+
 class ProbeSettings(BaseModel):
     """What counts the log for the ledger, and the synthetic listener who measures freshness."""
 
@@ -237,6 +248,7 @@ class Settings(BaseSettings):
     profiles: ProfilesSettings = ProfilesSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
     recommender: RecommenderSettings = RecommenderSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
     models: ModelsSettings = ModelsSettings()
     probe: ProbeSettings = ProbeSettings()
     local: LocalSettings = LocalSettings()

@@ -20,4 +20,8 @@ class PublicPortTaken(LocalError):
 
 
 class PartFailed(LocalError):
-    """A part did not get ready, or a job ended badly."""
+    """A part did not get ready, or a job ended badly. `status`: the exit status of a job; None of anything else."""
+
+    def __init__(self, sentence: str, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.markup import escape
 
+from services.common.exit_codes import INCOMPLETE
 from services.common.settings import Settings
 from services.local.contents import SAMPLE, CatalogueState, Contents, catalogue_state, live_models
 from services.local.errors import PartFailed
@@ -93,13 +94,30 @@ async def _catalogue(settings: Settings, layout: Layout, contents: Contents, ste
     if not state.empty and not _must_import(settings, loaded):
         steps.say(f"[green]✓[/green] catalogue: {loaded or 'what was imported before'}")
         return state
-    # A catalogue that somebody asks for by name is served alone; what was heard of the songs before it stays.
-    alone = () if state.empty else ("--withdraw-missing",)
+    # A catalogue that somebody asks for by name is served alone; what was heard of the songs before it stays. Another
+    # state of the same file is nothing that somebody asked for: it may be broken, and most songs are not withdrawn by it.
+    alone = () if state.empty else ("--withdraw-missing",) if asked == loaded else ("--withdraw-missing", "--yes")
     with steps.step("catalogue", f"importing {asked}") as step:
-        await run_job("catalogue", ("catalogue", "import", asked, *alone), layout)
-        step.done(asked if loaded in (None, asked) else f"{asked} in place of {loaded}")
-    contents.note_catalogue(asked)
+        in_part = await _imported_in_part(asked, alone, settings, layout)
+        step.done(
+            f"{asked}, in part" if in_part else asked if loaded in (None, asked) else f"{asked} in place of {loaded}"
+        )
+    if in_part is None:
+        contents.note_catalogue(asked)
+    else:
+        steps.say(f"{escape(str(in_part))}\nWhat could be read of {asked} is served; the next start reads it again.")
     return await catalogue_state(settings.kafka)
+
+
+async def _imported_in_part(asked: str, alone: Sequence[str], settings: Settings, layout: Layout) -> PartFailed | None:
+    """Import; why not all of it was taken, None when it was. Raises PartFailed when that leaves nothing to serve."""
+    try:
+        await run_job("catalogue", ("catalogue", "import", asked, *alone), layout)
+    except PartFailed as failure:
+        if failure.status != INCOMPLETE or (await catalogue_state(settings.kafka)).empty:
+            raise
+        return failure
+    return None
 
 
 def _must_import(settings: Settings, loaded: str | None) -> bool:

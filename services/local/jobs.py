@@ -41,5 +41,5 @@ async def run_to_end(name: str, command: list[str], shown: str, layout: Layout) 
     finally:
         pidfile.unlink(missing_ok=True)
     if status:
-        raise PartFailed(f"`{shown}` {how_it_ended(status)}. {tail(log)}")
+        raise PartFailed(f"`{shown}` {how_it_ended(status)}. {tail(log)}", status)
     return time.monotonic() - began

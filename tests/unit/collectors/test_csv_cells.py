@@ -5,27 +5,23 @@ import pytest
 from collectors import csv_cells as cells
 
 
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        ("938,066", 938_066), ("9.7K", 9_700), ("1.2M", 1_200_000), ("3b", 3_000_000_000), ("17", 17), ("0", 0),
-        (" 1 544 080 ", 1_544_080), ("1\u00a0000", 1_000), ("", None), ("nan", None), (None, None), ("1,234.0", 1_234),
-    ],
-)  # fmt: skip
-def test_counts(cell: str | None, expected: int | None) -> None:
-    assert cells.count(cell) == expected
+@pytest.mark.parametrize("cell", ["", " ", "nan", None])
+def test_an_empty_cell_is_no_number(cell: str | None) -> None:
+    assert cells.count(cell) is cells.whole(cell) is cells.decimal(cell) is None
 
 
-@pytest.mark.parametrize("cell", ["many", "-5", "9.7X", "1e6", "K"])
-def test_counts_that_are_none(cell: str) -> None:
-    with pytest.raises(ValueError, match="not a count"):
-        cells.count(cell)
+def test_a_score_has_a_decimal_point_or_comma() -> None:
+    assert [cells.decimal(cell) for cell in ("7.5", " 7,5 ", "7", "-3.5")] == [7.5, 7.5, 7.0, -3.5]
+    for cell in ("7,5.1", "1e3", "inf", "7 5", "٧"):
+        with pytest.raises(ValueError, match="not a number"):
+            cells.decimal(cell)
 
 
 def test_ids_survive_a_table_tool() -> None:
-    assert cells.whole("5114.0") == 5114 and cells.whole(" 5114 ") == 5114 and cells.whole("") is None
-    with pytest.raises(ValueError, match="whole number"):
-        cells.whole("51.5")
+    assert [cells.whole(cell) for cell in ("5114.0", "5114,0", " 5114 ")] == [5114] * 3
+    for cell in ("51.5", "5.114", "5,114", "12.000", "-1", "9" * 50):
+        with pytest.raises(ValueError, match="whole number"):
+            cells.whole(cell)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +45,7 @@ def test_names(cell: str, expected: tuple[str, ...]) -> None:
         ("/song/123", 123, "https://anidb.net/song/123"),
         ("https://anidb.net/song/77", 77, "https://anidb.net/song/77"),
         ("https://elsewhere.example/video/song-1.webm", None, "https://elsewhere.example/video/song-1.webm"),
+        ("/song/" + "9" * 5_000, None, "https://anidb.net/song/" + "9" * 5_000),
         ("", None, None),
     ],
 )

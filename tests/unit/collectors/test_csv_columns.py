@@ -49,12 +49,12 @@ def test_every_column_arrives(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_taken_say_why_and_the_others_come(tmp_path: Path) -> None:
-    text = b'song,anime\n,Anime\nSong,\n"",""\nx,y,z\nbad\xff,Anime\nGood,Anime\n' + b"t" * 600 + b",Anime\n"
+    text = 'song,anime\n,Anime\nSong,\n"",""\nx,y,z\nbad\ufffd,Anime\nGood,Anime\n' + "t" * 600 + ",Anime\n"
     entries, problems = read(tmp_path / "a.csv", text)
     assert [entry.title for entry in entries] == ["Good"]
     assert [problem.line for problem in problems] == [2, 3, 4, 5, 6, 8]
     reasons = " ".join(problem.reason for problem in problems)
-    for reason in ("no song title", "no anime", "more cells", "not UTF-8", "500 characters"):
+    for reason in ("no song title", "no anime", "more cells", "U+FFFD", "500 characters"):
         assert reason in reasons
 
 

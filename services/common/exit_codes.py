@@ -1,0 +1,6 @@
+"""Exit codes that one command of ours tells another by, as sysexits.h has them."""
+
+from typing import Final
+
+# EX_DATAERR: an import took what it could, and its source held more than that, or said less than it should.
+INCOMPLETE: Final = 65
