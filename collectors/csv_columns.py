@@ -134,7 +134,7 @@ class _Row:
 
     def _leave_out_what_is_no_text(self) -> None:
         """Nothing of a song is kept, and nothing is merged, by what an earlier conversion lost."""
-        said = {name: what for name, cell in self._row.items() if (what := cells.unreadable(cell)) is not None}
+        said = {name: what for name in self._row if (what := cells.unreadable(self._text(name) or "")) is not None}
         for name, what in said.items():
             self._note(f"{name} left out: it is no text, it has {what}")
         self._row = {name: cell for name, cell in self._row.items() if name not in said}

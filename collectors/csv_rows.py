@@ -8,6 +8,7 @@ first of those lines. What lies before it is lost, and said.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -58,6 +59,9 @@ class CsvLines:
             most = max((cells for cells, _, _ in headers.values()), key=len, default=[])
             raise LookupError(", ".join(name.strip() for name in most if name.strip())[:200] or "nothing")
         self._by = fitting[0]
+        cell = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{self._by}\r\n]*)'
+        # csv itself takes a quote in the midst of a cell for a letter.
+        self._exact = re.compile(rf"{cell}(?:{self._by}{cell})*[\r\n]*")
         self.header, self._second, _ = headers[self._by]
 
     def read_upto(self, line: int, before: tuple[int, int]) -> int:
@@ -108,9 +112,11 @@ class CsvLines:
         return self._lost(at, again, f'a quote (") in line {at + 1} is never closed', unread=again > at + 1)
 
     def _is_whole(self, line: int, is_row: Callable[[list[str]], bool]) -> bool:
-        """Whether a row begins at this line."""
-        cells, _, error = self._record(line, self._by)
-        return not error and len(cells) == len(self.header) and is_row(cells)
+        """Whether a row begins at this line. The end of a cell of several lines has a quote too many for one."""
+        cells, end, error = self._record(line, self._by)
+        if error or len(cells) != len(self.header) or not is_row(cells):
+            return False
+        return self._exact.fullmatch("".join(self._lines[line:end])) is not None
 
     def _lost(self, at: int, end: int, reason: str, *, unread: bool, one: bool = False) -> Lost:
         texts = tuple((n + 1, self._lines[n]) for n in range(at, end) if self._lines[n].strip("\r\n"))

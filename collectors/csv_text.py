@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from collectors.encodings import by_byte_order_mark, damaged_lines, guessed, is_text_encoding
+from collectors.encodings import by_byte_order_mark, damaged_lines, guessed, is_text_encoding, posing_as_utf_8
 
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
@@ -79,8 +79,7 @@ def _plain(path: Path, data: bytes) -> str:
             raise ValueError(_wrong(path, data, "UTF-8", error)) from error
         where = f"line{'s' * (len(lines) > 1)} {_listed(lines)}"
         raise ValueError(f"{path} is UTF-8, but not in {where}: mend them. Nothing was read of the file") from error
-    # What UTF-16 and ISO-2022 make of Latin letters is UTF-8 as well.
-    if ("\0" in text or "\x1b$" in text) and guessed(data):
+    if posing_as_utf_8(data):
         raise ValueError(_wrong(path, data, "UTF-8"))
     return text
 

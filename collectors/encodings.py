@@ -52,16 +52,21 @@ def damaged_lines(data: bytes) -> list[int]:
 
 def guessed(data: bytes) -> list[str]:
     """The encodings that these bytes, which are no UTF-8, look like, the likeliest first; of those known, if any."""
-    wide = _utf_16_without_mark(data[:_SAMPLE_BYTES])
-    if wide:
-        return wide
-    if b"\x1b$" in data and _decoded(data, "iso2022_jp") is not None:
-        return ["iso2022_jp"]
+    plain = posing_as_utf_8(data)
+    if plain:
+        return plain
     sample = b"\n".join(line for line in data.split(b"\n") if not line.isascii())[:_SAMPLE_BYTES]
     scores = {name: _score(sample, name, how) for name, how in _CANDIDATES.items()}
     best = max(scores.values())
     alike = [name for name, score in scores.items() if score >= max(_ENOUGH, best - _AS_GOOD)]
     return sorted(alike, key=lambda name: -scores[name])
+
+
+def posing_as_utf_8(data: bytes) -> list[str]:
+    """The encoding that these bytes look like, of those whose bytes are good UTF-8 as well: what they say is not."""
+    if b"\0" in data and (wide := _utf_16_without_mark(data[:_SAMPLE_BYTES])):
+        return wide
+    return ["iso2022_jp"] if b"\x1b$" in data and _decoded(data, "iso2022_jp") is not None else []
 
 
 def _utf_16_without_mark(data: bytes) -> list[str]:

@@ -96,9 +96,8 @@ def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) 
     spared = that_may_be_rejected(found.problems, log.songs.values())
     plan = planned(found.songs, log, withdraw_missing=True, spared=spared)
     asked = withdrawal(found, log.songs, plan.missing, _unnamed(spared, found, log))
-    if not asked.songs:
-        return plan, None
-    say(f"--withdraw-missing: {asked.said()}")
+    if asked.songs:
+        say(f"--withdraw-missing: {asked.said()}")
     refusal = asked.refusal or (None if yes else _not_agreed(settings, asked))
     if refusal is None:
         return plan, None

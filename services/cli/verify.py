@@ -74,8 +74,8 @@ class _Lines:
 def _print(report: Report, chosen: Sample) -> None:
     whom = f"{report.users} named" if chosen.users else f"{report.users:,} ({chosen.share:.2%} of all)"
     print(
-        f"{report.rows:,} records of the log against their rows; {whom} listeners with {report.registers:,} registers "
-        f"against Redis and ClickHouse; {report.seconds:.1f} s"
+        f"{report.rows:,} records of the log and {report.songs:,} songs against their rows; {whom} listeners with "
+        f"{report.registers:,} registers against Redis and ClickHouse; {report.seconds:.1f} s"
     )
     if report.explained:
         print(f"{report.explained:,} records are dead letters, which explains why they had no effect (`animusic dlq`)")
@@ -94,7 +94,7 @@ def _print(report: Report, chosen: Sample) -> None:
 
 
 def _print_fault(fault: Fault) -> None:
-    print(f"{fault.store}: {fault.kind}: {fault.user}" + (f", {fault.field}" if fault.field else ""))
+    print(f"{fault.store}: {fault.kind}: {', '.join(part for part in (fault.user, fault.field) if part)}")
     if fault.log or fault.store_holds:
         print(f"    log:   {fault.log or 'nothing'}")
         print(f"    store: {fault.store_holds or 'nothing'}")

@@ -95,7 +95,7 @@ async def _catalogue(settings: Settings, layout: Layout, contents: Contents, ste
         steps.say(f"[green]✓[/green] catalogue: {loaded or 'what was imported before'}")
         return state
     # A catalogue that somebody asks for by name is served alone; what was heard of the songs before it stays. Another
-    # state of the same file is nothing that somebody asked for: it may be broken, and most songs are not withdrawn by it.
+    # state of the same file is nothing that somebody asked for: it may be broken, and withdraws few songs at the most.
     alone = () if state.empty else ("--withdraw-missing",) if asked == loaded else ("--withdraw-missing", "--yes")
     with steps.step("catalogue", f"importing {asked}") as step:
         in_part = await _imported_in_part(asked, alone, settings, layout)

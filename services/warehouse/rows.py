@@ -1,6 +1,6 @@
 """From records of the log to columns of the warehouse. Pure; the columns are those of deploy/clickhouse."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -14,6 +14,7 @@ from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.profiles import Forgotten
+from contracts.ranges import LIKES, MAL_ID, POPULARITY, RATING, SCORE, VIEWS, Range
 
 UUID_TYPE: Final = pa.binary(16)
 _STRINGS: Final = pa.list_(pa.string())
@@ -189,6 +190,14 @@ _CATALOGUE: Final[tuple[Column, ...]] = (
     ("made_up", pa.bool_(), _of_song(lambda s: s.made_up, False)),
     ("logged_ms", pa.uint64(), lambda row: row[0].logged_ms),
 )
+
+
+CATALOGUE_RECORDS: Final = (Song, WithdrawnSong)
+# What the contract lets into a column of numbers; each fits its column, so that no song is kept from ClickHouse by one.
+CATALOGUE_RANGES: Final[Mapping[str, Range]] = {
+    "mal_id": MAL_ID, "mal_score": SCORE, "mal_popularity": POPULARITY, "rating": RATING, "youtube_views": VIEWS,
+    "youtube_likes": LIKES,
+}  # fmt: skip
 
 
 def catalogue(rows: Sequence[Placed[Song | WithdrawnSong]]) -> pa.Table:

@@ -23,6 +23,7 @@ from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.dlq.reading import read_letters
+from services.operator.verify.catalogue import CatalogueCheck
 from services.operator.verify.clickhouse import Warehouse
 from services.operator.verify.kept import KeptCheck
 from services.operator.verify.log import Bounds, Letters, Telling, edges, folds_of, read, records
@@ -78,6 +79,7 @@ class Verification:
             await self._check_extra_users()
             await self._check_kept()
             await self._check_outcomes()
+            await self._check_catalogue()
             await self._explain()
         finally:
             await redis.aclose()
@@ -235,6 +237,10 @@ class Verification:
         await check.run()
 
     # ---- ClickHouse ---------------------------------------------------------------------------------------------
+
+    async def _check_catalogue(self) -> None:
+        kafka, report = self._settings.kafka, self.report
+        await CatalogueCheck(kafka, self._warehouse, report, reach_seconds=self._reach_seconds).run()
 
     async def _check_outcomes(self) -> None:
         """Not of users whose rows are wrong already: what follows from those tells nothing more."""

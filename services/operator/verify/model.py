@@ -18,6 +18,8 @@ Kind = Literal[
     "row doubled",
     "extra row",
     "outcome differs",
+    "song missing",
+    "song differs",
 ]
 ADVICE: Final[dict[Store, str]] = {
     "redis": "`animusic replay profiles --even-if-different` rebuilds profiles from the log",
@@ -64,6 +66,7 @@ class Report:
     Attributes:
         sample: share of the users that was looked at register by register; every row was looked at.
         users, registers: compared in each store. rows: records of the log held against the rows.
+        songs: served songs of the catalogue held against ClickHouse.
         explained: records that a store refused: they are among the dead letters, and no fault.
         unsettled: users who wrote so often that ClickHouse never stood still for them.
         notes: what limits the comparison, one sentence each.
@@ -74,6 +77,7 @@ class Report:
     users: int = 0
     registers: int = 0
     rows: int = 0
+    songs: int = 0
     explained: int = 0
     seconds: float = 0.0
     unsettled: list[str] = field(default_factory=list)
