@@ -102,15 +102,20 @@ def joined(kept: Song, other: Song) -> Song:
     )
 
 
-def doubtful(songs: Collection[Song]) -> list[Doubt]:
-    """Songs of one catalogue that may be one, each pair once, ordered by their ids."""
-    found = []
+def doubtful(songs: Collection[Song], about: Collection[str] | None = None) -> list[Doubt]:
+    """Songs of one catalogue that may be one, each pair once, ordered by their ids.
+
+    `about`: only pairs with one of these ids; all where it is None.
+    """
     index = _Candidates(songs)
-    for song in sorted(songs, key=lambda song: song.song_id):
+    asked = [song for song in songs if about is None or song.song_id in about]
+    found: dict[tuple[str, str], Doubt] = {}
+    for song in asked:
         for other in index.of(song):
-            if other.song_id > song.song_id and (verdict := likeness(song, other)).likeness != "apart":
-                found.append(Doubt(song, other, verdict.reason))
-    return found
+            one, two = sorted((song, other), key=lambda each: each.song_id)
+            if (one.song_id, two.song_id) not in found and (verdict := likeness(one, two)).likeness != "apart":
+                found[one.song_id, two.song_id] = Doubt(one, two, verdict.reason)
+    return [found[pair] for pair in sorted(found)]
 
 
 # ---- songs ------------------------------------------------------------------------------------------------------

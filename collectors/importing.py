@@ -2,7 +2,7 @@
 
 import asyncio
 import csv
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from collectors.entries import Problem
-from collectors.identity import settled
+from collectors.identity import doubtful, settled
 from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
 from contracts.topics import CATALOGUE
 from services.common.catalogue_log import CatalogueLog
@@ -30,6 +30,7 @@ class Plan:
         merged: ids of known songs that turned out to be another, which has them as aliases now.
         digest: of the catalogue once the records are written, 32 hex digits.
         missing: ids of the songs that are withdrawn.
+        doubtful: pairs with a new or changed song that may be one song, and stay apart.
     """
 
     records: list[tuple[str, bytes]]
@@ -40,6 +41,7 @@ class Plan:
     digest: str
     missing: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
+    doubtful: int = 0
 
 
 def planned(
@@ -65,7 +67,13 @@ def planned(
         digest=catalogue_digest(after),
         missing=tuple(missing),
         merged=tuple(sorted(kept.merged)),
+        doubtful=_doubtful(kept.songs, log, gone, {song_id for song_id, _ in records}),
     )
+
+
+def _doubtful(songs: Iterable[Song], log: CatalogueLog, gone: Collection[str], written: Collection[str]) -> int:
+    after = {each: song for each, song in log.songs.items() if each not in gone} | {s.song_id: s for s in songs}
+    return len(doubtful(after.values(), written)) if log.songs else 0
 
 
 def withdrawal(song_id: str, merged_into: str | None = None) -> bytes:

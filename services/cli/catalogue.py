@@ -14,6 +14,7 @@ from collectors.importing import Plan, planned, write, write_problems
 from collectors.sources import Found, read, source_named
 from collectors.synthetic import SMALLEST, SONGS
 from collectors.withdrawing import Withdrawal, that_may_be_rejected, withdrawal
+from services.cli.catalogue_identity import list_doubtful, merge
 from services.cli.catalogue_report import print_summary
 from services.cli.progress import bar, say
 from services.common.catalogue_log import CatalogueLog, read_catalogue
@@ -68,10 +69,10 @@ def import_(
 
 
 @app.command()
-def show(song: Annotated[str, typer.Argument(help="A song id, or a YouTube id.", metavar="SONG_ID")]) -> None:
+def show(song: Annotated[str, typer.Argument(help="A song id, an alias, or a YouTube id.", metavar="SONG_ID")]) -> None:
     """Print one song as the log holds it."""
     log = asyncio.run(read_catalogue(Settings().kafka))
-    found = log.songs.get(song) or next((s for s in log.songs.values() if any(k.id == song for k in s.links)), None)
+    found = log.find(song) or next((s for s in log.songs.values() if any(k.id == song for k in s.links)), None)
     if found is None:
         raise LookupError(_why_not(song, log))
     print(json.dumps(json.loads(found.log_value()), indent=2, ensure_ascii=False))
@@ -83,6 +84,10 @@ def digest() -> None:
     log = asyncio.run(read_catalogue(Settings().kafka))
     say(f"{len(log.songs):,} songs, {len(log.withdrawn):,} withdrawn")
     print(log.digest())
+
+
+app.command("doubtful")(list_doubtful)
+app.command()(merge)
 
 
 async def _log(settings: Settings, wait: float) -> CatalogueLog:

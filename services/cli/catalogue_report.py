@@ -9,6 +9,7 @@ from collectors.importing import Plan
 from collectors.sources import Found
 
 _PLACES_SAID: Final = 8
+_DOUBTFUL: Final = "; `animusic catalogue doubtful` lists all there are"
 
 
 def print_summary(found: Found, plan: Plan, listed: Path | None) -> None:
@@ -24,6 +25,8 @@ def print_summary(found: Found, plan: Plan, listed: Path | None) -> None:
         ("new", plan.new, "songs"),
         ("changed", plan.changed, "songs"),
         ("unchanged", plan.unchanged, "songs"),
+        ("became one", len(plan.merged), "songs with another; their ids are its aliases"),
+        ("in doubt", plan.doubtful, "pairs that may be one song" + (_DOUBTFUL if plan.doubtful else "")),
         ("withdrawn", plan.withdrawn, "songs"),
     ):
         print(f"{name:<18}{number:>9,} {what}")

@@ -26,6 +26,10 @@ class CatalogueLog:
     withdrawn: set[str] = field(default_factory=set)
     unreadable: int = 0
 
+    def find(self, song_id: str) -> Song | None:
+        """The song with this id or alias. An id that is a song's own means that song."""
+        return self.songs.get(song_id) or next((s for s in self.songs.values() if song_id in s.aliases), None)
+
     def digest(self) -> str:
         """32 hex digits of all songs that are served."""
         return catalogue_digest(self.values)
