@@ -79,6 +79,11 @@ class GatewaySettings(BaseModel):
     paper_endpoints: bool | None = Field(
         None, description="the paper's three endpoints; unset: only while bound to loopback"
     )
+    paper_extensions: list[str] | None = Field(
+        None,
+        description="ids of the browser extensions that may call the paper's endpoints, `*` for all; "
+        "unset: all while bound to loopback, else none",
+    )
     posts_per_second: float = Field(200.0, gt=0, description="sustained posts of one user before 429")
     posts_burst: int = Field(400, ge=1, description="posts of one user that may come at once")
     sessions_per_minute: float = Field(600.0, gt=0, description="new sessions from one address before 429")

@@ -73,7 +73,8 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
         await parts.log.close()
         await parts.recommender.close()
 
-    doorman = Doorman(settings.host, settings.gateway.allowed_hosts, settings.gateway.allowed_origins)
+    asked = settings.gateway
+    doorman = Doorman(settings.host, asked.allowed_hosts, asked.allowed_origins, asked.paper_extensions)
     express = {
         ("POST", "/v1/events"): partial(events.post, parts),
         ("POST", "/v1/playlists"): partial(playlists.post, parts),

@@ -3,10 +3,14 @@
 The system listens on loopback, where any web page of the user's browser can reach it. So the Host header must name us
 (an attacker's name that resolves to 127.0.0.1 does not), a web origin must be our own or configured, and a request that
 a foreign page makes without naming its origin (an image, a script) is refused by what the browser says of it.
+
+The paper's own client is a browser extension, whose id differs from browser to browser. So on loopback every extension
+may call the paper's endpoints, elsewhere those that are configured. A page cannot claim an extension's origin.
 """
 
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
@@ -22,6 +26,9 @@ from services.gateway.problems import Refused, failure
 
 log = logging.getLogger(__name__)
 
+# What the paper's own client calls.
+PAPER_PATHS: Final = frozenset({"/upload_anilist_profile", "/feedback", "/playlist"})
+_EXTENSION: Final = re.compile(r"(chrome|moz|safari-web)-extension://[a-z0-9-]{1,64}")
 # A page that a person may come to by a link from anywhere.
 PAGES: Final = frozenset({"/", "/docs"})
 # YouTube's player refuses to play where it gets no referrer at all.
@@ -37,8 +44,8 @@ _PREFLIGHT: Final = {
     "access-control-allow-methods": "GET, POST, PUT",
     "access-control-allow-headers": "authorization, content-type",
     "access-control-max-age": "600",
-    "access-control-allow-private-network": "true",
 }
+_ASKS_PRIVATE: Final = "access-control-request-private-network"
 
 
 def host_name(host: str) -> str | None:
@@ -68,9 +75,18 @@ def is_loopback(name: str) -> bool:
 class Doorman:
     """Decides about Host and Origin. Pure."""
 
-    def __init__(self, own_host: str, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]) -> None:
+    def __init__(
+        self,
+        own_host: str,
+        allowed_hosts: Iterable[str],
+        allowed_origins: Iterable[str],
+        paper_extensions: Iterable[str] | None = None,
+    ) -> None:
+        """`paper_extensions`: those that may call the paper's endpoints; None: every one while bound to loopback."""
         self._hosts = {name.lower() for name in allowed_hosts} | {own_host.lower()}
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
+        self._origins = frozenset(map(_spelled, allowed_origins))
+        self._on_loopback = is_loopback(own_host)
+        self._extensions = None if paper_extensions is None else frozenset(map(_spelled, paper_extensions))
 
     def check(self, method: str, path: str, headers: Headers) -> str | None:
         """The foreign origin that may ask, if one is asking. Raises Refused 400, 403 or 421."""
@@ -78,7 +94,7 @@ class Doorman:
         self._check_host(host)
         origin = headers.get("origin")
         if origin is not None:
-            return self._check_origin(origin, host)
+            return self._check_origin(origin, host, path)
         site = headers.get("sec-fetch-site", "none")
         strolled_in = method == "GET" and path in PAGES and headers.get("sec-fetch-mode") == "navigate"
         if site not in ("none", "same-origin") and not strolled_in:
@@ -97,18 +113,37 @@ class Doorman:
                 "if it should, list it in ANIMUSIC_GATEWAY__ALLOWED_HOSTS",
             )
 
-    def _check_origin(self, origin: str, host: str) -> str | None:
+    def _check_origin(self, origin: str, host: str, path: str) -> str | None:
         own = origin.partition("://")[2].lower() == host.lower() and origin.startswith(("http://", "https://"))
         if own:
             return None
-        if origin.rstrip("/").lower() in self._origins:
+        asking = _spelled(origin)
+        if asking in self._origins:
             return origin
-        raise _wrong_origin(origin[:100])
+        if not _EXTENSION.fullmatch(asking):
+            raise _wrong_origin(origin[:100])
+        if path in PAPER_PATHS and self._is_papers(asking, host):
+            return origin
+        raise _wrong_extension(origin, path)
+
+    def _is_papers(self, extension: str, host: str) -> bool:
+        if self._extensions is None:
+            return self._on_loopback and is_loopback(host_name(host) or "")
+        return bool(self._extensions & {extension, extension.partition("://")[2], "*"})
 
 
-def _wrong_origin(who: str) -> Refused:
-    message = f"{who} may not call this server; if it should, list it in ANIMUSIC_GATEWAY__ALLOWED_ORIGINS"
-    return Refused(403, "wrong_origin", message)
+def _spelled(origin: str) -> str:
+    return origin.rstrip("/").lower()
+
+
+def _wrong_origin(who: str, setting: str = "ANIMUSIC_GATEWAY__ALLOWED_ORIGINS") -> Refused:
+    return Refused(403, "wrong_origin", f"{who} may not call this server; if it should, list it in {setting}")
+
+
+def _wrong_extension(origin: str, path: str) -> Refused:
+    if path in PAPER_PATHS:
+        return _wrong_origin(origin, "ANIMUSIC_GATEWAY__PAPER_EXTENSIONS")
+    return _wrong_origin(f"the extension {origin}")
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -153,7 +188,7 @@ class Edge:
             await refused.response()(scope, receive, send)
             return
         if scope["method"] == "OPTIONS" and send.foreign and "access-control-request-method" in headers:
-            await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, send)
+            await _preflight(headers)(scope, receive, send)
             return
         express = self._express.get((scope["method"], scope["path"]))
         if express is None:
@@ -165,6 +200,14 @@ class Edge:
         except Refused as refused:
             response = refused.response()
         await response(scope, receive, send)
+
+
+def _preflight(headers: Headers) -> Response:
+    """What a browser wants to know before it sends an allowed origin's request."""
+    answer = Response(status_code=204, headers=_PREFLIGHT)
+    if headers.get(_ASKS_PRIVATE) == "true":
+        answer.headers["access-control-allow-private-network"] = "true"
+    return answer
 
 
 class _Answered:

@@ -93,6 +93,107 @@ def test_a_link_from_anywhere_leads_to_the_page(path: str) -> None:
     assert check("GET", path, sec_fetch_site="cross-site", sec_fetch_mode="navigate") is None
 
 
+EXTENSIONS = [
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://0c1f2e3d-4b5a-4c6d-8e7f-001122334455",
+    "safari-web-extension://0C1F2E3D-4B5A-4C6D-8E7F-001122334455",
+]
+PAPERS = ["/upload_anilist_profile", "/feedback", "/playlist"]
+
+
+def asked(doorman: Doorman, path: str, origin: str, host: str = "127.0.0.1:8080", method: str = "POST") -> str | None:
+    return doorman.check(method, path, Headers({"host": host, "origin": origin}))
+
+
+@pytest.mark.parametrize("own_host", ["127.0.0.1", "::1", "localhost"])
+@pytest.mark.parametrize("path", PAPERS)
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_on_loopback_every_extension_may_call_the_papers_endpoints(own_host: str, path: str, extension: str) -> None:
+    for method in ("GET", "POST", "OPTIONS"):
+        assert asked(Doorman(own_host, [], []), path, extension, method=method) == extension
+
+
+@pytest.mark.parametrize(
+    ("own_host", "path", "origin", "host", "setting"),
+    [
+        pytest.param("127.0.0.1", "/v1/events", EXTENSIONS[0], "localhost", "ORIGINS", id="another route"),
+        pytest.param("127.0.0.1", "/feedback/", EXTENSIONS[0], "localhost", "ORIGINS", id="nearly that route"),
+        pytest.param("0.0.0.0", "/feedback", EXTENSIONS[0], "localhost", "EXTENSIONS", id="for all of a network"),
+        pytest.param("127.0.0.1", "/feedback", EXTENSIONS[1], "out.example", "EXTENSIONS", id="through a proxy"),
+        pytest.param("127.0.0.1", "/feedback", "https://evil.example", "localhost", "ORIGINS", id="a page"),
+        pytest.param("127.0.0.1", "/feedback", "null", "localhost", "ORIGINS", id="a page without a name"),
+        pytest.param("127.0.0.1", "/feedback", "https://chrome-extension", "localhost", "ORIGINS", id="a page's name"),
+        pytest.param("127.0.0.1", "/feedback", "chrome-extension://", "localhost", "ORIGINS", id="no id"),
+        pytest.param("127.0.0.1", "/feedback", "moz-extension://a.b:80", "localhost", "ORIGINS", id="a host for an id"),
+        pytest.param("127.0.0.1", "/feedback", "evil-extension://abc", "localhost", "ORIGINS", id="another scheme"),
+        pytest.param("127.0.0.1", "/feedback", "http://localhost:3000", "localhost", "ORIGINS", id="another port"),
+    ],
+)
+def test_any_other_origin_is_refused_there_too_and_the_setting_is_named(
+    own_host: str, path: str, origin: str, host: str, setting: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        asked(Doorman(own_host, ["out.example"], []), path, origin, host)
+    assert (refused.value.status, refused.value.error) == (403, "wrong_origin")
+    assert setting in refused.value.message
+
+
+@pytest.mark.parametrize("listed", [EXTENSIONS[0], EXTENSIONS[0].upper() + "/", EXTENSIONS[0].partition("://")[2], "*"])
+def test_elsewhere_the_listed_extensions_may_call_the_papers_endpoints(listed: str) -> None:
+    doorman = Doorman("0.0.0.0", ["out.example"], [], [listed])
+    assert asked(doorman, "/feedback", EXTENSIONS[0], "out.example") == EXTENSIONS[0]
+    with pytest.raises(Refused):
+        asked(doorman, "/v1/events", EXTENSIONS[0], "out.example")
+    with pytest.raises(Refused):
+        asked(doorman, "/feedback", "https://evil.example", "out.example")
+
+
+def test_a_list_of_extensions_holds_on_loopback_as_well() -> None:
+    doorman = Doorman("127.0.0.1", [], [], [EXTENSIONS[0]])
+    assert asked(doorman, "/feedback", EXTENSIONS[0]) == EXTENSIONS[0]
+    with pytest.raises(Refused):
+        asked(doorman, "/feedback", EXTENSIONS[1])
+    with pytest.raises(Refused):
+        asked(Doorman("127.0.0.1", [], [], []), "/feedback", EXTENSIONS[0])
+
+
+def test_an_extension_that_is_an_allowed_origin_may_call_everything() -> None:
+    doorman = Doorman("0.0.0.0", ["out.example"], [EXTENSIONS[1]])
+    for path in (*PAPERS, "/v1/events"):
+        assert asked(doorman, path, EXTENSIONS[1], "out.example") == EXTENSIONS[1]
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("path", PAPERS)
+async def test_an_extension_passes_preflight_to_the_papers_endpoints(
+    client: httpx.AsyncClient, path: str, private: bool
+) -> None:
+    extension = EXTENSIONS[0]
+    asked = {
+        "Origin": extension,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    asked |= {"Access-Control-Request-Private-Network": "true"} if private else {}
+    preflight = await client.options(path, headers=asked)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == extension
+    assert "content-type" in preflight.headers["access-control-allow-headers"]
+    assert preflight.headers["access-control-allow-methods"] == "GET, POST, PUT"
+    assert preflight.headers["vary"] == "Origin"
+    assert preflight.headers.get("access-control-allow-private-network") == ("true" if private else None)
+
+
+async def test_an_extension_may_read_the_answers_of_the_papers_endpoints_errors_included(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/feedback", json={}, headers={"Origin": EXTENSIONS[1]})
+    assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
+    assert answer.headers["access-control-allow-origin"] == EXTENSIONS[1]
+    refused = await client.post("/v1/sessions", json={"guest": True}, headers={"Origin": EXTENSIONS[1]})
+    assert (refused.status_code, refused.json()["error"]) == (403, "wrong_origin")
+
+
 async def test_every_answer_carries_the_security_headers(client: httpx.AsyncClient) -> None:
     for path in ("/", "/healthz", "/nowhere", "/v1/me/profile"):
         headers = (await client.get(path)).headers
