@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 
 from contracts.evolution.versions import Versions
 
@@ -16,12 +17,13 @@ Kind = Literal["shown", "started", "progress", "ended", "skipped", "liked", "unl
 Attribution = Literal["slot", "claimed", "none", "refused"]
 ArmName = Literal["mpnet", "minilm", "node2vec", "tfidf", "popular", "random"]
 
-CLOCK_AHEAD_MS: Final = 5 * 60_000
 # Nothing of ours happened before this day (2020-01-01): an older time is a unit mistake or a broken clock.
 EARLIEST_MS: Final = 1_577_836_800_000
 LONGEST_SECONDS: Final = 24 * 3600.0
 # Players report a position slightly past the end; further past it the two numbers belong to different videos.
 OVERSHOOT_SECONDS: Final = 5.0
+# The type of the error of an event whose times contradict each other: each can be true, both cannot.
+CONTRADICTION: Final = "contradiction"
 
 ANIME_KINDS: Final = frozenset({"vetoed", "unvetoed"})
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
@@ -42,7 +44,7 @@ class ClientEvent(BaseModel):
 
     `occurred_at` is milliseconds since the epoch on the *server's* clock: a client corrects its own by the
     `server_time` of the last answer, once, when it makes the event. `event_id` is any UUID, made once and kept through
-    every retry.
+    every retry. The gateway drops a value that breaks these rules where the event makes sense without it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -73,9 +75,11 @@ class ClientEvent(BaseModel):
             raise ValueError(f"a {self.kind} event needs song_id")
         if self.watch_seconds is not None and self.duration_seconds is not None:
             if self.duration_seconds < 0.001:
-                raise ValueError("duration_seconds is below a millisecond; leave it out if it is not known yet")
+                what = "duration_seconds is below a millisecond; leave it out if it is not known yet"
+                raise PydanticCustomError(CONTRADICTION, what)
             if self.watch_seconds > self.duration_seconds + OVERSHOOT_SECONDS:
-                raise ValueError("watch_seconds lies past duration_seconds; they must belong to one video")
+                what = "watch_seconds lies past duration_seconds; they must belong to one video"
+                raise PydanticCustomError(CONTRADICTION, what)
         return self
 
     def millis(self) -> dict[str, int | None]:
@@ -149,21 +153,12 @@ EVENT_VERSIONS: Final[Versions[FeedbackEvent]] = Versions(TypeAdapter(FeedbackEv
 read_event: Final = EVENT_VERSIONS.read
 
 
-def clock_refusal(occurred_at: int, now: int, issued_at: int | None) -> str | None:
-    """Why an event's time cannot be believed, or None. All in ms of the server's clock.
-
-    An event more than five minutes ahead, or before the token that it carries was issued, is rejected.
-    """
-    if occurred_at > now + CLOCK_AHEAD_MS:
-        ahead = (occurred_at - now) // 1000
-        return f"clock_ahead: occurred_at is {ahead} s ahead of the server; correct it by server_time"
-    if issued_at is not None and occurred_at < issued_at:
-        return "before_token: occurred_at lies before its slot_token was issued; correct it by server_time"
-    return None
-
-
 def first_error(error: Any) -> str:
     """One sentence from a pydantic ValidationError: where and what, without the input."""
-    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return sentence(error.errors(include_url=False, include_input=False, include_context=False)[0])
+
+
+def sentence(detail: Any) -> str:
+    """One error of a pydantic ValidationError in words: where and what."""
     where = ".".join(str(part) for part in detail["loc"])
     return f"{where}: {detail['msg']}" if where else str(detail["msg"]).removeprefix("Value error, ")

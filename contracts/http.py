@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.catalogue import Song
-from contracts.events import ArmName, Id
+from contracts.events import ArmName, Id, Seconds
 from contracts.profiles import AnimeEntry
 
 MAX_EVENTS = 500
@@ -51,6 +51,13 @@ class RejectedEvent(BaseModel):
     reason: str
 
 
+class EventWarning(BaseModel):
+    """Something about an accepted event that was not believed. `reason` is `code: sentence`."""
+
+    event_id: str | None
+    reason: str
+
+
 class LogPosition(BaseModel):
     """Where the accepted events of one post lie."""
 
@@ -61,25 +68,49 @@ class LogPosition(BaseModel):
 
 
 class EventsAnswer(BaseModel):
-    """`receipt` is null when nothing was accepted."""
+    """`receipt` is null when nothing was accepted. `warnings`: what of the accepted events was not believed."""
 
     accepted: int
     rejected: list[RejectedEvent]
     receipt: str | None
     log: LogPosition | None
     server_time: int
+    warnings: list[EventWarning] = []
+
+
+# What a list's scores are of, in AniList's words.
+ScoreFormat = Literal["POINT_100", "POINT_10_DECIMAL", "POINT_10", "POINT_5", "POINT_3"]
 
 
 class AnimeListBody(Body):
-    """`PUT /v1/profile/anime`: the whole list; it replaces the one before."""
+    """`PUT /v1/profile/anime`: the whole list; it replaces the one before.
+
+    An entry that breaks the rules is left out, or taken without its status or score; the answer says so.
+    """
 
     entries: Annotated[list[AnimeEntry], Field(max_length=20_000)]
+    score_format: ScoreFormat | None = None
+
+
+class ListNote(BaseModel):
+    """Entries of an anime list about which something was not believed: how many, and the first few as they were sent.
+
+    `reason` is `code: sentence`.
+    """
+
+    reason: str
+    count: int
+    examples: list[str]
 
 
 class AnimeListAnswer(BaseModel):
+    """`count`: anime of the list now. `left_out`: entries that are not in it. `warnings`: what it lost."""
+
     count: int
     receipt: str
     server_time: int
+    left_out: list[ListNote] = []
+    warnings: list[ListNote] = []
 
 
 class NewPlaylist(Body):
@@ -211,18 +242,41 @@ class Problem(BaseModel):
 # ---- the paper's own three endpoints --------------------------------------------------------------------------------
 
 
+Username = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class PaperProfile(BaseModel):
-    anilist_username: Annotated[str, Field(min_length=1, max_length=64)]
+    """Ids that cannot be read are left out, and the answer says so."""
+
+    anilist_username: Username
     mal_ids: Annotated[list[int], Field(max_length=20_000)]
 
 
 class PaperFeedback(BaseModel):
-    anilist_username: Annotated[str, Field(min_length=1, max_length=64)]
+    """What is not known may be left out or null; a value that cannot be true is dropped, and the answer says so."""
+
+    anilist_username: Username
     song_id: Id
-    recommended_by: str
-    watch_time: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-    total_video_time: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-    liked: bool
+    recommended_by: str | None = None
+    watch_time: Seconds | None = None
+    total_video_time: Seconds | None = None
+    liked: bool = False
+
+
+class PaperFeedbackAnswer(BaseModel):
+    """`warnings` (`code: sentence`): what was not believed; left out where all was."""
+
+    status: Literal["ok"] = "ok"
+    warnings: list[str] = []
+
+
+class PaperProfileAnswer(BaseModel):
+    """`count`: the anime that the list has now. The other two as in AnimeListAnswer; left out where they are empty."""
+
+    status: Literal["ok"] = "ok"
+    count: int
+    left_out: list[ListNote] = []
+    warnings: list[ListNote] = []
 
 
 class PaperVideo(BaseModel):

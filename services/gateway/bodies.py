@@ -1,18 +1,22 @@
 """Bodies in: declared as JSON, no longer than the route takes, parsed once."""
 
 import json
-from typing import Any, NoReturn, TypeVar
+import re
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from contracts.events import first_error
+from services.gateway.dropping import without_faults
 from services.gateway.problems import Refused
 
 SMALL_BODY_BYTES = 16 * 1024
 # 20,000 entries, spelled out with blanks, stay below it.
 LIST_BODY_BYTES = 2 * 1024 * 1024
+# What Python and others write for a number that is none.
+_NO_NUMBER: Final = re.compile(rb"NaN|Infinity")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -48,28 +52,39 @@ def too_large(limit: int) -> Refused:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of a JSON text. Raises Refused 400; NaN and Infinity are no JSON.
+    """The value of a JSON text. Raises Refused 400.
 
-    A number too large for a double (1e999) is JSON, and becomes infinite: whoever takes it refuses it by itself.
+    NaN, Infinity and a number too large for a double (1e999) are read, although the first two are no JSON: many writers
+    make them of a division by zero. Whoever takes such a number refuses or drops it by itself; the rest is not lost.
     """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        if "infinity" not in str(error):
+        if not _NO_NUMBER.search(raw) and "infinity" not in str(error):
             raise Refused(400, "malformed", f"the body is no JSON: {error}") from None
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "malformed", f"the body is no JSON: {error}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 async def read_model(request: Request, model: type[_Model], limit: int = SMALL_BODY_BYTES) -> _Model:
     """The body as a model. Raises Refused: 400 with where and what, 413, 415."""
     return as_model(model, parse_json(await read_body(request, limit)))
+
+
+async def read_without(
+    request: Request, model: type[_Model], beside: frozenset[str], limit: int = SMALL_BODY_BYTES
+) -> tuple[_Model, list[str]]:
+    """The body as a model, without those of the fields `beside` that cannot be read, and a sentence for each.
+
+    Raises Refused: 400 when something else is wrong, 413, 415.
+    """
+    value = parse_json(await read_body(request, limit))
+    try:
+        return without_faults(model, value, beside)
+    except ValidationError as error:
+        raise Refused(400, "malformed", first_error(error)) from None
 
 
 def as_model(model: type[_Model], value: Any) -> _Model:

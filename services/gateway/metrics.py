@@ -24,6 +24,8 @@ class Metrics:
         self.requests = self._histogram("requests", "seconds to answer", "route", "method", "status", unit="seconds")
         # Events of posts by what became of them: accepted, or the code of their rejection.
         self.events = self._counter("events", "events posted", "outcome")
+        # What of accepted events was not believed, by the code of the warning: a dropped value, a clock, a slot token.
+        self.warnings = self._counter("event_warnings", "what of accepted events was not believed", "code")
         # Accepted events by who vouches for the arm: slot, claimed, none, or refused_<reason>.
         self.attributions = self._counter("attributions", "accepted events by attribution", "attribution")
         # Group commits: seconds until the broker acknowledged, and posts and bytes that shared one.

@@ -79,11 +79,6 @@ def events_body(example: dict[str, Any]) -> dict[str, Any]:
     return _required(schema, example)
 
 
-def untyped(example: dict[str, Any]) -> dict[str, Any]:
-    """A small answer without a model."""
-    return {"content": {"application/json": {"example": example}}}
-
-
 def problems(statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
     """The documented failures of a route."""
     return {status: {"model": Problem, "description": _WHEN[status]} for status in sorted(statuses)}

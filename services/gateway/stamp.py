@@ -1,31 +1,26 @@
-"""From what a client posted to what the log keeps: the pure core of the gateway.
+"""From what a client posted to what the log keeps: the core of the gateway.
 
 A client says what happened; who it was, when it arrived and which arm is to thank are stamped here. One bad event never
-loses the others. Nothing here reads a clock or a store.
+loses the others, and one bad value never loses its event (`reading`). No event lies ahead of its arrival (`times`).
+Nothing here reads a clock or a store.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
-from contracts.events import SCHEMA, ClientEvent, clock_refusal, first_error
+from contracts.events import SCHEMA, ClientEvent
 from contracts.tokens import Signer, SlotClaim, TokenRefused
+from services.gateway.reading import UNKNOWN_MS, NotTaken, Rejection, echo, read_event
+from services.gateway.times import Times
 
-_EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
-# The field at fault -> the code of the rejection; every other fault is `bad_value`.
-_CODES: Final = {
-    "kind": "unknown_kind",
-    "schema": "unknown_schema",
-    "occurred_at": "bad_time",
-    "event_id": "bad_event_id",
-    "": "incomplete",
-}
-_LONGEST_ECHO: Final = 64
 _CLAIMS_REMEMBERED: Final = 20_000
+# Clocks that agree within this are right: what is corrected below it is not worth a word.
+_SAID_AHEAD_MS: Final = 1_000
+_BEFORE_TOKEN: Final = "before_token"
 # In the order of FeedbackEvent's fields.
 _AS_GIVEN: Final = (
     "song_id", "anime_id", "play_id", "watch_ms", "played_ms", "duration_ms", "direction", "link", "rate", "muted",
@@ -53,8 +48,8 @@ class Vouched:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
-    """An event that is not taken; `reason` is `code: sentence`."""
+class Warned:
+    """Something about an accepted event that was not believed; `reason` is `code: sentence`."""
 
     event_id: str | None
     reason: str
@@ -67,64 +62,79 @@ class Rejection:
 
 @dataclass(slots=True)
 class Stamped:
-    """A post, sorted: the log values of the accepted events in their order, and what was rejected."""
+    """A post, sorted: the log values of the accepted events in their order, what was rejected, what was dropped.
 
+    `received_at` (ms) is what the values carry: not before any of them.
+    """
+
+    received_at: int = 0
     values: list[bytes] = field(default_factory=list)
     events: list[ClientEvent] = field(default_factory=list)
     attributions: list[str] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
 
 
 NOBODY: Final = Vouched("none")
+_WITHOUT_TOKEN: Final = Vouched("refused", "malformed")
 
 
 class Stamper:
-    """Checks and stamps the events of posts. Holds the key of slot tokens."""
+    """Checks and stamps the events of posts. Holds the key of slot tokens, and what `Times` remembers."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         # A slot's token comes back with every event of its song, many times; refusals are not remembered.
         self._claim = lru_cache(maxsize=_CLAIMS_REMEMBERED)(self._read)
+        self._times = Times()
 
     def post(self, raw_events: Sequence[Any], stamp: Stamp) -> Stamped:
         """Every event of one post, each checked by itself."""
         result = Stamped()
+        vouchers = []
         for raw in raw_events:
             try:
-                event = _EVENT.validate_python(raw)
-            except ValidationError as error:
-                result.rejected.append(Rejection(_echo(raw), _reason(error)))
+                reading = read_event(raw)
+            except NotTaken as not_taken:
+                result.rejected.append(not_taken.rejection)
                 continue
-            voucher = NOBODY if event.slot_token is None else self._vouch(event.slot_token, event.song_id, stamp)
-            self._take(event, voucher, stamp, result)
+            event = reading.event
+            voucher = _WITHOUT_TOKEN if reading.without_token else self._vouch(event, stamp)
+            result.events.append(event)
+            vouchers.append(voucher)
+            for reason in (*reading.dropped, *_doubts(event, voucher, stamp.received_at)):
+                result.warnings.append(Warned(echo(raw), reason))
+        self._stamp(result, vouchers, stamp)
         return result
 
-    def claimed(self, events: Sequence[ClientEvent], arm: str, stamp: Stamp) -> Stamped:
-        """Events whose arm the client claims without a token: the paper's endpoints."""
-        result = Stamped()
-        for event in events:
-            self._take(event, Vouched("claimed", arm=arm), stamp, result)
+    def claimed(self, events: Sequence[ClientEvent], arm: str | None, stamp: Stamp) -> Stamped:
+        """Events whose arm the client claims without a token, if it names one: the paper's endpoints."""
+        result = Stamped(events=list(events))
+        voucher = NOBODY if arm is None else Vouched("claimed", arm=arm)
+        self._stamp(result, [voucher] * len(events), stamp)
         return result
 
-    def _take(self, event: ClientEvent, voucher: Vouched, stamp: Stamp, result: Stamped) -> None:
-        issued_at = voucher.claim.issued_at if voucher.claim else None
-        refusal = clock_refusal(event.occurred_at, stamp.received_at, issued_at)
-        if refusal is not None:
-            result.rejected.append(Rejection(str(event.event_id), refusal))
-            return
-        result.values.append(log_value(event, voucher, stamp))
-        result.events.append(event)
-        result.attributions.append(f"refused_{voucher.refusal}" if voucher.refusal else voucher.attribution)
+    def _stamp(self, result: Stamped, vouchers: Sequence[Vouched], stamp: Stamp) -> None:
+        times = self._times.settle(stamp.user_id, result.events, stamp.received_at)
+        result.received_at = max(stamp.received_at, *times) if times else stamp.received_at
+        arrived = replace(stamp, received_at=result.received_at)
+        for event, voucher, occurred_at in zip(result.events, vouchers, times, strict=True):
+            result.values.append(log_value(event, voucher, arrived, occurred_at))
+            result.attributions.append(f"refused_{voucher.refusal}" if voucher.refusal else voucher.attribution)
 
-    def _vouch(self, token: str, song_id: str | None, stamp: Stamp) -> Vouched:
-        if song_id is None:
+    def _vouch(self, event: ClientEvent, stamp: Stamp) -> Vouched:
+        if event.slot_token is None:
+            return NOBODY
+        if event.song_id is None:
             return Vouched("refused", "no_song")
         try:
-            claim = self._claim(token, stamp.user_id, song_id)
+            claim = self._claim(event.slot_token, stamp.user_id, event.song_id)
         except TokenRefused as refused:
             return Vouched("refused", str(refused))
         if stamp.received_at - claim.issued_at > stamp.token_age_ms:
             return Vouched("refused", "stale")
+        if event.occurred_at < claim.issued_at:
+            return Vouched("refused", _BEFORE_TOKEN)
         return Vouched("slot", claim=claim)
 
     def _read(self, token: str, user_id: str, song_id: str) -> SlotClaim:
@@ -132,7 +142,7 @@ class Stamper:
         return self._signer.read_slot(token, user_id=user_id, song_id=song_id, now=0, max_age_ms=0)
 
 
-def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp) -> bytes:
+def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp, occurred_at: int) -> bytes:
     """Exactly the bytes of `FeedbackEvent.log_value()`, without a second validation.
 
     Everything in them was checked as a ClientEvent or comes from a signed token; a property test holds the two equal.
@@ -143,7 +153,7 @@ def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp) -> bytes:
         "event_id": event.event_id,
         "kind": event.kind,
         "user_id": stamp.user_id,
-        "occurred_at": event.occurred_at,
+        "occurred_at": occurred_at,
         "received_at": stamp.received_at,
     }
     for name in _AS_GIVEN:
@@ -172,16 +182,20 @@ def _add_claim(fields: dict[str, Any], claim: SlotClaim) -> None:
     fields["issued_at"] = claim.issued_at
 
 
-def _reason(error: ValidationError) -> str:
-    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = str(detail["loc"][0]) if detail["loc"] else ""
-    code = "missing" if detail["type"] == "missing" else _CODES.get(where, "bad_value")
-    return f"{code}: {first_error(error)}"
-
-
-def _echo(raw: Any) -> str | None:
-    """The event's id as the client spelled it, so that it finds the event again; None for anything else."""
-    given = raw.get("event_id") if isinstance(raw, dict) else None
-    if not isinstance(given, str) or len(given) > _LONGEST_ECHO or not given.isascii():
-        return None
-    return given
+def _doubts(event: ClientEvent, voucher: Vouched, now: int) -> list[str]:
+    """What is not believed of an event that could be read: a time ahead of the server's, its slot token."""
+    doubts = []
+    ahead = event.occurred_at - now
+    if ahead > _SAID_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
+        doubts.append(
+            f"clock_ahead: occurred_at is {ahead // 1000} s ahead of the server, so its time is that of arrival; "
+            "correct it by server_time"
+        )
+    if voucher.refusal == _BEFORE_TOKEN:
+        doubts.append(
+            "before_token: occurred_at lies before its slot_token was issued, so the event has no arm; "
+            "correct it by server_time"
+        )
+    elif voucher.refusal is not None:
+        doubts.append(f"token_refused: slot_token is not good ({voucher.refusal}), so the event has no arm")
+    return doubts

@@ -6,7 +6,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.http import MAX_BODY_BYTES, MAX_EVENTS, EventsAnswer, EventsBody, LogPosition, RejectedEvent
+from contracts.http import (
+    MAX_BODY_BYTES,
+    MAX_EVENTS,
+    EventsAnswer,
+    EventsBody,
+    EventWarning,
+    LogPosition,
+    RejectedEvent,
+)
 from contracts.ledger import digest_of
 from contracts.topics import FEEDBACK
 from services.gateway.bodies import as_model, parse_json, read_body
@@ -44,23 +52,26 @@ async def take(parts: Parts, user_id: str, raw_events: list[object]) -> Response
     stamped = parts.stamper.post(raw_events, stamp)
     receipt, position = None, None
     if stamped.values:
-        receipt, position = await log_events(parts, user_id, stamped, stamp.received_at)
+        receipt, position = await log_events(parts, user_id, stamped)
     count_rejected(parts, stamped)
     answer = EventsAnswer(
         accepted=len(stamped.values),
         rejected=[RejectedEvent(event_id=each.event_id, reason=each.reason) for each in stamped.rejected],
         receipt=receipt,
         log=position,
+        warnings=[EventWarning(event_id=each.event_id, reason=each.reason) for each in stamped.warnings],
         server_time=stamp.received_at,
     )
     return Response(answer.model_dump_json(), 202, media_type="application/json")
 
 
-async def log_events(parts: Parts, user_id: str, stamped: Stamped, now: int) -> tuple[str, LogPosition]:
+async def log_events(parts: Parts, user_id: str, stamped: Stamped) -> tuple[str, LogPosition]:
     """Append the accepted events: (signed receipt, where they lie). Raises Refused 503."""
     digest = digest_of(event.event_id.int for event in stamped.events)
-    position, receipt = await parts.log.append(FEEDBACK.name, user_id, stamped.values, now, digest)
+    position, receipt = await parts.log.append(FEEDBACK.name, user_id, stamped.values, stamped.received_at, digest)
     parts.metrics.events.labels("accepted").inc(len(stamped.values))
+    for warned in stamped.warnings:
+        parts.metrics.warnings.labels(warned.code).inc()
     for attribution, n in Counter(stamped.attributions).items():
         parts.metrics.attributions.labels(attribution).inc(n)
     parts.hub.accepted(user_id, stamped.events, position, receipt)

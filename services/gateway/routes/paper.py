@@ -2,16 +2,16 @@
 
 They have no bearer: whoever can reach them may write as any of the paper's users. So they are on only where the port is
 bound to loopback, unless a setting says otherwise, and their users live in a namespace of their own. Nobody vouches for
-`recommended_by`: the arm is marked `claimed`.
+`recommended_by`: the arm is marked `claimed`. What cannot be believed of a body is dropped, and the answer says so.
 """
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,29 +20,41 @@ from contracts.events import ClientEvent, first_error
 from contracts.http import (
     AskPlaylist,
     PaperFeedback,
+    PaperFeedbackAnswer,
     PaperPlaylist,
     PaperProfile,
+    PaperProfileAnswer,
     PaperVideo,
     PlaylistAnswer,
     PlaylistSlot,
     SongAnswer,
+    Username,
 )
-from contracts.profiles import AnimeEntry
 from contracts.tokens import Receipt
-from services.gateway.bodies import LIST_BODY_BYTES, read_model
+from services.gateway.bodies import LIST_BODY_BYTES, read_model, read_without
+from services.gateway.dropping import dropped_field
 from services.gateway.identity import paper_user
-from services.gateway.openapi import PAPER_FEEDBACK_EXAMPLE, PAPER_PROFILE_EXAMPLE, documented, json_body, untyped
+from services.gateway.openapi import PAPER_FEEDBACK_EXAMPLE, PAPER_PROFILE_EXAMPLE, documented, json_body
 from services.gateway.parts import Parts
 from services.gateway.problems import Refused, problem
 from services.gateway.recommender import Recommender
 from services.gateway.routes.events import log_events
-from services.gateway.routes.profile import write_list
+from services.gateway.routes.profile import readable, write_list
 
 WAIT_MS: Final = 900
 WAIT_SECONDS: Final = 1.0
 
+# What a like can do without.
+_BESIDE_A_LIKE: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
 _WRITE_FAILS: Final = (400, 413, 415, 429, 503)
 _OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
+
+
+class _ProfileBody(BaseModel):
+    """A PaperProfile whose ids are read one by one."""
+
+    anilist_username: Username
+    mal_ids: list[Any]
 
 
 def switched_off() -> APIRouter:
@@ -72,18 +84,20 @@ def _add_profile(routes: APIRouter, parts: Parts) -> None:
         summary="Replace a user's anime list",
         **documented(
             200,
-            untyped({"status": "ok", "count": 3}),
+            PaperProfileAnswer,
             body=json_body(PaperProfile, PAPER_PROFILE_EXAMPLE),
             fails=_WRITE_FAILS,
             bearer=False,
         ),
     )
     async def upload(request: Request) -> Response:
-        body = await read_model(request, PaperProfile, LIST_BODY_BYTES)
+        body = await read_model(request, _ProfileBody, LIST_BODY_BYTES)
         user_id = _charged(parts, body.anilist_username)
-        receipt = await write_list(parts, user_id, _entries(body.mal_ids))
+        read = readable("mal_ids", body.mal_ids)
+        receipt = await write_list(parts, user_id, read.entries)
         await _reflected(parts.recommender, user_id, receipt)
-        return _json(f'{{"status":"ok","count":{len(body.mal_ids)}}}')
+        answer = PaperProfileAnswer(count=len(read.entries), left_out=read.left_out, warnings=read.warnings)
+        return _short(answer)
 
 
 def _add_feedback(routes: APIRouter, parts: Parts) -> None:
@@ -92,25 +106,23 @@ def _add_feedback(routes: APIRouter, parts: Parts) -> None:
         summary="What a user did with a recommended song",
         **documented(
             200,
-            untyped({"status": "ok"}),
+            PaperFeedbackAnswer,
             body=json_body(PaperFeedback, PAPER_FEEDBACK_EXAMPLE),
             fails=(*_WRITE_FAILS, 404, 422),
             bearer=False,
         ),
     )
     async def feedback(request: Request) -> Response:
-        body = await read_model(request, PaperFeedback)
-        arm = arm_named(body.recommended_by)
-        if arm is None:
-            names = ", ".join(ARMS)
-            raise Refused(422, "unknown_arm", f"recommended_by names no arm; it may be one of {names}")
+        body, dropped = await read_without(request, PaperFeedback, _BESIDE_A_LIKE)
+        arm = _arm_of(body)
         user_id = _charged(parts, body.anilist_username)
         song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
         stamp = parts.stamp(user_id)
-        stamped = parts.stamper.claimed(paper_events(body, song_id, stamp.received_at), arm, stamp)
-        token, _ = await log_events(parts, user_id, stamped, stamp.received_at)
+        events, impossible = paper_events(body, song_id, stamp.received_at)
+        stamped = parts.stamper.claimed(events, arm, stamp)
+        token, _ = await log_events(parts, user_id, stamped)
         await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
-        return _json('{"status":"ok"}')
+        return _short(PaperFeedbackAnswer(warnings=[*dropped, *impossible]))
 
 
 def _add_playlist(routes: APIRouter, parts: Parts) -> None:
@@ -119,7 +131,7 @@ def _add_playlist(routes: APIRouter, parts: Parts) -> None:
         summary="A playlist for a user",
         **documented(200, PaperPlaylist, fails=(400, 429, 503), bearer=False),
     )
-    async def playlist(anilist_username: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
+    async def playlist(anilist_username: Annotated[Username, Query()]) -> Response:
         user_id = _charged(parts, anilist_username)
         answer = await parts.recommender.post(user_id, "/internal/playlists", body=AskPlaylist(user_id=user_id))
         if answer.status != 201:
@@ -128,22 +140,27 @@ def _add_playlist(routes: APIRouter, parts: Parts) -> None:
         return _json(PaperPlaylist(videos=[_video(slot) for slot in served.slots]).model_dump_json())
 
 
-def paper_events(body: PaperFeedback, song_id: str, now: int) -> list[ClientEvent]:
-    """What the paper's one body says, in our events. Raises Refused 400 when the times contradict each other.
+def paper_events(body: PaperFeedback, song_id: str, now: int) -> tuple[list[ClientEvent], list[str]]:
+    """What the paper's one body says, in our events, and a sentence for what of it cannot be true.
 
-    Progress where the length is known. A like where it is liked; `liked: false` only says that there was none, and
-    writes nothing. What is not liked counts as started, so that the song before it is settled (design: a song that is
-    playing is not disliked yet).
+    Progress where both times are known and belong together. A like where it is liked; `liked: false` only says that
+    there was none, and writes nothing. What is not liked counts as started, so that the song before it is settled
+    (design: a song that is playing is not disliked yet).
     """
-    base = {"occurred_at": now, "song_id": song_id}
-    events: list[dict[str, object]] = [{**base, "kind": "liked" if body.liked else "started"}]
-    if body.total_video_time > 0:
-        times = {"watch_seconds": body.watch_time, "duration_seconds": body.total_video_time}
-        events.append({**base, **times, "kind": "progress"})
+    base: dict[str, Any] = {"occurred_at": now, "song_id": song_id}
+    events = [_event({**base, "kind": "liked" if body.liked else "started"})]
+    if body.watch_time is None or not body.total_video_time:
+        return events, []
+    times = {"watch_seconds": body.watch_time, "duration_seconds": body.total_video_time}
     try:
-        return [ClientEvent.model_validate({**event, "event_id": uuid4()}) for event in events]
+        return [*events, _event({**base, **times, "kind": "progress"})], []
     except ValidationError as error:
-        raise Refused(400, "malformed", first_error(error)) from None
+        why = first_error(error).replace("watch_seconds", "watch_time").replace("duration_seconds", "total_video_time")
+        return events, [dropped_field(name, why) for name in ("watch_time", "total_video_time")]
+
+
+def _event(fields: dict[str, Any]) -> ClientEvent:
+    return ClientEvent.model_validate({**fields, "event_id": uuid4()})
 
 
 async def song_meant(recommender: Recommender, user_id: str, ref: str, arm: str) -> str:
@@ -173,11 +190,15 @@ def _charged(parts: Parts, username: str) -> str:
     return user_id
 
 
-def _entries(mal_ids: list[int]) -> list[AnimeEntry]:
-    try:
-        return [AnimeEntry(mal_id=mal_id) for mal_id in dict.fromkeys(mal_ids)]
-    except ValidationError as error:
-        raise Refused(400, "malformed", f"mal_ids: {first_error(error)}") from None
+def _arm_of(body: PaperFeedback) -> str | None:
+    """The arm that the client names, None where it names none. Raises Refused 422 for a name that no arm has."""
+    if not body.recommended_by:
+        return None
+    arm = arm_named(body.recommended_by)
+    if arm is None:
+        names = ", ".join(ARMS)
+        raise Refused(422, "unknown_arm", f"recommended_by names no arm; it may be one of {names}")
+    return arm
 
 
 def _video(slot: PlaylistSlot) -> PaperVideo:
@@ -188,6 +209,12 @@ def _video(slot: PlaylistSlot) -> PaperVideo:
         anime=slot.anime,
         recommended_by=slot.arm,
     )
+
+
+def _short(answer: BaseModel) -> Response:
+    """An answer without its empty parts: as the paper's clients know it, where all was believed."""
+    unset = {name for name, value in answer if value == []}
+    return _json(answer.model_dump_json(exclude=unset))
 
 
 def _json(body: str) -> Response:

@@ -1,20 +1,38 @@
 """The listener's anime list in, and what the system believes about them out; songs and anime to look at."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.http import AnimeHits, AnimeListAnswer, AnimeListBody, ProfileAnswer, SongAnswer
+from contracts.http import (
+    AnimeHits,
+    AnimeListAnswer,
+    AnimeListBody,
+    Body,
+    ListNote,
+    ProfileAnswer,
+    ScoreFormat,
+    SongAnswer,
+)
 from contracts.profiles import AnimeEntry, AnimeList
 from contracts.tokens import Receipt
 from contracts.topics import PROFILES
 from services.common.clock import now_ms
-from services.gateway.bodies import LIST_BODY_BYTES, read_model
+from services.gateway.bodies import LIST_BODY_BYTES, read_without
+from services.gateway.lists import NothingReadable, ReadList, read_list
 from services.gateway.openapi import LIST_EXAMPLE, documented, json_body
 from services.gateway.parts import Parts
+from services.gateway.problems import Refused
+
+
+class _ListBody(Body):
+    """An AnimeListBody whose entries are read one by one."""
+
+    entries: list[Any]
+    score_format: ScoreFormat | None = None
 
 
 def router(parts: Parts) -> APIRouter:
@@ -35,12 +53,26 @@ def _add_list(routes: APIRouter, parts: Parts) -> None:
     )
     async def put_anime_list(request: Request) -> Response:
         user_id = parts.writer(request)
-        body = await read_model(request, AnimeListBody, LIST_BODY_BYTES)
-        receipt = await write_list(parts, user_id, body.entries)
+        body, dropped = await read_without(request, _ListBody, frozenset({"score_format"}), LIST_BODY_BYTES)
+        read = readable("entries", body.entries, body.score_format)
+        of_all = [ListNote(reason=reason, count=len(read.entries), examples=[]) for reason in dropped]
+        receipt = await write_list(parts, user_id, read.entries)
         answer = AnimeListAnswer(
-            count=len(body.entries), receipt=parts.signer.receipt(user_id, receipt), server_time=now_ms()
+            count=len(read.entries),
+            receipt=parts.signer.receipt(user_id, receipt),
+            server_time=now_ms(),
+            left_out=read.left_out,
+            warnings=[*of_all, *read.warnings],
         )
         return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def readable(name: str, raw_entries: list[Any], score_format: ScoreFormat | None = None) -> ReadList:
+    """What can be read of a list, the body's field `name`. Raises Refused 400 when nothing of it can be."""
+    try:
+        return read_list(raw_entries, score_format)
+    except NothingReadable as nothing:
+        raise Refused(400, "malformed", f"{name}: {nothing}") from None
 
 
 async def write_list(parts: Parts, user_id: str, entries: list[AnimeEntry]) -> Receipt:

@@ -1,38 +1,72 @@
 """What the paper's one feedback body means in our events."""
 
+from typing import Any
+
 import pytest
 
 from contracts.http import PaperFeedback
-from services.gateway.problems import Refused
-from services.gateway.routes.paper import paper_events
+from services.gateway.dropping import without_faults
+from services.gateway.routes.paper import _BESIDE_A_LIKE, paper_events
 
 NOW = 1_790_000_000_000
 
 
-def body(**changes: object) -> PaperFeedback:
+def read(**changes: object) -> tuple[PaperFeedback, list[str]]:
     said = {"anilist_username": "new", "song_id": "yt", "recommended_by": "TF-IDF", "watch_time": 61.5,
             "total_video_time": 90, "liked": False, **changes}  # fmt: skip
-    return PaperFeedback.model_validate(said)
+    return without_faults(PaperFeedback, said, _BESIDE_A_LIKE)
 
 
 @pytest.mark.parametrize(
-    ("said", "kinds"),
+    ("changes", "kinds"),
     [
-        pytest.param(body(), ["started", "progress"], id="watched, not liked: no un-like"),
-        pytest.param(body(liked=True), ["liked", "progress"], id="liked"),
-        pytest.param(body(total_video_time=0, watch_time=0), ["started"], id="the length is not known yet"),
+        pytest.param({}, ["started", "progress"], id="watched, not liked: no un-like"),
+        pytest.param({"liked": True}, ["liked", "progress"], id="liked"),
+        pytest.param({"liked": True, "watch_time": "61.5", "total_video_time": "90"}, ["liked", "progress"], id="text"),
+        pytest.param({"watch_time": 90.0004}, ["started", "progress"], id="past the end by a rounding"),
+        pytest.param({"total_video_time": 0, "watch_time": 0}, ["started"], id="the length is not known yet"),
+        pytest.param({"total_video_time": None, "watch_time": None}, ["started"], id="nor is what was watched"),
+        pytest.param({"recommended_by": None, "liked": True}, ["liked", "progress"], id="recommended by nobody"),
     ],
 )
-def test_events_of_a_body(said: PaperFeedback, kinds: list[str]) -> None:
-    events = paper_events(said, "song-a", NOW)
+def test_events_of_a_body(changes: dict[str, Any], kinds: list[str]) -> None:
+    body, dropped = read(**changes)
+    events, impossible = paper_events(body, "song-a", NOW)
     assert [event.kind for event in events] == kinds
     assert {event.song_id for event in events} == {"song-a"}
     assert {event.occurred_at for event in events} == {NOW}
     assert len({event.event_id for event in events}) == len(events)
+    assert dropped + impossible == []
 
 
-def test_times_that_contradict_each_other_are_400() -> None:
-    with pytest.raises(Refused) as refused:
-        paper_events(body(watch_time=200), "song-a", NOW)
-    assert refused.value.status == 400
-    assert "watch_seconds lies past" in refused.value.message
+@pytest.mark.parametrize(
+    ("changes", "dropped"),
+    [
+        pytest.param({"watch_time": 130}, ["watch_time", "total_video_time"], id="past the end"),
+        pytest.param({"watch_time": 0, "total_video_time": 1e-5}, ["watch_time", "total_video_time"], id="no length"),
+        pytest.param({"watch_time": -1}, ["watch_time"], id="negative"),
+        pytest.param({"watch_time": float("nan")}, ["watch_time"], id="NaN"),
+        pytest.param({"total_video_time": float("inf")}, ["total_video_time"], id="infinite"),
+        pytest.param({"total_video_time": 90_000}, ["total_video_time"], id="more than a day"),
+        pytest.param({"watch_time": "", "total_video_time": []}, ["watch_time", "total_video_time"], id="no numbers"),
+        pytest.param({"watch_time": 1, "recommended_by": 7, "total_video_time": -1},
+                     ["recommended_by", "total_video_time"], id="an arm that is a number"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("liked", [True, False])
+def test_a_like_is_kept_without_what_cannot_be_true(
+    changes: dict[str, Any], dropped: list[str], *, liked: bool
+) -> None:
+    body, unreadable = read(**changes, liked=liked)
+    events, impossible = paper_events(body, "song-a", NOW)
+    assert [event.kind for event in events] == ["liked" if liked else "started"]
+    said = unreadable + impossible
+    assert [reason.split(": ")[:2] for reason in said] == [["dropped", name] for name in dropped]
+    assert not [reason for reason in said if "_seconds" in reason]
+
+
+def test_a_like_that_is_neither_yes_nor_no_is_none() -> None:
+    body, dropped = read(liked=None)
+    assert [event.kind for event in paper_events(body, "song-a", NOW)[0]] == ["started", "progress"]
+    assert len(dropped) == 1
+    assert dropped[0].startswith("dropped: liked: ")

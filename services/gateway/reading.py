@@ -1,0 +1,129 @@
+"""An event as a client spelled it: what can be believed is kept, what cannot is dropped and said.
+
+A like is not lost for a number beside it. Only what makes an event what it is must be readable: its id, its kind, what
+it is about, and some number for its time.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.events import CONTRADICTION, EARLIEST_MS, ClientEvent, sentence
+from services.gateway.dropping import dropped_field, faults
+
+_EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
+# A time that says nothing: later than any other, so that it is taken for what it is, a time that cannot be true.
+UNKNOWN_MS: Final = 1 << 52
+# The field at fault -> the code of the rejection; every other fault is `bad_value`.
+_CODES: Final = {
+    "kind": "unknown_kind",
+    "schema": "unknown_schema",
+    "occurred_at": "bad_time",
+    "event_id": "bad_event_id",
+    "": "incomplete",
+}
+# What an event may do without, unless its kind needs it.
+_BESIDE: Final = frozenset(
+    {
+        "slot_token", "play_id", "watch_seconds", "played_seconds", "duration_seconds", "direction", "link", "rate",
+        "muted", "hidden", "song_id", "anime_id",
+    }
+)  # fmt: skip
+_LONGEST_ECHO: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An event that is not taken; `reason` is `code: sentence`."""
+
+    event_id: str | None
+    reason: str
+
+    @property
+    def code(self) -> str:
+        """The part of the reason that never changes its wording."""
+        return self.reason.partition(":")[0]
+
+
+class NotTaken(Exception):
+    """An event that cannot be read."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.reason)
+        self.rejection = rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An event, what was dropped of it (`code: sentence`), and whether its slot token was among that."""
+
+    event: ClientEvent
+    dropped: tuple[str, ...] = ()
+    without_token: bool = False
+
+
+def read_event(raw: Any) -> Reading:
+    """What can be believed of one event of a post. Raises NotTaken."""
+    try:
+        return Reading(_EVENT.validate_python(raw))
+    except ValidationError as error:
+        return _salvage(raw, error)
+
+
+def echo(raw: Any) -> str | None:
+    """The event's id as the client spelled it, so that it finds the event again; None for anything else."""
+    given = raw.get("event_id") if isinstance(raw, dict) else None
+    if not isinstance(given, str) or len(given) > _LONGEST_ECHO or not given.isascii():
+        return None
+    return given
+
+
+def _salvage(raw: Any, error: ValidationError) -> Reading:
+    if not isinstance(raw, dict):
+        raise _not_taken(raw, error)
+    kept, dropped = _with_a_time(raw)
+    first: ValidationError | None = None
+    while True:
+        try:
+            event = _EVENT.validate_python(kept)
+        except ValidationError as again:
+            found = faults(again)
+            first = first or again
+            if not found.keys() <= _BESIDE & kept.keys():
+                raise _not_taken(raw, first) from None
+            dropped += [dropped_field(name, why) for name, why in found.items()]
+            kept = {name: value for name, value in kept.items() if name not in found}
+        else:
+            return Reading(event, tuple(dropped), "slot_token" in raw and "slot_token" not in kept)
+
+
+def _with_a_time(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The event with a time that the contract can read, if any number is there, and what is to be said of it."""
+    at = _whole(raw.get("occurred_at"))
+    if at is None:
+        return dict(raw), []
+    if at >= EARLIEST_MS:
+        return {**raw, "occurred_at": at}, []
+    why = "impossible_time: occurred_at lies before 2020, so its time is that of arrival; it is in milliseconds"
+    return {**raw, "occurred_at": UNKNOWN_MS}, [why]
+
+
+def _whole(value: Any) -> int | None:
+    """A number as a whole one, however it is spelled; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return int(value) if isinstance(value, int) else int(float(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _not_taken(raw: Any, error: ValidationError) -> NotTaken:
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    needed = [detail for detail in details if not detail["loc"] or detail["loc"][0] not in _BESIDE]
+    detail = (needed or details)[0]
+    where = str(detail["loc"][0]) if detail["loc"] else ""
+    code = "missing" if detail["type"] == "missing" else _CODES.get(where, "bad_value")
+    code = "bad_value" if detail["type"] == CONTRADICTION else code
+    return NotTaken(Rejection(echo(raw), f"{code}: {sentence(detail)}"))
