@@ -100,7 +100,7 @@ def _topic(events: list[FeedbackEvent], told: Told) -> Line:
 
 def _refused(events: list[FeedbackEvent], told: Told) -> Line:
     return Line(
-        "refused for their clock", len(told.refused), "none in the topic", strange=sorted(told.refused & ids_of(events))
+        "refused for their time", len(told.refused), "none in the topic", strange=sorted(told.refused & ids_of(events))
     )
 
 

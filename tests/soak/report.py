@@ -30,7 +30,7 @@ def markdown(outcome: Outcome, *, minutes: float, seed: int, date: str, load: fl
         f"`make soak MINUTES=30`. From {FULL_MINUTES:.0f} minutes on a run holds every fault of R4, a shorter one each "
         f"kind. This one was planned for {minutes:g} minutes and took {outcome.seconds / 60:.1f}.\n\n"
         f"Seeded listeners posted {total:,} events over HTTP in {outcome.posts:,} posts, {outcome.duplicates:,} events "
-        f"twice, with clocks that were late, out of order or impossible; posts were tried again {outcome.retries:,} "
+        f"twice, with times that were late, out of order, ahead or none; posts were tried again {outcome.retries:,} "
         f"times until they were acknowledged. Meanwhile there were {len(outcome.done)} faults, {kills} SIGKILLs among "
         "them. Whatever a fault broke recovered by itself; only a killed supervisor was started again, as init would. "
         f"{verdict}; the slowest recovery took {slowest(outcome.done):.1f} s (promised: below {LIMIT_S:.0f} s).\n"

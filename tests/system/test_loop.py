@@ -106,6 +106,27 @@ def test_the_papers_feedback_is_reflected_when_it_answers(system) -> None:
     assert uploaded.json() == {"status": "ok", "count": 2}
 
 
+def test_the_papers_extension_is_answered_and_loses_no_like(system) -> None:
+    name, extension = (
+        f"paper-{uuid.uuid4().hex[:8]}",
+        {"Origin": "moz-extension://0c1f2e3d-4b5a-4c6d-8e7f-001122334455"},
+    )
+    video = _paper_playlist(system, name)[0]
+    said = {"anilist_username": name, "song_id": video["youtube_video_id"], "recommended_by": "TF-IDF", "liked": True}
+    body = {**said, "watch_time": 130, "total_video_time": 90}
+    answer = httpx.post(f"{system.url}/feedback", json=body, headers=extension)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok"), answer.text
+    assert [warning.split(": ")[1] for warning in answer.json()["warnings"]] == ["watch_time", "total_video_time"]
+    assert answer.headers["access-control-allow-origin"] == extension["Origin"]
+    assert video["youtube_video_id"] not in {other["youtube_video_id"] for other in _paper_playlist(system, name)}
+    mal_ids = {"anilist_username": name, "mal_ids": [1, None, "5", 0, 1]}
+    uploaded = httpx.post(f"{system.url}/upload_anilist_profile", json=mal_ids, headers=extension).json()
+    assert (uploaded["status"], uploaded["count"]) == ("ok", 2)
+    assert sum(note["count"] for note in uploaded["left_out"]) == 3
+    page = httpx.post(f"{system.url}/feedback", json=body, headers={"Origin": "https://evil.example"})
+    assert (page.status_code, page.json()["error"]) == (403, "wrong_origin")
+
+
 def _paper_playlist(system: System, name: str) -> list[dict[str, str]]:
     answer = httpx.get(f"{system.url}/playlist", params={"anilist_username": name})
     return list(answer.json()["videos"])

@@ -102,13 +102,16 @@ async def _logged(scene: Scene) -> dict[str, FeedbackEvent]:
     return events
 
 
-def test_an_event_before_its_token_was_issued_is_rejected(scene) -> None:
+def test_an_event_before_its_token_was_issued_is_taken_without_the_arm(scene) -> None:
     slot = scene.mine.playlist()["slots"][0]
     liked = of_slot("liked", slot)
     answer = scene.mine.post({**liked, "occurred_at": liked["occurred_at"] - 60_000})
-    assert answer["accepted"] == 0
-    assert answer["rejected"][0]["reason"].startswith("before_token:")
-    assert answer["receipt"] is None
+    assert (answer["accepted"], answer["rejected"]) == (1, [])
+    assert [warning["reason"].partition(":")[0] for warning in answer["warnings"]] == ["before_token"]
+    logged = asyncio.run(_logged(scene))[liked["event_id"]]
+    assert (logged.attribution, logged.refusal, logged.arm) == ("refused", "before_token", None)
+    scene.mine.playlist(answer["receipt"])
+    assert slot["song_id"] in scene.mine.profile()["liked"]
 
 
 BAD_RECEIPTS: dict[str, Callable[[Scene], str]] = {

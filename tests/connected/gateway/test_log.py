@@ -78,6 +78,31 @@ async def test_the_largest_post_is_taken_whole(gateway: Running, log: KafkaSetti
     assert len(await records_of(log, FEEDBACK.name)) == 500
 
 
+async def test_what_is_dropped_of_a_post_is_said_and_the_rest_lies_in_the_log(
+    gateway: Running, log: KafkaSettings
+) -> None:
+    _, bearer = await gateway.guest()
+    past, ahead = liked(watch_seconds=130, duration_seconds=90), liked(occurred_at=now_ms() + 240_000)
+    body = orjson.dumps({"events": [past, ahead]}).replace(b'"watch_seconds":130', b'"watch_seconds":130,"rate":NaN')
+    headers = {**bearer, "Content-Type": "application/json"}
+    response = await gateway.client.post("/v1/events", content=body, headers=headers)
+    answer = EventsAnswer.model_validate_json(response.content)
+    assert (response.status_code, answer.accepted, answer.rejected) == (202, 2, [])
+    assert [(each.event_id, each.reason.split(":")[0]) for each in answer.warnings] == [
+        (past["event_id"], "dropped"), (past["event_id"], "dropped"), (past["event_id"], "dropped"),
+        (ahead["event_id"], "clock_ahead"),
+    ]  # fmt: skip
+    records = await records_of(log, FEEDBACK.name)
+    logged = sorted(
+        (FeedbackEvent.model_validate_json(record.value) for record in records), key=lambda e: e.occurred_at
+    )
+    assert [str(event.event_id) for event in logged] == [past["event_id"], ahead["event_id"]]
+    assert (logged[0].watch_ms, logged[0].duration_ms, logged[0].rate) == (None, None, None)
+    assert logged[1].occurred_at == logged[1].received_at == answer.server_time
+    text = (await gateway.client.get("/metrics")).text
+    assert 'animusic_gateway_event_warnings_total{code="dropped"} 3.0' in text
+
+
 @pytest.mark.parametrize("count", [0, 3, 20_000])
 async def test_an_anime_list_of_any_length_is_one_record(gateway: Running, log: KafkaSettings, count: int) -> None:
     user_id, bearer = await gateway.guest()
