@@ -76,7 +76,7 @@ async def read_model(request: Request, model: type[_Model], limit: int = SMALL_B
 async def read_without(
     request: Request, model: type[_Model], beside: frozenset[str], limit: int = SMALL_BODY_BYTES
 ) -> tuple[_Model, list[str]]:
-    """The body as a model, without those of the fields `beside` that cannot be read, and a sentence for each.
+    """The body as a model, without those of the fields `beside` that cannot be read, and what is said of it.
 
     Raises Refused: 400 when something else is wrong, 413, 415.
     """

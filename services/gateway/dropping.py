@@ -20,13 +20,16 @@ def faults(error: ValidationError) -> dict[str, str]:
     return found
 
 
-def dropped_field(name: str, why: str) -> str:
-    """The sentence for a value that is not believed."""
-    return f"dropped: {name}: {why}"
+def sentences(found: dict[str, str]) -> list[str]:
+    """What is said of values that were dropped, `dropped: fields: why`: one sentence for the fields of one fault."""
+    fields: dict[str, list[str]] = {}
+    for name, why in found.items():
+        fields.setdefault(why, []).append(name)
+    return [f"dropped: {', '.join(names)}: {why}" for why, names in fields.items()]
 
 
 def without_faults(model: type[_Model], value: Any, beside: frozenset[str]) -> tuple[_Model, list[str]]:
-    """A parsed value as a model, without those of the fields `beside` that cannot be read, and a sentence for each.
+    """A parsed value as a model, without those of the fields `beside` that cannot be read, and what is said of it.
 
     Raises ValidationError when something else is wrong.
     """
@@ -37,4 +40,4 @@ def without_faults(model: type[_Model], value: Any, beside: frozenset[str]) -> t
         if not isinstance(value, dict) or not found.keys() <= beside & value.keys():
             raise
     kept = {name: each for name, each in value.items() if name not in found}
-    return model.model_validate(kept), [dropped_field(name, why) for name, why in found.items()]
+    return model.model_validate(kept), sentences(found)

@@ -1,10 +1,10 @@
 """The error contract: every way in which the gateway refuses, with its status and code.
 
-    400 malformed            the body or a parameter is not what the route takes
+    400 malformed            the body or a parameter is not what the route takes, or nothing of a list can be read
     400 bad_receipt          `not_before` is malformed, forged, or another user's
     400 bad_host             no Host header that could be read
     401 unauthorised         no bearer token, or one that is malformed, forged or expired
-    403 wrong_origin         another web site is asking
+    403 wrong_origin         another web site is asking, or an extension that may not
     404 not_found            no such route, song, playlist or page
     405 wrong_method
     413 too_large            the body has more bytes, or more events, than the route takes

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.events import CONTRADICTION, EARLIEST_MS, ClientEvent, sentence
-from services.gateway.dropping import dropped_field, faults
+from services.gateway.dropping import faults, sentences
 
 _EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
 # A time that says nothing: later than any other, so that it is taken for what it is, a time that cannot be true.
@@ -92,7 +92,7 @@ def _salvage(raw: Any, error: ValidationError) -> Reading:
             first = first or again
             if not found.keys() <= _BESIDE & kept.keys():
                 raise _not_taken(raw, first) from None
-            dropped += [dropped_field(name, why) for name, why in found.items()]
+            dropped += sentences(found)
             kept = {name: value for name, value in kept.items() if name not in found}
         else:
             return Reading(event, tuple(dropped), "slot_token" in raw and "slot_token" not in kept)

@@ -188,7 +188,7 @@ def _doubts(event: ClientEvent, voucher: Vouched, now: int) -> list[str]:
     ahead = event.occurred_at - now
     if ahead > _SAID_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
         doubts.append(
-            f"clock_ahead: occurred_at is {ahead // 1000} s ahead of the server, so its time is that of arrival; "
+            f"clock_ahead: occurred_at is {round(ahead / 1000)} s ahead of the server, so its time is that of arrival; "
             "correct it by server_time"
         )
     if voucher.refusal == _BEFORE_TOKEN:

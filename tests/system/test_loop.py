@@ -116,7 +116,7 @@ def test_the_papers_extension_is_answered_and_loses_no_like(system) -> None:
     body = {**said, "watch_time": 130, "total_video_time": 90}
     answer = httpx.post(f"{system.url}/feedback", json=body, headers=extension)
     assert (answer.status_code, answer.json()["status"]) == (200, "ok"), answer.text
-    assert [warning.split(": ")[1] for warning in answer.json()["warnings"]] == ["watch_time", "total_video_time"]
+    assert [warning.split(": ")[1] for warning in answer.json()["warnings"]] == ["watch_time, total_video_time"]
     assert answer.headers["access-control-allow-origin"] == extension["Origin"]
     assert video["youtube_video_id"] not in {other["youtube_video_id"] for other in _paper_playlist(system, name)}
     mal_ids = {"anilist_username": name, "mal_ids": [1, None, "5", 0, 1]}

@@ -32,7 +32,7 @@ from contracts.http import (
 )
 from contracts.tokens import Receipt
 from services.gateway.bodies import LIST_BODY_BYTES, read_model, read_without
-from services.gateway.dropping import dropped_field
+from services.gateway.dropping import sentences
 from services.gateway.identity import paper_user
 from services.gateway.openapi import PAPER_FEEDBACK_EXAMPLE, PAPER_PROFILE_EXAMPLE, documented, json_body
 from services.gateway.parts import Parts
@@ -45,7 +45,7 @@ WAIT_MS: Final = 900
 WAIT_SECONDS: Final = 1.0
 
 # What a like can do without.
-_BESIDE_A_LIKE: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
+BESIDE_A_LIKE: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
 _WRITE_FAILS: Final = (400, 413, 415, 429, 503)
 _OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
 
@@ -113,7 +113,7 @@ def _add_feedback(routes: APIRouter, parts: Parts) -> None:
         ),
     )
     async def feedback(request: Request) -> Response:
-        body, dropped = await read_without(request, PaperFeedback, _BESIDE_A_LIKE)
+        body, dropped = await read_without(request, PaperFeedback, BESIDE_A_LIKE)
         arm = _arm_of(body)
         user_id = _charged(parts, body.anilist_username)
         song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
@@ -156,7 +156,7 @@ def paper_events(body: PaperFeedback, song_id: str, now: int) -> tuple[list[Clie
         return [*events, _event({**base, **times, "kind": "progress"})], []
     except ValidationError as error:
         why = first_error(error).replace("watch_seconds", "watch_time").replace("duration_seconds", "total_video_time")
-        return events, [dropped_field(name, why) for name in ("watch_time", "total_video_time")]
+        return events, sentences({"watch_time": why, "total_video_time": why})
 
 
 def _event(fields: dict[str, Any]) -> ClientEvent:

@@ -203,24 +203,24 @@ def test_a_bad_event_is_rejected_with_a_reason_and_the_others_are_taken(
 @pytest.mark.parametrize(
     ("wrong", "dropped"),
     [
-        pytest.param({"watch_seconds": 130, "duration_seconds": 90}, ["watch_seconds", "duration_seconds"], id="past"),
-        pytest.param({"watch_seconds": 0, "duration_seconds": 1e-4}, ["watch_seconds", "duration_seconds"], id="short"),
+        pytest.param({"watch_seconds": 130, "duration_seconds": 90}, ["watch_seconds, duration_seconds"], id="past"),
+        pytest.param({"watch_seconds": 0, "duration_seconds": 1e-4}, ["watch_seconds, duration_seconds"], id="short"),
         pytest.param({"watch_seconds": float("nan")}, ["watch_seconds"], id="NaN"),
         pytest.param({"played_seconds": float("inf")}, ["played_seconds"], id="infinite"),
         pytest.param({"played_seconds": -1}, ["played_seconds"], id="negative"),
         pytest.param({"watch_seconds": "1:30"}, ["watch_seconds"], id="a clock face"),
         pytest.param({"duration_seconds": 0}, ["duration_seconds"], id="no length yet"),
         pytest.param({"duration_seconds": 36_000_000}, ["duration_seconds"], id="milliseconds"),
-        pytest.param({"watch_seconds": [], "rate": {}}, ["watch_seconds", "rate"], id="no numbers"),
+        pytest.param({"watch_seconds": [], "rate": {}}, ["watch_seconds, rate"], id="no numbers"),
         pytest.param({"play_id": "17"}, ["play_id"], id="a play that is no UUID"),
         pytest.param({"link": "\ud800"}, ["link"], id="a link with half a character"),
         pytest.param({"link": "x" * 201}, ["link"], id="a long link"),
         pytest.param({"direction": "up"}, ["direction"], id="a direction that is none"),
-        pytest.param({"muted": "perhaps", "hidden": 7}, ["muted", "hidden"], id="neither yes nor no"),
+        pytest.param({"muted": "perhaps", "hidden": 7}, ["muted, hidden"], id="neither yes nor no"),
         pytest.param({"anime_id": ""}, ["anime_id"], id="an empty anime"),
         pytest.param(
             {"watch_seconds": 130, "duration_seconds": 90, "rate": -1},
-            ["rate", "watch_seconds", "duration_seconds"],
+            ["rate", "watch_seconds, duration_seconds"],
             id="one after the other",
         ),
     ],
@@ -230,7 +230,7 @@ def test_an_event_is_not_lost_for_a_value_beside_it(kind: str, wrong: dict[str, 
     stamped = stamper().post([{**LIKED, "kind": kind, **wrong}], STAMP)
     value = logged(stamped)
     assert value == {**value, "kind": kind, "song_id": "song-a", "occurred_at": NOW}
-    assert not {"watch_ms", "duration_ms", *dropped} & set(value)
+    assert not {"watch_ms", "duration_ms", *", ".join(dropped).split(", ")} & set(value)
     assert [warned.event_id for warned in stamped.warnings] == [ID] * len(dropped)
     assert [warned.reason.split(": ")[:2] for warned in stamped.warnings] == [["dropped", name] for name in dropped]
 
