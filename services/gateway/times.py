@@ -124,7 +124,7 @@ def arrange(claims: Sequence[Claim], now: int, newest: int) -> None:
     for claim in reversed(claims):
         bounds = earliest if claim.ahead else placed
         limit = min(latest, bounds.get(claim.subject, latest + 1) - 1)
-        if claim.ahead or (claim.at > limit and not claim.known):
+        if claim.ahead or claim.at > limit:
             claim.at = limit
             _lower(placed, claim)
         _lower(earliest, claim)

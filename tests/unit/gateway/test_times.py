@@ -1,6 +1,6 @@
 """When events happened: what a listener did last holds, whatever their clock says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -63,11 +63,14 @@ def is_vetoed(*posts: Stamped) -> bool:
 
 @pytest.mark.parametrize(("do", "undo", "holds"), [("liked", "unliked", is_liked), ("vetoed", "unvetoed", is_vetoed)])
 @pytest.mark.parametrize("ahead", [1, FOUR_MINUTES, 6 * MINUTE_MS, YEAR_MS, 10**18])
-def test_what_was_done_ahead_of_time_is_undone_now(do: str, undo: str, holds: Any, ahead: int) -> None:
+@pytest.mark.parametrize("later", [NOW, NOW + 3])
+def test_what_was_done_ahead_of_time_is_undone_now(
+    do: str, undo: str, holds: Callable[..., bool], *, ahead: int, later: int
+) -> None:
     to = stamper()
     first = arriving(to, NOW, event(do, NOW + ahead, HIGH))
     assert holds(first)
-    assert not holds(first, arriving(to, NOW + 3, event(undo, NOW + 3, LOW)))
+    assert not holds(first, arriving(to, later, event(undo, later, LOW)))
 
 
 def test_a_time_ahead_becomes_the_time_of_arrival_and_the_answer_says_so() -> None:
