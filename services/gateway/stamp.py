@@ -5,9 +5,11 @@ loses the others, and one bad value never loses its event (`reading`). No event 
 Nothing here reads a clock or a store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -75,6 +77,8 @@ class Stamped:
     warnings: list[Warned] = field(default_factory=list)
 
 
+SWAPPED: Final = "refused_swapped"
+NO_ALIASES: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 NOBODY: Final = Vouched("none")
 _WITHOUT_TOKEN: Final = Vouched("refused", "malformed")
 
@@ -88,8 +92,13 @@ class Stamper:
         self._claim = lru_cache(maxsize=_CLAIMS_REMEMBERED)(self._read)
         self._times = Times()
 
-    def post(self, raw_events: Sequence[Any], stamp: Stamp) -> Stamped:
-        """Every event of one post, each checked by itself."""
+    def post(
+        self, raw_events: Sequence[Any], stamp: Stamp, aliases: Mapping[str, Collection[str]] = NO_ALIASES
+    ) -> Stamped:
+        """Every event of one post, each checked by itself. Stamping a post again changes nothing.
+
+        `aliases`: song id -> other ids of the song, under which a slot token may have been issued.
+        """
         result = Stamped()
         vouchers = []
         for raw in raw_events:
@@ -99,7 +108,7 @@ class Stamper:
                 result.rejected.append(not_taken.rejection)
                 continue
             event = reading.event
-            voucher = _WITHOUT_TOKEN if reading.without_token else self._vouch(event, stamp)
+            voucher = _WITHOUT_TOKEN if reading.without_token else self._vouch(event, stamp, aliases)
             result.events.append(event)
             vouchers.append(voucher)
             for reason in (*reading.dropped, *_doubts(event, voucher, stamp.received_at)):
@@ -122,13 +131,13 @@ class Stamper:
             result.values.append(log_value(event, voucher, arrived, occurred_at))
             result.attributions.append(f"refused_{voucher.refusal}" if voucher.refusal else voucher.attribution)
 
-    def _vouch(self, event: ClientEvent, stamp: Stamp) -> Vouched:
+    def _vouch(self, event: ClientEvent, stamp: Stamp, aliases: Mapping[str, Collection[str]]) -> Vouched:
         if event.slot_token is None:
             return NOBODY
         if event.song_id is None:
             return Vouched("refused", "no_song")
         try:
-            claim = self._claim(event.slot_token, stamp.user_id, event.song_id)
+            claim = self._of_any(event.slot_token, stamp.user_id, (event.song_id, *aliases.get(event.song_id, ())))
         except TokenRefused as refused:
             return Vouched("refused", str(refused))
         if stamp.received_at - claim.issued_at > stamp.token_age_ms:
@@ -136,6 +145,13 @@ class Stamper:
         if event.occurred_at < claim.issued_at:
             return Vouched("refused", _BEFORE_TOKEN)
         return Vouched("slot", claim=claim)
+
+    def _of_any(self, token: str, user_id: str, song_ids: Sequence[str]) -> SlotClaim:
+        """What a token vouches for under one of a song's ids. Raises TokenRefused as for the first."""
+        for song_id in song_ids[1:]:
+            with suppress(TokenRefused):
+                return self._claim(token, user_id, song_id)
+        return self._claim(token, user_id, song_ids[0])
 
     def _read(self, token: str, user_id: str, song_id: str) -> SlotClaim:
         """What a token vouches for, of whatever age: its age is asked at every event."""

@@ -1,6 +1,8 @@
 """POST /v1/events: the one way in for feedback. What is checked: services.gateway.stamp; durability: …writer."""
 
 from collections import Counter
+from contextlib import suppress
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from contracts.http import (
     EventWarning,
     LogPosition,
     RejectedEvent,
+    SongAnswer,
 )
 from contracts.ledger import digest_of
 from contracts.topics import FEEDBACK
@@ -21,7 +24,10 @@ from services.gateway.bodies import as_model, parse_json, read_body
 from services.gateway.openapi import EVENTS_EXAMPLE, documented, events_body
 from services.gateway.parts import Parts
 from services.gateway.problems import Refused
-from services.gateway.stamp import Stamped
+from services.gateway.stamp import SWAPPED, Stamped
+
+# Of one post: a listener plays few songs at once, and whoever makes tokens up shall not make the gateway ask for each.
+_MOST_ASKED: Final = 5
 
 
 def router(parts: Parts) -> APIRouter:
@@ -50,6 +56,8 @@ async def take(parts: Parts, user_id: str, raw_events: list[object]) -> Response
     """Check, stamp and append a post; 202 when what was good in it is in the log."""
     stamp = parts.stamp(user_id)
     stamped = parts.stamper.post(raw_events, stamp)
+    if SWAPPED in stamped.attributions:
+        stamped = parts.stamper.post(raw_events, stamp, await _aliases(parts, user_id, stamped))
     receipt, position = None, None
     if stamped.values:
         receipt, position = await log_events(parts, user_id, stamped)
@@ -63,6 +71,22 @@ async def take(parts: Parts, user_id: str, raw_events: list[object]) -> Response
         server_time=stamp.received_at,
     )
     return Response(answer.model_dump_json(), 202, media_type="application/json")
+
+
+async def _aliases(parts: Parts, user_id: str, stamped: Stamped) -> dict[str, list[str]]:
+    """Other ids of the songs whose tokens are of another song: it may be the same one, before a correction.
+
+    Without an answer the tokens stay refused; the events are taken all the same.
+    """
+    events = zip(stamped.events, stamped.attributions, strict=True)
+    found = {}
+    for song_id in sorted({event.song_id for event, said in events if said == SWAPPED and event.song_id})[:_MOST_ASKED]:
+        with suppress(Refused):
+            answer = await parts.recommender.get(user_id, "/internal/songs/{}", song_id)
+            if answer.status == 200:
+                song = SongAnswer.model_validate_json(answer.body).song
+                found[song_id] = [song.song_id, *song.aliases]
+    return found
 
 
 async def log_events(parts: Parts, user_id: str, stamped: Stamped) -> tuple[str, LogPosition]:

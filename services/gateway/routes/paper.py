@@ -163,12 +163,12 @@ def _event(fields: dict[str, Any]) -> ClientEvent:
     return ClientEvent.model_validate({**fields, "event_id": uuid4()})
 
 
-async def song_meant(recommender: Recommender, user_id: str, ref: str, arm: str) -> str:
+async def song_meant(recommender: Recommender, user_id: str, ref: str, arm: str | None) -> str:
     """The id of the song that a client means by its id, or by a YouTube id. Raises Refused 404 for an unknown one.
 
     It is asked anew every time: songs may share a video, and then it is the one that this listener was served.
     """
-    query = urlencode({"user_id": user_id, "arm": arm})
+    query = urlencode({"user_id": user_id, "arm": arm or ""})
     answer = await recommender.get(user_id, "/internal/songs/{}", ref, query=query)
     if answer.status != 200:
         raise Refused(404, "not_found", "song_id is neither a song of the catalogue nor one of its YouTube ids")
