@@ -28,7 +28,7 @@ from services.gateway.openapi import describe
 from services.gateway.parts import Parts
 from services.gateway.problems import Refused, failure, problem
 from services.gateway.recommender import Recommender
-from services.gateway.routes import events, live, paper, playlists, profile, sessions, system
+from services.gateway.routes import docs, events, live, paper, playlists, profile, sessions, system
 from services.gateway.stamp import Stamper
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,8 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
             # The edge goes around all else, and the hot routes through nothing else.
             return Edge(super().build_middleware_stack(), doorman=doorman, metrics=parts.metrics, express=express)
 
-    app = App(title="AniMusic", version="1", description=_ABOUT, lifespan=lifespan, redoc_url=None)
+    app = App(title="AniMusic", version="1", description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(docs.router(app.title, str(app.openapi_url)))
     for part in (sessions, events, profile, playlists, live, system):
         app.include_router(part.router(parts))
     app.include_router(paper.router(parts) if paper_is_on(settings) else paper.switched_off())

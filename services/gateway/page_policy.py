@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Final
 
 _SCRIPT: Final = re.compile(rb"<script(?P<attributes>[^>]*)>(?P<text>.*?)</script>", re.DOTALL | re.IGNORECASE)
+_OURS: Final = "'self'"
 _FRAMES: Final = "https://www.youtube.com https://www.youtube-nocookie.com"
 
 
@@ -28,6 +29,21 @@ def content_policy(html: bytes) -> str:
         "img-src 'self' data: https://i.ytimg.com",
         "connect-src 'self'",
         f"frame-src {_FRAMES}",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+    return "; ".join(rules)
+
+
+def docs_policy(html: bytes) -> str:
+    """The Content-Security-Policy of /docs: our own files, the script in the page, and requests to us alone."""
+    rules = (
+        "default-src 'none'",
+        f"script-src {' '.join([_OURS, *script_hashes(html)])}",
+        f"style-src {_OURS} 'unsafe-inline'",
+        f"img-src {_OURS} data:",
+        f"connect-src {_OURS}",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
