@@ -1,6 +1,5 @@
 """What an error means to the person who typed the command: one sentence that says what to do, and an exit code."""
 
-import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -8,7 +7,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from services.common.settings import ENDPOINTS_FILE
+from services.common.settings import ENDPOINTS_FILE, asked_data_dir
 from services.local.engines.errors import EngineError
 from services.local.errors import LocalError
 from services.local.files import read_json
@@ -66,7 +65,7 @@ def _is_http_connection(error: Exception) -> bool:
 
 def _unreachable(error: Exception) -> str:
     said = str(error).strip() or type(error).__name__
-    data_dir = Path(os.environ.get("ANIMUSIC_DATA_DIR", ".animusic"))
+    data_dir = asked_data_dir()
     if not (data_dir / ENDPOINTS_FILE).exists() or _was_killed(data_dir):
         return (
             f"{said}. No system runs on the data directory {data_dir}: start it with `make run`, go to the directory "

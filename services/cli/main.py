@@ -7,6 +7,7 @@ from typing import Final
 
 import typer
 
+from services.cli.surroundings import same_everywhere
 from services.cli.verbs import Verb, group_of
 
 VERBS: Final[dict[str, Verb]] = {
@@ -53,6 +54,7 @@ def _animusic() -> None:
 
 def main() -> None:
     """The command. An error becomes one sentence on standard error; ANIMUSIC_LOG_LEVEL=DEBUG keeps its traceback."""
+    same_everywhere()
     # A client that retries says so at every try; the sentence at the end says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:

@@ -1,5 +1,6 @@
 """`animusic sql`: ask the warehouse."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -23,7 +24,8 @@ def command(
     Only reading is possible, within limits of time and memory.
     """
     settings = Settings()
-    statement = sys.stdin.read() if query == "-" else query
+    # Bytes, as they were typed: what is not UTF-8 is for the endpoint to say.
+    statement = sys.stdin.buffer.read() if query == "-" else os.fsencode(query)
     wanted = output or ("PrettyCompact" if sys.stdout.isatty() else "PrettyCompactNoEscapes")
     answer = httpx.post(
         settings.clickhouse.dsn, params={"default_format": wanted}, content=statement, timeout=_ENOUGH_SECONDS

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 ENDPOINTS_FILE = Path("run") / "endpoints.json"
+_DEFAULT_DATA_DIR = Path(".animusic")
 REPO_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -218,6 +219,16 @@ class LocalSettings(BaseModel):
     stop_seconds: float = Field(15.0, gt=0, description="how long each part may take to stop before it is killed")
 
 
+def asked_data_dir() -> Path:
+    """The data directory that the environment names, before it is checked."""
+    return _at_home(Path(os.environ.get("ANIMUSIC_DATA_DIR", _DEFAULT_DATA_DIR)))
+
+
+def _at_home(path: Path) -> Path:
+    """`~/x` where no shell has replaced it (systemd, Compose, a quoted value). `~x` is a name like any other."""
+    return Path.home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
+
+
 class _Endpoints(PydanticBaseSettingsSource):
     """The addresses that a running local system wrote down."""
 
@@ -225,9 +236,8 @@ class _Endpoints(PydanticBaseSettingsSource):
         return self().get(field_name), field_name, True
 
     def __call__(self) -> dict[str, Any]:
-        data_dir = Path(os.environ.get("ANIMUSIC_DATA_DIR", ".animusic"))
         try:
-            found: dict[str, Any] = json.loads((data_dir / ENDPOINTS_FILE).read_text())
+            found: dict[str, Any] = json.loads((asked_data_dir() / ENDPOINTS_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         return found
@@ -238,7 +248,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ANIMUSIC_", env_nested_delimiter="__", extra="forbid")
 
-    data_dir: Path = Field(Path(".animusic"), description="everything that this installation keeps")
+    data_dir: Path = Field(_DEFAULT_DATA_DIR, description="everything that this installation keeps")
     host: str = Field("127.0.0.1", description="address of the one public port")
     port: int = Field(8080, ge=0, le=65_535, description="the one public port")
     environment: Literal["development", "production"] = "development"
@@ -257,6 +267,14 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     probe: ProbeSettings = ProbeSettings()
     local: LocalSettings = LocalSettings()
+
+    @field_validator("data_dir")
+    @classmethod
+    def _spelled(cls, asked: Path) -> Path:
+        """Any name but those that a part cannot be told."""
+        path = _at_home(asked)
+        refuse_unspeakable(path.absolute())
+        return path
 
     @classmethod
     def settings_customise_sources(
@@ -290,6 +308,21 @@ class Settings(BaseSettings):
         if self.environment == "production":
             raise ValueError("set ANIMUSIC_SECRET to 32 or more random characters: `openssl rand -hex 32` makes them")
         return _kept_secret(self.data_dir / "secret")
+
+
+def refuse_unspeakable(path: Path) -> None:
+    """Raise ValueError, which says why, where a data directory has a name that one of our parts cannot be told."""
+    try:
+        text = os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise ValueError(f"the name of {shown} is not UTF-8, and Java cannot open it; rename the directory") from None
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"{text!r} has a line break in it, and Valkey's configuration cannot name it; choose another")
+    if "?" in text:
+        raise ValueError(
+            f"{text} has a ? in it, and the ClickHouse engine takes what follows a ? for its settings; choose another"
+        )
 
 
 def _kept_secret(path: Path) -> bytes:

@@ -92,7 +92,7 @@ async def _catalogue(settings: Settings, layout: Layout, contents: Contents, ste
     asked, loaded = settings.local.catalogue, contents.catalogue
     state = await catalogue_state(settings.kafka)
     if not state.empty and not _must_import(settings, loaded):
-        steps.say(f"[green]✓[/green] catalogue: {loaded or 'what was imported before'}")
+        steps.say(f"[green]✓[/green] catalogue: {escape(loaded or 'what was imported before')}")
         return state
     # A catalogue that somebody asks for by name is served alone; what was heard of the songs before it stays. Another
     # state of the same file is nothing that somebody asked for: it may be broken, and withdraws few songs at the most.

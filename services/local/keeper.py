@@ -105,7 +105,7 @@ class Keeper:
         await asyncio.to_thread(self.part.prepare)
         command, env, pidfile = self.part.command(), self.part.env(), self._layout.pidfile(self.name)
         # Not in a thread: a stop that came in between would never learn of the child.
-        self._child = spawn(command, env, self._layout.log(self.name), pidfile=pidfile)
+        self._child = spawn(command, env, self._layout.log(self.name), self.part.cwd, pidfile=pidfile)
 
     async def _keep(self) -> None:
         while self._failure is None:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from services.common.settings import REPO_ROOT
@@ -24,6 +25,7 @@ class Part:
         prepare: called before each start.
         command, env: what to run; asked anew at each start.
         ready: whether it serves now; blocks for a few seconds at most and never raises.
+        cwd: the directory that it is started in; None: the supervisor's.
     """
 
     name: str
@@ -32,11 +34,12 @@ class Part:
     command: Callable[[], list[str]]
     env: Callable[[], Mapping[str, str]]
     ready: Callable[[], bool]
+    cwd: Path | None = None
 
 
 def engine_part(name: str, engine: Engine, address: str) -> Part:
     """An engine (Kafka, Valkey) as a part."""
-    return Part(name, address, engine.prepare, engine.command, engine.env, engine.probe)
+    return Part(name, address, engine.prepare, engine.command, engine.env, engine.probe, engine.data_dir)
 
 
 def service_part(name: str, service: str, url: str, environment: Mapping[str, str]) -> Part:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 
@@ -19,7 +20,7 @@ class Step:
 
     def note(self, text: str) -> None:
         """Say what the step is doing now. Only a terminal shows it."""
-        self._steps.show(self._task, f"{self._name}: {text}")
+        self._steps.show(self._task, escape(f"{self._name}: {text}"))
 
     def done(self, text: str) -> None:
         """Say what came of it, for the line that stays."""
@@ -53,9 +54,10 @@ class Steps:
     @contextmanager
     def step(self, name: str, what: str = "starting") -> Iterator[Step]:
         """One step, from its first line to `✓ name: result (seconds)`; an error in it leaves `✗`."""
-        task = self._live.add_task(f"{name}: {what}", total=None) if self._live is not None else None
+        # A path may hold brackets, which rich would take for its markup.
+        task = self._live.add_task(escape(f"{name}: {what}"), total=None) if self._live is not None else None
         if self._live is None:
-            self.say(f"  {name}: {what}")
+            self.say(escape(f"  {name}: {what}"))
         step, began = Step(self, name, task), time.monotonic()
         try:
             yield step
@@ -63,12 +65,11 @@ class Steps:
             # What was only called off because another step failed is not what went wrong.
             self._end(task, f"[red]✗[/red] {name}" if isinstance(error, Exception) else None)
             raise
-        self._end(
-            task, f"[green]✓[/green] {name}: {step.result or 'done'} [dim]({time.monotonic() - began:.1f} s)[/dim]"
-        )
+        said = escape(f"{name}: {step.result or 'done'}")
+        self._end(task, f"[green]✓[/green] {said} [dim]({time.monotonic() - began:.1f} s)[/dim]")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays, in rich's markup: `escape` what was not written here."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, task: TaskID | None, text: str) -> None:

@@ -5,17 +5,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Coroutine
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 
 from services.common.kafka import ensure_topics
 from services.common.settings import Settings
 from services.local.engines.children import reap_stale
 from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
+from services.local.engines.kafka_misplaced import leftover_sentence
 from services.local.engines.valkey import let_rewrites_stand_back
 from services.local.errors import PartFailed
 from services.local.files import write_json
@@ -110,6 +112,9 @@ class Supervisor:
         valkey = plan.valkey() if plan.own_valkey else None
         if kafka is not None:
             await asyncio.to_thread(kafka.prepare)
+            leftover = leftover_sentence(kafka.log_dir)
+            if leftover is not None:
+                self._say(leftover)
         write_json(self._layout.endpoints, plan.endpoints(kafka, valkey))
         return engine_parts(kafka, valkey)
 
@@ -150,7 +155,7 @@ class Supervisor:
         for line in curl_lines(plan.url):
             print(f"  {line}", flush=True)
         logs = self._layout.log("*").parent
-        pages = f"\nThe page: [bold]{plan.url}/[/bold]   API: {plan.url}/docs   logs: {logs}"
+        pages = f"\nThe page: [bold]{plan.url}/[/bold]   API: {plan.url}/docs   logs: {escape(str(logs))}"
         self._console.print(pages, highlight=False, soft_wrap=True)
         self._console.print("Stop with Ctrl-C; the next start goes on from the same data.")
 
@@ -182,7 +187,7 @@ class Supervisor:
                     known = let_rewrites_stand_back(keeper.pid, known)
 
     def _say(self, text: str) -> None:
-        self._console.print(f"{datetime.now():%H:%M:%S} {text}", highlight=False, soft_wrap=True, markup=False)
+        self._console.print(f"{datetime.now(UTC):%H:%M:%S} {text}", highlight=False, soft_wrap=True, markup=False)
 
     def _note_status(self) -> None:
         """Write status.json: for `animusic run` on the same directory, for the doctor, for tests."""

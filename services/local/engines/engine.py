@@ -28,7 +28,7 @@ class Engine(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The command line of the engine; it stays in the foreground and logs to its standard output."""
+        """The command line, for a process in `data_dir`; it stays in the foreground and logs to its standard output."""
 
     @abstractmethod
     def env(self) -> dict[str, str]:

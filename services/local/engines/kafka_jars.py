@@ -66,7 +66,7 @@ class PinnedJar:
 def default_cache_dir() -> Path:
     """$XDG_CACHE_HOME/animusic, else ~/.cache/animusic: one per user, shared by every data directory."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "animusic"
+    return ((Path(base) if base else Path.home() / ".cache") / "animusic").absolute()
 
 
 def kafka_jars(cache_dir: Path, *, jars_dir: Path | None = None, progress: Progress | None = None) -> KafkaJars:

