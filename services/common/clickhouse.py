@@ -99,7 +99,7 @@ class ChdbEngine:
         self._url = f"{directory.resolve()}?max_server_memory_usage={memory_mb * 1_000_000}"
 
     def connect(self, **settings: str | int) -> "ChdbConnection":
-        """Another connection with session settings of its own; `readonly=1` also locks them."""
+        """Another connection with session settings of its own; `readonly=1` also locks them. Its time zone is UTC."""
         import chdb
 
         # chDB says that it is typed, and this function is not.
@@ -111,9 +111,9 @@ class ChdbEngine:
                 f"cannot open the database in {self._directory}; is another warehouse running on it? ({error})"
             ) from error
         locked = settings.pop("readonly", 0)
-        changes = [f"{name} = {quoted(str(value))}" for name, value in settings.items()]
-        if changes:
-            connection.command("SET " + ", ".join(changes))
+        # Else it would be the zone that the machine had when the engine was loaded.
+        told = {"session_timezone": "UTC", **settings}
+        connection.command("SET " + ", ".join(f"{name} = {quoted(str(value))}" for name, value in told.items()))
         if locked:
             connection.command(f"SET readonly = {locked}")
         return connection
