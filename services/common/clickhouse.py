@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -48,6 +48,16 @@ class ClickhouseError(Exception):
     def missing(self) -> bool:
         """Whether a table or the database is not there."""
         return self.code in _MISSING
+
+
+class Result(NamedTuple):
+    """The bytes of a result in an output format, and what it took."""
+
+    body: bytes
+    rows: int
+    read_rows: int
+    read_bytes: int
+    seconds: float
 
 
 class Clickhouse(Protocol):
@@ -135,9 +145,15 @@ class ChdbConnection:
 
     def raw(self, statement: str, output: str, parameters: Mapping[str, str] | None = None) -> bytes:
         """The bytes of a result in an output format; a FORMAT in the statement wins. Parameters are escaped already."""
+        return self.answer(statement, output, parameters).body
+
+    def answer(self, statement: str, output: str, parameters: Mapping[str, str] | None = None) -> Result:
+        """`raw`, and what it took."""
         with self._lock:
             try:
-                return bytes(self._connection.query(statement, output, params=dict(parameters or {})).bytes() or b"")
+                found = self._connection.query(statement, output, params=dict(parameters or {}))
+                read = found.storage_rows_read(), found.storage_bytes_read()
+                return Result(bytes(found.bytes() or b""), found.rows_read(), *read, found.elapsed())
             except RuntimeError as error:
                 raise ClickhouseError(str(error)) from error
 

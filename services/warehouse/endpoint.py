@@ -1,14 +1,14 @@
-"""The read-only subset of ClickHouse's HTTP interface: enough for clickhouse-connect, curl and `animusic sql`.
+"""The read-only subset of ClickHouse's HTTP interface: enough for BI tools, drivers, curl and `animusic sql`.
 
 `GET|POST /` or `/animusic` with the statement in `query`, the body, or both; `param_*`; `default_format` or a FORMAT
-clause; errors as ClickHouse words them, with X-ClickHouse-Exception-Code. Also /ping, /readyz, /healthz, /metrics.
+clause; settings (`asked_settings.py`); bodies compressed by HTTP's encodings or in ClickHouse's blocks; errors as
+ClickHouse words them, with X-ClickHouse-Exception-Code. Also /ping, /replicas_status, /readyz, /healthz, /metrics.
+There are no users: whoever can reach the port is answered, whatever name and password they send.
 """
 
-import email
 import json
 import uuid
-from collections.abc import Sequence
-from email.message import Message
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
 
@@ -19,23 +19,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.common.clickhouse import DATABASE, ClickhouseError
+from services.common.clickhouse import DATABASE, ClickhouseError, Result
 from services.common.health import NotReady, Standing, readiness
-from services.warehouse.analysts import Analysts
+from services.warehouse.analysts import Analysts, Question
+from services.warehouse.asked_settings import PARAMETERS
+from services.warehouse.coding import as_blocks, encoded, encoding_for, worth_encoding
+from services.warehouse.requests import form_fields, is_form, refused, sent_text
 
-_LONGEST_BODY: Final = 1_000_000
 _DATABASES: Final = ("", DATABASE, "default")
-# What a client may send beside the statement: how it wants the answer, and who it is. Anything else is a setting.
-_HARMLESS: Final = frozenset(
-    {
-        *("query", "database", "default_format", "query_id", "user", "password", "quota_key", "role"),
-        *("session_id", "session_timeout", "session_check", "compress", "decompress", "enable_http_compression"),
-        *("client_protocol_version", "wait_end_of_query", "buffer_size", "add_http_cors_header"),
-        *("send_progress_in_http_headers", "http_headers_progress_interval_ms", "http_zlib_compression_level"),
-    }
-)
 _STATUS: Final = {
-    **dict.fromkeys((6, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 386, 457), 400),
+    **dict.fromkeys((6, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 271, 386, 457), 400),
     **dict.fromkeys((164, 291, 452, 497), 403),
     **dict.fromkeys((46, 47, 50, 60, 73, 81, 115), 404),
     160: 408,
@@ -91,6 +84,8 @@ class Endpoint:
         return Starlette(
             routes=[
                 Route("/ping", self._ping),
+                # No table here is replicated, so none lags behind.
+                Route("/replicas_status", self._ping),
                 Route("/healthz", self._ping),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
@@ -128,31 +123,29 @@ class Endpoint:
     async def _answer(self, request: Request, headers: dict[str, str]) -> Response:
         self._check_caller(request)
         if self._analysts is None:
-            raise _refused(f"the analysts' database is the ClickHouse server at {self._told_at}; ask there", 497)
-        values = {**request.query_params, **await _form(request)}
-        _check_values(values, request.path_params.get("database", request.headers.get("x-clickhouse-database", "")))
+            raise refused(f"the analysts' database is the ClickHouse server at {self._told_at}; ask there", 497)
+        values = {**request.query_params, **await form_fields(request)}
+        _check_database(values.get("database") or request.path_params.get("database") or _header(request, "database"))
         statement = await _statement(request, values)
         if not statement.strip():
             return PlainTextResponse("Ok.\n", headers=headers)
-        named = [name for name in values if name.startswith("param_")]
-        parameters = {name.removeprefix("param_"): values[name] for name in named}
-        default_format = values.get("default_format") or request.headers.get("x-clickhouse-format", "TabSeparated")
-        answer = await self._analysts.ask(statement, parameters, default_format)
+        answer = await self._analysts.ask(_question(request, values, statement))
         headers["X-ClickHouse-Format"] = answer.format
-        headers["X-ClickHouse-Summary"] = json.dumps({"result_bytes": str(len(answer.body))})
-        return Response(answer.body, headers=headers, media_type=_TYPES.get(answer.format, "text/plain; charset=UTF-8"))
+        headers["X-ClickHouse-Summary"] = _summary(answer.result)
+        body = _sent(request, values, answer.result.body, headers)
+        return Response(body, headers=headers, media_type=_TYPES.get(answer.format, "text/plain; charset=UTF-8"))
 
     def _check_caller(self, request: Request) -> None:
         """Any web page can reach a loopback port: what a page of another site asks is not answered."""
         if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise _refused("this endpoint does not answer web pages", 497)
+            raise refused("this endpoint does not answer web pages", 497)
         name = request.url.hostname or ""
         if not self._any_host and not _is_loopback(name):
-            raise _refused(f"this endpoint is not called {name}; ask 127.0.0.1", 497)
+            raise refused(f"this endpoint is not called {name}; ask 127.0.0.1", 497)
 
 
-def _refused(reason: str, code: int) -> ClickhouseError:
-    return ClickhouseError(f"Code: {code}. DB::Exception: Refused: {reason}.")
+def _header(request: Request, name: str) -> str:
+    return request.headers.get(f"x-clickhouse-{name}", "")
 
 
 def _is_loopback(name: str) -> bool:
@@ -164,48 +157,51 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-def _check_values(values: dict[str, str], database: str) -> None:
-    asked = values.get("database") or database
+def _check_database(asked: str) -> None:
     if asked not in _DATABASES:
-        raise _refused(f"the only database here is {DATABASE}, not {asked}", 81)
-    settings = [name for name in values if name not in _HARMLESS and not name.startswith("param_")]
-    if settings:
-        raise _refused(f"the setting {settings[0]} cannot be changed: this endpoint is read-only", 164)
+        raise refused(f"the only database here is {DATABASE}, not {asked}", 81)
 
 
-async def _statement(request: Request, values: dict[str, str]) -> str:
+async def _statement(request: Request, values: Mapping[str, str]) -> str:
     """ClickHouse's rule: what `query` holds, then the body."""
-    body = b"" if _is_form(request) else await _body(request)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        raise _refused("the statement is not UTF-8", 62) from None
+    text = "" if is_form(request) else await sent_text(request, blocks=_is_on(values, "decompress"))
     return "\n".join(part for part in (values.get("query", ""), text) if part)
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_BODY:
-            raise _refused(f"the request is longer than {_LONGEST_BODY} bytes", 307)
-    return bytes(body)
+def _question(request: Request, values: Mapping[str, str], statement: str) -> Question:
+    return Question(
+        statement,
+        values.get("default_format") or _header(request, "format") or "TabSeparated",
+        {name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")},
+        {name: value for name, value in values.items() if name not in PARAMETERS and not name.startswith("param_")},
+    )
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("multipart/form-data")
+def _sent(request: Request, values: Mapping[str, str], body: bytes, headers: dict[str, str]) -> bytes:
+    """The body as the client wants it: in ClickHouse's blocks, in an encoding of HTTP, or as it is."""
+    if _is_on(values, "compress"):
+        return as_blocks(body)
+    encoding = encoding_for(request.headers.get("accept-encoding", ""))
+    if encoding is None or not _is_on(values, "enable_http_compression") or not worth_encoding(body):
+        return body
+    headers["Content-Encoding"] = encoding
+    return encoded(body, encoding)
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a multipart form: clickhouse-connect sends one when the statement or its parameters are long."""
-    if not _is_form(request):
-        return {}
-    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-    parts = email.message_from_bytes(head + await _body(request)).get_payload()
-    fields: dict[str, str] = {}
-    for part in parts if isinstance(parts, list) else []:
-        name = part.get_param("name", header="content-disposition") if isinstance(part, Message) else None
-        content = part.get_payload(decode=True) if isinstance(part, Message) else None
-        if isinstance(name, str) and isinstance(content, bytes):
-            fields[name] = content.decode(errors="replace")
-    return fields
+def _is_on(values: Mapping[str, str], name: str) -> bool:
+    return values.get(name, "0").lower() not in ("0", "false", "")
+
+
+def _summary(result: Result) -> str:
+    """What drivers show as the cost of a query; ClickHouse writes its numbers as strings."""
+    numbers = {
+        "read_rows": result.read_rows,
+        "read_bytes": result.read_bytes,
+        "written_rows": 0,
+        "written_bytes": 0,
+        "total_rows_to_read": result.read_rows,
+        "result_rows": result.rows,
+        "result_bytes": len(result.body),
+        "elapsed_ns": round(result.seconds * 1e9),
+    }
+    return json.dumps({name: str(number) for name, number in numbers.items()}, separators=(",", ":"))

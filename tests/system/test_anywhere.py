@@ -16,7 +16,9 @@ from tests.system.conftest import NOT_COPIED
 pytestmark = pytest.mark.system
 
 ELSEWHERE = {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONIOENCODING": "ascii"}
-TIMES = "SELECT now(), timezone(), toDateTime('2026-11-30 06:00:00'), toUnixTimestamp(toDateTime('2026-11-30 06:00:00'))"
+TIMES = (
+    "SELECT now(), timezone(), toDateTime('2026-11-30 06:00:00'), toUnixTimestamp(toDateTime('2026-11-30 06:00:00'))"
+)
 
 
 def sql(system: System, statement: str) -> list[str]:

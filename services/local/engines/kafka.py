@@ -189,9 +189,7 @@ class KafkaNode(Engine):
         java = [*self._jvm(), "-Xmx64m", "-cp", self._jars.class_path]
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self._cluster_id()]
         command = [*java, *tool, "-c", self._properties_path()]
-        done = subprocess.run(
-            command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S
-        )
+        done = subprocess.run(command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S)
         if done.returncode != 0:
             said = (done.stdout + done.stderr).decode("utf-8", "replace")
             raise EngineFailed(

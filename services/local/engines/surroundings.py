@@ -54,7 +54,7 @@ def is_installed(name: str) -> bool:
 def _sentence(environ: Mapping[str, str], path: str) -> str:
     given = next((f"{name}={environ[name]}" for name in _DECIDE_LOCALE if environ.get(name)), "none is set")
     return (
-        f"Kafka cannot open {path} on this machine: Java spells file names by the locale ({given}), and no UTF-8 locale "
-        f"is installed (looked for {', '.join(_UTF8_LOCALES)}). Install one (Debian: apt install locales, then "
+        f"Kafka cannot open {path} on this machine: Java spells file names by the locale ({given}), and no UTF-8 "
+        f"locale is installed (looked for {', '.join(_UTF8_LOCALES)}). Install one (Debian: apt install locales, then "
         "locale-gen en_US.UTF-8), or set ANIMUSIC_DATA_DIR to a path of ASCII letters."
     )

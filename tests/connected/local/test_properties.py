@@ -38,5 +38,7 @@ def test_java_reads_what_was_written(tmp_path: Path, values: list[str]) -> None:
 
 def test_java_reads_every_path_and_names_with_signs(tmp_path: Path) -> None:
     # The bare names: Java shows what is longer than a line, and has a comma, on several.
-    written = {f"animusic.{number}": name for number, name in enumerate((*TRAPS, EVERY_TRAP))} | {"animusic a:b#": " x "}
+    written = {f"animusic.{number}": name for number, name in enumerate((*TRAPS, EVERY_TRAP))} | {
+        "animusic a:b#": " x "
+    }
     assert as_java_reads(properties(written), tmp_path) == written
