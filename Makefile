@@ -23,9 +23,13 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+# By the environment and not in the command: a path may hold quotes, and $(value) leaves its dollar signs alone.
+ifneq ($(value CATALOGUE),)
+run: export ANIMUSIC_LOCAL__CATALOGUE = $(value CATALOGUE)
+endif
 .PHONY: run
 run: $(VENV)/.run  ## start the whole system on http://127.0.0.1:8080 (CATALOGUE=sample, synthetic, or a CSV's path)
-	@$(if $(CATALOGUE),ANIMUSIC_LOCAL__CATALOGUE='$(CATALOGUE)' ,)$(BIN)/animusic run
+	@$(BIN)/animusic run
 
 .PHONY: test
 test: $(VENV)/.dev  ## run every test; the stores are started by the tests themselves

@@ -40,7 +40,7 @@ _OBEYED_FAMILY: Final = "output_format_"
 # It names a file that the server would write; an Avro schema may name a registry that it would ask.
 _NOT_OBEYED: Final = ("output_format_schema", "output_format_avro_confluent")
 _IGNORED: Final = re.compile(
-    r"http_|send_|receive_|connect|log_|opentelemetry_|add_http_cors_header$|enable_http_compression$|tcp_keep_alive|"
+    r"http_|network_|send_|receive_|connect|log_|opentelemetry_|add_http_cors_header$|enable_http_compression$|tcp_keep_alive|"
     r"idle_connection_timeout$|poll_interval$|input_format_|insert_|async_insert|wait_for_async_insert|max_insert_|"
     r"max_partitions_per_insert_block$|mutations_sync$|lightweight_deletes_sync$|alter_sync$|deduplicate_|"
     r"optimize_|use_|distributed_|load_balancing$|priority$|max_threads$|max_final_threads$|max_block_size$|"

@@ -129,21 +129,28 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<QQ", found >> 64, found & 0xFFFF_FFFF_FFFF_FFFF)
 
 
-def _gunzip(body: bytes, most: int) -> bytes:
-    # 32: a gzip or a zlib header, for `deflate` means either.
-    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, most)
+def _read_by(make: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
+    """A decoder of whole bodies: of a part it would make a part of a statement."""
+
+    def read(body: bytes, most: int) -> bytes:
+        decompressor = make()
+        text: bytes = decompressor.decompress(body, most)
+        if len(text) < most and not decompressor.eof:
+            raise EOFError("it ends too early")
+        return text
+
+    return read
 
 
-def _unframed(body: bytes, most: int) -> bytes:
-    text: bytes = lz4.frame.LZ4FrameDecompressor().decompress(body, most)
-    return text
+# 32: a gzip or a zlib header, for `deflate` means either.
+_gunzip: Final = _read_by(lambda: zlib.decompressobj(zlib.MAX_WBITS | 32))
 
 
 _DECODERS: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {
     "gzip": _gunzip,
     "deflate": _gunzip,
-    "zstd": lambda body, most: zstd.ZstdDecompressor().decompress(body, most),
-    "lz4": _unframed,
+    "zstd": _read_by(zstd.ZstdDecompressor),
+    "lz4": _read_by(lz4.frame.LZ4FrameDecompressor),
 }
 _ENCODERS: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "gzip": lambda body: gzip.compress(body, 3),

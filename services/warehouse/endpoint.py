@@ -6,6 +6,7 @@ ClickHouse words them, with X-ClickHouse-Exception-Code. Also /ping, /replicas_s
 There are no users: whoever can reach the port is answered, whatever name and password they send.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,10 @@ from starlette.routing import Route
 
 from services.common.clickhouse import DATABASE, ClickhouseError, Result
 from services.common.health import NotReady, Standing, readiness
-from services.warehouse.analysts import Analysts, Question
+from services.warehouse.analysts import Analysts, Answer, Question
 from services.warehouse.asked_settings import PARAMETERS
 from services.warehouse.coding import as_blocks, encoded, encoding_for, worth_encoding
+from services.warehouse.native import wants_block_info, with_block_info
 from services.warehouse.requests import form_fields, is_form, refused, sent_text
 
 _DATABASES: Final = ("", DATABASE, "default")
@@ -132,7 +134,7 @@ class Endpoint:
         answer = await self._analysts.ask(_question(request, values, statement))
         headers["X-ClickHouse-Format"] = answer.format
         headers["X-ClickHouse-Summary"] = _summary(answer.result)
-        body = _sent(request, values, answer.result.body, headers)
+        body = await asyncio.to_thread(_sent, request, values, await _as_protocol(values, answer), headers)
         return Response(body, headers=headers, media_type=_TYPES.get(answer.format, "text/plain; charset=UTF-8"))
 
     def _check_caller(self, request: Request) -> None:
@@ -175,6 +177,15 @@ def _question(request: Request, values: Mapping[str, str], statement: str) -> Qu
         {name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")},
         {name: value for name, value in values.items() if name not in PARAMETERS and not name.startswith("param_")},
     )
+
+
+async def _as_protocol(values: Mapping[str, str], answer: Answer) -> bytes:
+    if answer.format != "Native" or not wants_block_info(values.get("client_protocol_version", "")):
+        return answer.result.body
+    try:
+        return await asyncio.to_thread(with_block_info, answer.result.body)
+    except ValueError as error:
+        raise refused(str(error), 48) from None
 
 
 def _sent(request: Request, values: Mapping[str, str], body: bytes, headers: dict[str, str]) -> bytes:

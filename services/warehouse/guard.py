@@ -46,6 +46,8 @@ SYSTEM_TABLES: Final = frozenset(
     {
         *("one", "numbers", "zeros", "tables", "columns", "databases", "settings", "functions", "formats", "parts"),
         *("data_type_families", "table_functions", "table_engines", "time_zones", "build_options", "contributors"),
+        # Drivers ask these when a tool lists what there is.
+        *("parts_columns", "projection_parts", "projection_parts_columns", "dictionaries"),
         *("aggregate_function_combinators", "collations", "keywords", "data_skipping_indices", "projections"),
     }
 )

@@ -53,7 +53,7 @@ def migrations(directory: Path = DIRECTORY) -> list[Migration]:
         match = _NAME.match(path.name)
         if match is None:
             raise ValueError(f"{path.name} is no migration: name it NNNN_words_with_underscores.sql")
-        found.append(Migration(int(match.group(1)), match.group(2), path.read_text()))
+        found.append(Migration(int(match.group(1)), match.group(2), path.read_text(encoding="utf-8")))
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"the migrations in {directory} must be numbered 0001, 0002, … without a gap")
     return found

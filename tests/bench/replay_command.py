@@ -87,5 +87,5 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not listed.exists():
         return process.children(recursive=True)
-    children = [psutil.Process(int(pid)) for pid in listed.read_text().split()]
+    children = [psutil.Process(int(pid)) for pid in listed.read_text(encoding="utf-8").split()]
     return [*children, *(one for child in children for one in _descendants(child))]

@@ -18,7 +18,7 @@ def main() -> None:
     edges, file = Path(sys.argv[1]), Path(sys.argv[2])
     dimension, walk_length, walks, window, seed = map(int, sys.argv[3:])
     graph = networkx.Graph()
-    graph.add_edges_from(json.loads(edges.read_text()), weight=1.0)
+    graph.add_edges_from(json.loads(edges.read_text(encoding="utf-8")), weight=1.0)
     walker = node2vec.Node2Vec(
         graph,
         dimensions=dimension,

@@ -3,25 +3,20 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import clickhouse_connect
 import httpx
 import pytest
-import pytest_asyncio
 import typer
 from click.testing import Result
-from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from services.cli.sql import command
 from services.common.clickhouse import ChdbConnection, ChdbEngine, ClickhouseError
 from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts, Question
-from services.warehouse.app import HttpServer
-from services.warehouse.endpoint import Endpoint
 from services.warehouse.guard import refusal
 from services.warehouse.rows import Place, feedback
 from tests.support.histories import histories
@@ -30,23 +25,6 @@ from tests.support.waiting import apoll
 pytestmark = pytest.mark.connected
 
 SLOW = Question("SELECT max(sipHash64(number)) FROM numbers(1000000000000)", "CSV")
-
-
-@pytest_asyncio.fixture
-async def port(engine: ChdbEngine, clickhouse: ChdbConnection) -> AsyncIterator[int]:
-    """The endpoint over the empty engine, with a limit of two seconds."""
-    analysts = Analysts(engine, WarehouseSettings(query_seconds=2, query_memory_mb=100))
-    server = HttpServer(Endpoint(analysts, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="here"))
-    yield server.start("127.0.0.1", 0)
-    await server.close()
-    await asyncio.to_thread(analysts.close)
-
-
-@pytest_asyncio.fixture
-async def http(port: int) -> AsyncIterator[httpx.AsyncClient]:
-    """A plain HTTP client, as curl is one."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        yield client
 
 
 async def test_answers_get_post_body_parameters_and_formats(http: httpx.AsyncClient) -> None:
