@@ -67,13 +67,13 @@ def _cpu_seconds() -> float:
 def _forget_peak() -> None:
     """Let the kernel's high-water mark of our memory begin anew: several builds may share a process."""
     with contextlib.suppress(OSError):
-        (_SELF / "clear_refs").write_text("5")
+        (_SELF / "clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory_bytes() -> int:
     """The largest resident size since the last `Meter` was made (on Linux; elsewhere since the process began)."""
     with contextlib.suppress(OSError):
-        for line in (_SELF / "status").read_text().splitlines():
+        for line in (_SELF / "status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     try:

@@ -32,7 +32,8 @@ REAL_MINILM = os.environ.get("ANIMUSIC_TEST_MINILM")
 
 def some_songs(path: Path, songs: Path = SAMPLE, count: int = 60, seed: int = 3) -> Path:
     """A catalogue of some songs at random, in a file of the same columns."""
-    with gzip.open(songs, "rt", newline="") if songs.suffix == ".gz" else songs.open(encoding="utf-8", newline="") as file:
+    reading = gzip.open if songs.suffix == ".gz" else open
+    with reading(songs, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     picked = np.random.default_rng(seed).choice(len(rows), count, replace=False)
     with path.open("w", encoding="utf-8", newline="") as file:

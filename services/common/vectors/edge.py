@@ -69,7 +69,7 @@ class EdgeIndex:
         config = directory / "edge_config.json"
         if not config.is_file():
             raise FileNotFoundError(f"no vector shard in {directory}; `animusic models build` makes one")
-        dense = json.loads(config.read_text())["vectors"]
+        dense = json.loads(config.read_text(encoding="utf-8"))["vectors"]
         shard = engine.EdgeShard.load(str(directory))
         return cls(shard, points=shard.info().points_count, dimension=dense[""]["size"] if dense else None)
 
