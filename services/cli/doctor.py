@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from services.common.settings import Settings
+from services.local.files import read_json
+from services.local.layout import Layout
 from services.operator.doctor import Doctor
 from services.operator.findings import Finding
 
@@ -21,7 +23,9 @@ def command() -> None:
     """
     # What a client library says about a part that does not answer, the finding says better.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    findings = asyncio.run(Doctor(Settings()).examine())
+    settings = Settings()
+    supervisor = read_json(Layout(settings.data_dir.absolute()).status)
+    findings = asyncio.run(Doctor(settings, supervisor).examine())
     console = Console()
     for finding in findings:
         console.print(_line(finding), soft_wrap=True)

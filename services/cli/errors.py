@@ -7,6 +7,8 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from services.common.listening import CannotListen
+from services.common.process_identity import is_alive
 from services.common.settings import ENDPOINTS_FILE, asked_data_dir
 from services.local.engines.errors import EngineError
 from services.local.errors import LocalError
@@ -34,6 +36,8 @@ def explain(error: Exception) -> Explanation:
         return Explanation(_unreachable(error), UNAVAILABLE)
     if isinstance(error, EngineError | LocalError):
         return Explanation(str(error), FAILED)
+    if isinstance(error, CannotListen):
+        return Explanation(str(error), CONFIG)
     if isinstance(error, OSError):
         return Explanation(_os_sentence(error), FAILED)
     # These themselves are raised with a sentence; their children (KeyError …) are mistakes of ours.
@@ -78,10 +82,8 @@ def _unreachable(error: Exception) -> str:
 
 def _was_killed(data_dir: Path) -> bool:
     """Whether the addresses are those of a supervisor that is gone. An operator's own file has no status beside it."""
-    from psutil import pid_exists
-
     status = read_json(data_dir / "run" / "status.json")
-    return "pid" in status and not pid_exists(int(status["pid"]))
+    return "pid" in status and not is_alive(status["pid"], status.get("started"))
 
 
 def _noted(data_dir: Path) -> str:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from model_jobs.watch import Pace, Watch
 from services.common.health import HealthServer
 from services.common.kafka import wait_for_broker
+from services.common.process_identity import ProcessIdentity
 from services.common.settings import Settings
 from services.common.telemetry import configure_logging
 from services.local.contents import Contents, catalogue_state
@@ -66,8 +67,8 @@ async def _watch(settings: Settings, quiet: float) -> None:
         done=await _known(settings, layout),
         shelf=lambda: _shelf(settings.vectors_dir),
     )
-    health = HealthServer(lambda: watch.trouble, registry)
-    port = await health.start(settings.models.watch_port, settings.models.watch_host)
+    health = HealthServer(ProcessIdentity.of("watch", settings), lambda: watch.trouble, registry)
+    port = await health.start(settings.models.watch_port, "ANIMUSIC_MODELS__WATCH_PORT", settings.models.watch_host)
     _log.info("watching the catalogue; health and metrics on http://%s:%d", settings.models.watch_host, port)
     running = asyncio.create_task(watch.run())
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -10,6 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from services.common.listening import listen
+from services.common.process_identity import ProcessIdentity
+
 NotReady = Callable[[], str | None]
 Standing = Callable[[], dict[str, Any]]
 _REQUEST_SECONDS = 5.0
@@ -18,27 +21,25 @@ _REQUEST_SECONDS = 5.0
 class HealthServer:
     """A tiny HTTP/1.1 server: one GET a connection. Start it before the rest, so that "not yet" can be said.
 
-    `not_ready()` says in one sentence why the process cannot do its work now, or returns None; `standing()` what else
-    the body of /readyz shall say (JSON).
+    `identity`: who answers. `not_ready()` says in one sentence why the process cannot do its work now, or returns
+    None; `standing()` what else the body of /readyz shall say (JSON).
     """
 
-    def __init__(self, not_ready: NotReady, registry: CollectorRegistry, standing: Standing = dict) -> None:
+    def __init__(
+        self, identity: ProcessIdentity, not_ready: NotReady, registry: CollectorRegistry, standing: Standing = dict
+    ) -> None:
+        self._identity = identity
         self._not_ready = not_ready
         self._standing = standing
         self._registry = registry
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int, host: str = "127.0.0.1") -> int:
-        """Listen and return the port (the system chooses one for 0).
+    async def start(self, port: int, setting: str, host: str = "127.0.0.1") -> int:
+        """Listen and return the port (the system chooses one for 0). `setting`: the variable that chooses it.
 
-        Raises OSError with a sentence that names the port when it is taken.
+        Raises CannotListen when the port cannot be had.
         """
-        try:
-            self._server = await asyncio.start_server(self._serve, host, port)
-        except OSError as error:
-            raise OSError(
-                error.errno, f"cannot listen on {host}:{port} for /readyz and /metrics; set another port, or 0"
-            ) from error
+        self._server = await asyncio.start_server(self._serve, sock=listen(host, port, setting))
         chosen: int = self._server.sockets[0].getsockname()[1]
         return chosen
 
@@ -71,13 +72,16 @@ class HealthServer:
         return HTTPStatus.NOT_FOUND, "application/json", b'{"error": "not_found", "message": "try /readyz or /metrics"}'
 
     def _readiness(self) -> tuple[HTTPStatus, str, bytes]:
-        ready, said = readiness(self._not_ready, self._standing)
+        ready, said = readiness(self._identity, self._not_ready, self._standing)
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return status, "application/json", json.dumps(said).encode()
 
 
-def readiness(not_ready: NotReady, standing: Standing) -> tuple[bool, dict[str, Any]]:
-    """Whether a process is ready, and the body of its /readyz: `status`, `reason` when it is not, and how far it is."""
+def readiness(identity: ProcessIdentity, not_ready: NotReady, standing: Standing) -> tuple[bool, dict[str, Any]]:
+    """Whether a process is ready, and the body of its /readyz.
+
+    The body says `status`, `reason` when it is not, who answers (process_identity.py), and how far it is.
+    """
     reason = not_ready()
     said = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
-    return reason is None, {**said, **standing()}
+    return reason is None, {**said, **identity.said(), **standing()}

@@ -6,9 +6,11 @@ environment, so `animusic sql` and the other commands find the parts that `make 
 them all.
 """
 
+import contextlib
 import json
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -254,6 +256,9 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     secret: SecretStr | None = Field(None, description="signing key; unset: kept in <data_dir>/secret")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    installation: str = Field(
+        "", description="named by each /readyz, so that others' answers are told apart; `animusic run` sets it"
+    )
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -326,12 +331,29 @@ def refuse_unspeakable(path: Path) -> None:
 
 
 def _kept_secret(path: Path) -> bytes:
-    """The secret in `path`, made on first use and readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
+    """The secret in `path`, made on first use and readable by its owner only.
+
+    Several processes may make it at once: each writes one of its own, and the first that can give it the name wins.
+    """
+    with contextlib.suppress(FileNotFoundError):
         return path.read_bytes().strip()
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_hex(32).encode())
-    return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+        _name_once(partial, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+    return path.read_bytes().strip()
+
+
+def _name_once(partial: str, path: Path) -> None:
+    """Give a file its name, unless another one has it. A file system without links takes the last one instead."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return
+    except OSError:
+        os.replace(partial, path)

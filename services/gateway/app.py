@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Final
@@ -18,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from contracts.tokens import Signer
+from services.common.listening import listen
 from services.common.settings import Settings
 from services.gateway.edge import Doorman, Edge, is_loopback
 from services.gateway.identity import Identity
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 8
 KEEP_ALIVE_SECONDS: Final = 30
-BACKLOG: Final = 2048
 _ABOUT: Final = "Feedback in, playlists out. Times are milliseconds since the epoch; every error is a Problem."
 
 
@@ -47,6 +46,7 @@ def build_parts(settings: Settings) -> Parts:
         settings.gateway.recommender_urls,
         timeout_seconds=settings.gateway.recommender_timeout_seconds,
         metrics=metrics,
+        installation=settings.installation,
     )
     return Parts(
         settings=settings,
@@ -162,26 +162,13 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError with what to do when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cannot listen on {host}:{port} ({error.strerror}); "
-            "stop what uses it, or set ANIMUSIC_PORT or ANIMUSIC_HOST",
-        ) from error
-
-
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then answer what is under way, flush the log, and return.
 
-    Run it on uvloop. Raises OSError when the port is taken, ValueError when there is no usable signing key.
+    Run it on uvloop. Raises CannotListen when the port is taken, ValueError when there is no usable signing key.
     """
     parts = build_parts(settings)
-    listening = bind(settings.host, settings.port)
+    listening = listen(settings.host, settings.port, "ANIMUSIC_PORT")
     server = Server(build_app(settings, parts), parts)
     log.info("gateway on http://%s:%d (%s)", *listening.getsockname()[:2], type(asyncio.get_running_loop()).__module__)
     await server.serve([listening])

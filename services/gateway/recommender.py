@@ -21,6 +21,7 @@ from contracts.arms import ARMS
 from contracts.http import AskMark, MarkAnswer, MarkToReach
 from contracts.placement import shard_of
 from contracts.tokens import Receipt
+from services.common.process_identity import ProcessIdentity
 from services.gateway.metrics import Metrics
 from services.gateway.problems import Refused, recommender_unavailable
 
@@ -57,8 +58,10 @@ def mark_of(receipt: Receipt) -> MarkToReach:
 class Recommender:
     """Asks the recommender that serves a user's shard. Raises Refused 503 when it has no usable answer."""
 
-    def __init__(self, urls: list[str], *, timeout_seconds: float, metrics: Metrics) -> None:
+    def __init__(self, urls: list[str], *, timeout_seconds: float, metrics: Metrics, installation: str = "") -> None:
+        """`installation`: the one that recommenders must be of; "" takes any."""
         self._urls = [url.rstrip("/") for url in urls]
+        self._expected = ProcessIdentity("recommender", installation)
         self._timeout = timeout_seconds
         self._metrics = metrics
         self._session: aiohttp.ClientSession | None = None
@@ -132,12 +135,12 @@ class Recommender:
         try:
             limit = aiohttp.ClientTimeout(total=READY_SECONDS)
             async with self._pool.get(URL(url + "/readyz", encoded=True), timeout=limit) as answer:
-                said = (await answer.read())[:500].decode("utf-8", "replace")
+                raw = await answer.read()
         except TimeoutError:
             return f"no answer within {READY_SECONDS:g} s"
         except aiohttp.ClientError as error:
             return f"cannot be reached: {error}"
-        return None if answer.status == 200 else f"not ready ({answer.status}): {said}"
+        return _trouble_said(self._expected, answer.status, raw)
 
     @property
     def _pool(self) -> aiohttp.ClientSession:
@@ -152,6 +155,18 @@ def turns_of(timing: str) -> Iterator[tuple[str, float]]:
         arm, _, duration = part.strip().partition(";dur=")
         if arm in ARMS and duration:
             yield arm, float(duration) / 1e3
+
+
+def _trouble_said(expected: ProcessIdentity, status: int, raw: bytes) -> str | None:
+    """Why the answer of a /readyz is none of a recommender that can serve, or None. Whatever answers may say 200."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = None
+    differs = expected.differs(body if isinstance(body, dict) else {})
+    if differs is not None:
+        return f"{differs} (status {status})"
+    return None if status == 200 else f"not ready ({status}): {raw[:500].decode('utf-8', 'replace')}"
 
 
 def _usable(answer: aiohttp.ClientResponse, raw: bytes) -> Answer:

@@ -1,12 +1,12 @@
 """One supervisor for each data directory, and one program on the public port."""
 
-import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
+from services.common.listening import sentence
 from services.common.settings import Settings
 from services.local.engines.ports import settled_port
 from services.local.errors import AlreadyRunning, PublicPortTaken
@@ -48,17 +48,6 @@ def public_port(settings: Settings, layout: Layout) -> int:
             # Two sockets with SO_REUSEADDR may be bound to a port, but only one may listen.
             probe.listen(1)
         except OSError as error:
-            raise PublicPortTaken(_port_sentence(settings, error)) from None
+            said = sentence(error, settings.host, settings.port, "ANIMUSIC_PORT")
+            raise PublicPortTaken(said) from None
     return settings.port
-
-
-def _port_sentence(settings: Settings, error: OSError) -> str:
-    where = f"{settings.host}:{settings.port}"
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"Port {settings.port} ({where}) is taken by another program. Stop that program, or choose another port: "
-            f"ANIMUSIC_PORT={settings.port + 1} make run"
-        )
-    if error.errno == errno.EACCES:
-        return f"Port {settings.port} needs more rights than you have. Set ANIMUSIC_PORT to one above 1023."
-    return f"AniMusic cannot listen on {where}: {error.strerror}. Set ANIMUSIC_HOST to an address of this machine."

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
+import psutil
+
 from services.local.engines.children import spawn
 from services.local.engines.errors import EngineError
 from services.local.errors import PartFailed
 from services.local.layout import Layout
-from services.local.logs import rotate, tail
+from services.local.logs import last_sentence, rotate, tail
 from services.local.parts import Part
 
 State = Literal["starting", "ready", "not ready", "restarting", "stopped"]
@@ -31,13 +33,16 @@ CONFIG_STATUS: Final = 78
 class Keeper:
     """One part and its process.
 
-    `state` is what the last look found; `changed` is called after each change of it, `say` with sentences for people.
+    `state` is what the last look found, `trouble` why it is not ready, `started` when its process began (seconds since
+    the epoch). `changed` is called after each change of them, `say` with sentences for people.
     """
 
     def __init__(self, part: Part, layout: Layout, say: Callable[[str], None], changed: Callable[[], None]) -> None:
         self.part = part
         self.state: State = "stopped"
         self.restarts = 0
+        self.trouble: str | None = None
+        self.started: float | None = None
         self._layout = layout
         self._say = say
         self._changed = changed
@@ -69,7 +74,8 @@ class Keeper:
             if self._failure is not None:
                 raise self._failure
             if time.monotonic() > deadline:
-                raise PartFailed(f"{self.name} was not ready within {seconds:.0f} s. {self._tail()}")
+                why = f": {self.trouble}" if self.trouble else ""
+                raise PartFailed(f"{self.name} was not ready within {seconds:.0f} s{why}. {self._tail()}")
             await asyncio.sleep(POLL_S)
 
     async def stop(self, seconds: float) -> None:
@@ -106,6 +112,8 @@ class Keeper:
         command, env, pidfile = self.part.command(), self.part.env(), self._layout.pidfile(self.name)
         # Not in a thread: a stop that came in between would never learn of the child.
         self._child = spawn(command, env, self._layout.log(self.name), self.part.cwd, pidfile=pidfile)
+        self.started = _started(self._child.pid)
+        self._notify()
 
     async def _keep(self) -> None:
         while self._failure is None:
@@ -125,14 +133,16 @@ class Keeper:
         next_probe = 0.0
         while (status := child.poll()) is None:
             if time.monotonic() >= next_probe:
-                ready = await asyncio.to_thread(self.part.ready)
-                self._note(ready and child.poll() is None)
-                next_probe = time.monotonic() + (PROBE_WHEN_READY_S if ready else POLL_S)
+                trouble = await asyncio.to_thread(self.part.trouble, child.pid)
+                if child.poll() is None:
+                    self._note(trouble)
+                next_probe = time.monotonic() + (PROBE_WHEN_READY_S if trouble is None else POLL_S)
             await asyncio.sleep(POLL_S)
         return status
 
-    def _note(self, ready: bool) -> None:
-        if ready:
+    def _note(self, trouble: str | None) -> None:
+        self.trouble = trouble
+        if trouble is None:
             self._ever_ready.set()
             self._move_to("ready")
         elif self.state == "ready":
@@ -141,11 +151,16 @@ class Keeper:
     def _hopeless(self, status: int) -> PartFailed | None:
         if self._ever_ready.is_set() or (status != CONFIG_STATUS and self._ends_in_a_row < EARLY_ENDS):
             return None
+        if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
+            return PartFailed(f"{self.name} cannot start. {said}")
         return PartFailed(f"{self.name} {how_it_ended(status)}. {self._tail()}")
 
     async def _start_again(self, status: int) -> None:
         self.restarts += 1
         why = how_it_ended(status)
+        if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
+            why = f"cannot start: {said}"
+        self.trouble = why
         while True:
             self._move_to("restarting")
             delay = BACKOFF_S[min(self._ends_in_a_row, len(BACKOFF_S)) - 1]
@@ -154,18 +169,21 @@ class Keeper:
             try:
                 return await self._spawn()
             except (EngineError, OSError) as error:
-                why = f"could not be started: {error}"
+                why = self.trouble = f"could not be started: {error}"
                 self._ends_in_a_row += 1
 
     def _move_to(self, state: State) -> None:
         if state == self.state:
             return
         self.state = state
+        self._notify()
+
+    def _notify(self) -> None:
         try:
             self._changed()
         except OSError as error:
             # On a full disk the part must be looked after all the same.
-            self._tell(f"cannot note that {self.name} is {state}: {error}")
+            self._tell(f"cannot note that {self.name} is {self.state}: {error}")
 
     def _tell(self, sentence: str) -> None:
         # Standard output may be a file on the full disk.
@@ -174,6 +192,14 @@ class Keeper:
 
     def _tail(self) -> str:
         return tail(self._layout.log(self.name))
+
+
+def _started(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch: a pid alone may be another's tomorrow."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
 
 
 def how_it_ended(status: int) -> str:

@@ -50,6 +50,11 @@ class Layout:
         """Which catalogue was loaded, and from which state of it the models were built."""
         return self.root / "contents.json"
 
+    @property
+    def installation(self) -> Path:
+        """The name of this installation."""
+        return self.root / "installation"
+
     def log(self, name: str) -> Path:
         """The log of a child."""
         return self.root / "logs" / f"{name}.log"

@@ -42,3 +42,10 @@ def tail(log: Path, most_bytes: int = 2_000) -> str:
     except OSError:
         text = ""
     return f"The end of its log, {log}:\n{text or '(empty)'}"
+
+
+def last_sentence(log: Path) -> str:
+    """What a command of ours said last before it ended (services/cli/main.py); "" where it said nothing."""
+    lines = tail(log).splitlines()[1:]
+    said = next((line for line in reversed(lines) if line.startswith("animusic: ")), "")
+    return said.removeprefix("animusic: ")

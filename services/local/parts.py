@@ -1,18 +1,24 @@
 """What the supervisor runs: an engine or one of our services, each a command with a way to ask whether it is ready."""
 
 import http.client
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from services.common.process_identity import ProcessIdentity
 from services.common.settings import REPO_ROOT
 from services.local.engines.engine import Engine
+from services.local.installation import installation_of
 from services.local.layout import Layout
 
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S: Final = 2.0
+# A /readyz takes a few hundred bytes.
+MOST_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Part:
         address: where it answers, for people.
         prepare: called before each start.
         command, env: what to run; asked anew at each start.
-        ready: whether it serves now; blocks for a few seconds at most and never raises.
+        trouble: why the process of this id does not serve now, or None; blocks for a few seconds at most, never raises.
         cwd: the directory that it is started in; None: the supervisor's.
     """
 
@@ -33,36 +39,34 @@ class Part:
     prepare: Callable[[], None]
     command: Callable[[], list[str]]
     env: Callable[[], Mapping[str, str]]
-    ready: Callable[[], bool]
+    trouble: Callable[[int], str | None]
     cwd: Path | None = None
 
 
 def engine_part(name: str, engine: Engine, address: str) -> Part:
     """An engine (Kafka, Valkey) as a part."""
-    return Part(name, address, engine.prepare, engine.command, engine.env, engine.probe, engine.data_dir)
+    return Part(name, address, engine.prepare, engine.command, engine.env, engine.trouble, engine.data_dir)
 
 
 def service_part(name: str, service: str, url: str, environment: Mapping[str, str]) -> Part:
-    """One of our services as a part; it is ready when its /readyz says so."""
-    return Part(
-        name=name,
-        address=url,
-        prepare=lambda: None,
-        command=lambda: animusic("serve", service),
-        env=lambda: environment,
-        ready=lambda: answers(f"{url}/readyz"),
-    )
+    """One of our services as a part; it is ready when its own /readyz says so."""
+    return _process_part(name, service, animusic("serve", service), url, environment)
 
 
 def watch_part(name: str, url: str, environment: Mapping[str, str]) -> Part:
     """What rebuilds models when the catalogue changes; ready while it can follow the log."""
+    return _process_part(name, "watch", animusic("models", "watch"), url, environment)
+
+
+def _process_part(name: str, service: str, command: list[str], url: str, environment: Mapping[str, str]) -> Part:
+    installation = environment.get("ANIMUSIC_INSTALLATION", "")
     return Part(
         name=name,
         address=url,
         prepare=lambda: None,
-        command=lambda: animusic("models", "watch"),
+        command=lambda: command,
         env=lambda: environment,
-        ready=lambda: answers(f"{url}/readyz"),
+        trouble=lambda pid: trouble_at(url, ProcessIdentity(service, installation, pid)),
     )
 
 
@@ -74,18 +78,36 @@ def animusic(*arguments: str) -> list[str]:
 def child_environment(layout: Layout, **variables: str) -> dict[str, str]:
     """This process's environment for a child of ours: the same data directory whatever its working directory."""
     paths = [str(REPO_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    own = {"ANIMUSIC_DATA_DIR": str(layout.root), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    own = {
+        "ANIMUSIC_DATA_DIR": str(layout.root),
+        "ANIMUSIC_INSTALLATION": installation_of(layout),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
     return {**os.environ, **own, **variables}
 
 
-def answers(url: str) -> bool:
-    """Whether a GET of `url` is answered with 2xx."""
+def trouble_at(url: str, expected: ProcessIdentity) -> str | None:
+    """Why the /readyz below `url` is not that of the expected process and green, or None. Never raises OSError."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PROBE_TIMEOUT_S)
     try:
-        connection.request("GET", parts.path)
-        return 200 <= connection.getresponse().status < 300
-    except (OSError, http.client.HTTPException):
-        return False
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = _object(answer.read(MOST_BYTES))
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url} does not answer ({type(error).__name__})"
     finally:
         connection.close()
+    if differs := expected.differs(body):
+        return f"{differs}, at {url}"
+    return None if 200 <= answer.status < 300 else f"it answers {answer.status} at {url}/readyz"
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """The JSON object that `raw` is; empty where it is none."""
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
-
+from services.common.process_identity import is_alive
 from services.common.settings import KafkaSettings, Settings
 from services.local.claim import claimed
 from services.local.engines.children import reap_stale
@@ -43,4 +42,4 @@ def standing_log(settings: Settings) -> Iterator[KafkaSettings]:
 
 def _left_by_a_killed_system(layout: Layout) -> bool:
     status = read_json(layout.status)
-    return "pid" in status and not psutil.pid_exists(int(status["pid"]))
+    return "pid" in status and not is_alive(status["pid"], status.get("started"))

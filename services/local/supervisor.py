@@ -22,6 +22,7 @@ from services.local.engines.valkey import let_rewrites_stand_back
 from services.local.errors import PartFailed
 from services.local.files import write_json
 from services.local.filling import check_catalogue, fill
+from services.local.installation import installation_of
 from services.local.jobs import run_to_end
 from services.local.keeper import Keeper
 from services.local.layout import Layout
@@ -195,14 +196,22 @@ class Supervisor:
         parts = {
             keeper.name: {
                 "state": keeper.state,
+                "trouble": keeper.trouble,
                 "pid": keeper.pid,
+                "started": keeper.started,
                 "restarts": keeper.restarts,
                 "address": keeper.part.address,
             }
             for keeper in self._keepers
         }
-        started = psutil.Process().create_time()
-        write_json(self._layout.status, {"pid": os.getpid(), "started": started, "url": self._plan.url, "parts": parts})
+        said = {
+            "pid": os.getpid(),
+            "started": psutil.Process().create_time(),
+            "installation": installation_of(self._layout),
+            "url": self._plan.url,
+            "parts": parts,
+        }
+        write_json(self._layout.status, said)
 
     # ---- stopping ---------------------------------------------------------------------------------------------------
 

@@ -4,28 +4,33 @@ import shutil
 import socket
 import sys
 from contextlib import aclosing
-
-import httpx
+from typing import Any
 
 from contracts.topics import CATALOGUE, FEEDBACK, MODELS
 from services.common.kafka import read_to_end, wait_for_broker
+from services.common.listening import taken
 from services.common.settings import ENDPOINTS_FILE, Settings
-from services.operator.findings import Check, Finding, State, run_checks
+from services.operator.findings import Check, Finding, run_checks
 from services.operator.status import judging
 from services.operator.status import log as kafka
+from services.operator.status.looking import Looker
 from services.operator.status.model import Disk
 from services.operator.status.sampling import sample_log
 from services.operator.status.stores import ClickhouseProbe, RedisProbe
 
 _ANSWER_SECONDS = 5.0
+# What `status` says of these, the checks above have said.
+_ASKED_ABOVE = frozenset({"log", "redis", "clickhouse", "gaps", "disk", "dead letters"})
 _START = "start the system with `make run` and look at <data_dir>/logs"
 
 
 class Doctor:
     """Looks at one installation, given its settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, supervisor: dict[str, Any]) -> None:
+        """`supervisor`: status.json of a local system; empty where there is none."""
         self._settings = settings
+        self._supervisor = supervisor
 
     async def examine(self) -> list[Finding]:
         """Every finding, from the machine outwards. Parts that do not answer are findings, not errors."""
@@ -37,7 +42,7 @@ class Doctor:
             ("songs and models", "the log comes first: see above", self._contents),
             ("profiles", f"{_START}/valkey.log, or set ANIMUSIC_REDIS__URL", self._profiles),
             ("warehouse", f"{_START}/warehouse.log, or set ANIMUSIC_CLICKHOUSE__DSN", self._warehouse),
-            ("gateway", f"{_START}/gateway.log", self._gateway),
+            ("services", f"{_START}/gateway.log", self._system),
         ]
         return await run_checks(checks)
 
@@ -54,16 +59,15 @@ class Doctor:
 
     async def _port(self) -> list[Finding]:
         host, port = self._settings.host, self._settings.port
-        with socket.socket() as probe:
+        if (self._settings.data_dir / ENDPOINTS_FILE).exists():
+            # What runs is asked who it is, with all other parts (`_system`).
+            return []
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.settimeout(1.0)
-            taken = probe.connect_ex((host, port)) == 0
-        running = (self._settings.data_dir / ENDPOINTS_FILE).exists()
-        if taken and not running:
-            remedy = "another program has it: stop that one or choose another port by ANIMUSIC_PORT"
-            return [Finding("public port", "warn", f"{host}:{port} is taken", remedy)]
-        if running and not taken:
-            return [Finding("public port", "fail", f"nobody answers at {host}:{port}", f"{_START}/gateway.log")]
-        return [Finding("public port", "ok", f"{host}:{port} {'answers' if taken else 'is free'}")]
+            free = probe.connect_ex((host, port)) != 0
+        if free:
+            return [Finding("public port", "ok", f"{host}:{port} is free")]
+        return [Finding("public port", "warn", "it is taken", taken(host, port, "ANIMUSIC_PORT"))]
 
     async def _log(self) -> list[Finding]:
         settings = self._settings.kafka
@@ -103,9 +107,10 @@ class Doctor:
         detail = f"ClickHouse {health.version} at {self._settings.clickhouse.dsn}: {health.rows} rows"
         return [Finding("warehouse", "ok", detail), *judging.clickhouse(health, judging.Limits())]
 
-    async def _gateway(self) -> list[Finding]:
-        async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.get(f"http://{self._settings.host}:{self._settings.port}/readyz")
-        state: State = "ok" if answer.is_success else "fail"
-        remedy = "" if answer.is_success else "the answer names the part that is not ready"
-        return [Finding("gateway", state, f"/readyz: {answer.text.strip()}", remedy)]
+    async def _system(self) -> list[Finding]:
+        """What `animusic status` finds beside the parts above, so that the doctor is never better pleased."""
+        status = await Looker(self._settings, judging.Limits(), lambda: self._supervisor).look()
+        found = [finding for finding in status.findings if finding.name not in _ASKED_ABOVE]
+        served = [f"{service.name} ready at {service.url}" for service in status.services if service.ready]
+        well = [Finding("services", "ok", ", ".join(served))] if served else []
+        return [*well, *found]

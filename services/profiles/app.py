@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.consumer import Consumer
 from services.common.consuming.running import run_until_signal
+from services.common.process_identity import ProcessIdentity
 from services.common.redis import REDIS_OUTAGES, connect
 from services.common.settings import Settings
 from services.profiles.generations import Generations
@@ -31,8 +32,9 @@ async def serve(settings: Settings) -> None:
         await run_until_signal(
             lambda: build(settings, redis, registry),
             registry,
+            identity=ProcessIdentity.of("profiles", settings),
             port=settings.profiles.metrics_port,
-            step="profiles",
+            setting="ANIMUSIC_PROFILES__METRICS_PORT",
             outages=REDIS_OUTAGES,
         )
     finally:

@@ -18,6 +18,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from contracts.tokens import Signer
 from contracts.topics import CATALOGUE, MODELS
 from services.common.clock import now_ms
+from services.common.listening import listen
+from services.common.process_identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.common.tasks import end
@@ -79,12 +81,13 @@ class Parts:
         )
 
     async def not_ready(self) -> dict[str, str]:
-        """What is missing for serving a playlist: part -> what to do. Looks for itself, so a lost part shows."""
+        """What is missing for serving a playlist: part -> what to do. Looks for itself, so a lost part shows.
+
+        A catalogue without songs is no part that is missing: `songs` of the answer says it, and one may come any time.
+        """
         missing: dict[str, str] = {}
         if not self.library.ready.is_set():
             missing["catalogue"] = self.follower.trouble or "the catalogue is being read"
-        elif not len(self.library.world.catalogue):
-            missing["catalogue"] = "the catalogue is empty; `animusic catalogue import sample` fills it"
         redis, log = await asyncio.gather(self._redis_answers(), self.log.answers(_PING_SECONDS))
         if not redis:
             missing["redis"] = "the store of profiles does not answer; its address is ANIMUSIC_REDIS__URL"
@@ -128,7 +131,8 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     try:
         # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
         with threadpool_limits(1, user_api="blas"):
-            yield build_app(parts.recommender, parts.not_ready, parts.follows), parts
+            identity = ProcessIdentity.of("recommender", settings)
+            yield build_app(parts.recommender, identity, parts.not_ready, parts.follows), parts
     finally:
         await end(*parts.tasks)
         await parts.log.close()
@@ -152,12 +156,15 @@ async def _nothing() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: requests under way are finished, then everything is closed."""
+    """Serve until SIGTERM or SIGINT: requests under way are finished, then everything is closed.
+
+    Raises CannotListen when the port is taken.
+    """
+    own = settings.recommender
     async with running(settings) as (app, parts):
+        listening = listen(own.host, own.port, "ANIMUSIC_RECOMMENDER__PORT")
         config = uvicorn.Config(
             app,
-            host=settings.recommender.host,
-            port=settings.recommender.port,
             loop="uvloop",
             http="httptools",
             access_log=False,
@@ -166,7 +173,7 @@ async def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=5,
         )
         server = _Server(config)
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve([listening]))
         # Without the log's news this would serve an old world for ever: then it stops, and whoever supervises it
         # starts it again.
         await asyncio.wait({serving, *parts.tasks}, return_when=asyncio.FIRST_COMPLETED)

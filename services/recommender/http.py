@@ -22,6 +22,7 @@ from contracts.catalogue import Song
 from contracts.events import first_error
 from contracts.http import AnimeHit, AnimeHits, AskMark, AskPlaylist, AskRest, Problem, SongAnswer
 from services.common.clock import now_ms
+from services.common.process_identity import ProcessIdentity
 from services.recommender.believed import believed
 from services.recommender.catalogue import Catalogue
 from services.recommender.metrics import PLAYLIST_SECONDS, arm_turns
@@ -56,12 +57,12 @@ _PROBLEMS: Final[dict[type[Exception], tuple[int, str]]] = {
 }
 
 
-def build_app(recommender: Recommender, not_ready: Readiness, follows: Follows) -> Starlette:
+def build_app(recommender: Recommender, identity: ProcessIdentity, not_ready: Readiness, follows: Follows) -> Starlette:
     """The application. `not_ready` gives what is missing for serving, by part; empty when all is there.
 
-    `follows`: how far behind the log each part is that follows it.
+    `identity`: who answers. `follows`: how far behind the log each part is that follows it.
     """
-    surface = _Surface(recommender, not_ready, follows)
+    surface = _Surface(recommender, identity, not_ready, follows)
     return Starlette(
         routes=[
             Route("/internal/playlists", surface.new_playlist, methods=["POST"]),
@@ -82,8 +83,11 @@ def build_app(recommender: Recommender, not_ready: Readiness, follows: Follows) 
 class _Surface:
     """The routes."""
 
-    def __init__(self, recommender: Recommender, not_ready: Readiness, follows: Follows) -> None:
+    def __init__(
+        self, recommender: Recommender, identity: ProcessIdentity, not_ready: Readiness, follows: Follows
+    ) -> None:
         self._recommender = recommender
+        self._identity = identity
         self._not_ready = not_ready
         self._follows = follows
 
@@ -136,6 +140,7 @@ class _Surface:
         state = {
             "ready": not missing,
             "missing": missing,
+            **self._identity.said(),
             "songs": len(world.catalogue),
             "arms": {arm: bound.version for arm, bound in world.models.items()},
             "left_out": dict(world.left_out),

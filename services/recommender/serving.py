@@ -55,7 +55,7 @@ class NoSuchPlaylist(LookupError):
 
 
 class NothingToPick(ValueError):
-    """`from_slot` lies behind the playlist's last slot, or the playlist had too many revisions."""
+    """`from_slot` lies behind the last slot that a playlist can have, or the playlist had too many revisions."""
 
 
 class NotReady(Exception):
@@ -125,7 +125,8 @@ class Recommender:
         async with lock:
             profile, stale = await self._profile(ask.user_id, ask.not_before)
             before = await self._known(ask.user_id, playlist_id, _revision_in(profile, playlist_id))
-            if all(slot.slot < ask.from_slot for slot in before.slots) or before.revision >= _LAST_REVISION:
+            # A playlist that was short has an empty rest: nothing else was eligible.
+            if ask.from_slot >= len(self._composer.arms) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
             world = self.world()
             listener = await self._placed(profile, world)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,9 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.lean import without_pandas
+from services.common.listening import listen
 from services.common.priority import stand_back
+from services.common.process_identity import ProcessIdentity
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint
@@ -98,6 +99,7 @@ class Warehouse:
         await asyncio.to_thread(finish_switch, self._clickhouse)
         endpoint = Endpoint(
             self._analysts,
+            ProcessIdentity.of("warehouse", settings),
             self._registry,
             self._not_ready,
             host=settings.warehouse.host,
@@ -147,12 +149,8 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError that names the setting when it cannot."""
-        try:
-            listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except OSError as error:
-            sentence = f"cannot listen on {host}:{port} ({error.strerror}); set ANIMUSIC_WAREHOUSE__PORT to a free port"
-            raise OSError(error.errno, sentence) from error
+        """Listen; returns the port. Raises CannotListen, which names the setting."""
+        listening = listen(host, port, "ANIMUSIC_WAREHOUSE__PORT")
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
         chosen: int = listening.getsockname()[1]
         return chosen

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from services.common.clickhouse import DATABASE, ClickhouseError, Result
 from services.common.health import NotReady, Standing, readiness
+from services.common.process_identity import ProcessIdentity
 from services.warehouse.analysts import Analysts, Answer, Question
 from services.warehouse.asked_settings import PARAMETERS
 from services.warehouse.coding import as_blocks, encoded, encoding_for, worth_encoding
@@ -63,6 +64,7 @@ class Endpoint:
     def __init__(
         self,
         analysts: Analysts | None,
+        identity: ProcessIdentity,
         registry: CollectorRegistry,
         not_ready: NotReady,
         *,
@@ -72,6 +74,7 @@ class Endpoint:
         admin: Sequence[Route] = (),
     ) -> None:
         self._analysts = analysts
+        self._identity = identity
         self._registry = registry
         self._not_ready = not_ready
         self._standing = standing
@@ -101,7 +104,7 @@ class Endpoint:
         return PlainTextResponse("Ok.\n")
 
     async def _readyz(self, _: Request) -> Response:
-        ready, said = readiness(self._not_ready, self._standing)
+        ready, said = readiness(self._identity, self._not_ready, self._standing)
         return JSONResponse(said, 200 if ready else 503)
 
     async def _metrics(self, _: Request) -> Response:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.health import HealthServer
+from services.common.process_identity import ProcessIdentity
 
 
 class _Process:
@@ -38,20 +39,23 @@ async def run_until_signal(
     build: Callable[[], Awaitable[Consumer[Any]]],
     registry: CollectorRegistry,
     *,
+    identity: ProcessIdentity,
     port: int,
-    step: str,
+    setting: str,
     outages: tuple[type[Exception], ...] = (),
 ) -> None:
     """Build, start and run a consumer, with /readyz and /metrics on `port`, until SIGTERM or SIGINT.
+
+    `setting`: the variable that chooses the port. Raises CannotListen when it cannot be had.
 
     Raises SystemExit(75) when it cannot start for want of log or store (`outages`), or had to stop for it.
     """
     process = _Process()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, process.stop)
-    health = HealthServer(process.not_ready, registry, process.standing)
-    log = logging.getLogger(f"animusic.{step}")
-    log.info("health and metrics on port %d", await health.start(port))
+    health = HealthServer(identity, process.not_ready, registry, process.standing)
+    log = logging.getLogger(f"animusic.{identity.service}")
+    log.info("health and metrics on port %d", await health.start(port, setting))
 
     async def start() -> None:
         consumer = await build()

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from services.common.process_identity import ProcessIdentity
 from services.gateway.page_policy import content_policy
 from services.gateway.parts import Parts
 from services.gateway.problems import problem
@@ -49,9 +50,10 @@ def router(parts: Parts, page: Path = PAGE) -> APIRouter:
 
 
 async def readiness(parts: Parts) -> dict[str, object]:
-    """Each part by name, with what is wrong with it; `ready` when nothing is."""
+    """Who answers, and each part by name with what is wrong with it; `ready` when nothing is."""
     named: dict[str, str | None] = {"log": parts.log.trouble()}
     for url, trouble in (await parts.recommender.trouble()).items():
         named[f"recommender {url}"] = trouble
     states = {name: {"ok": trouble is None, "detail": trouble} for name, trouble in named.items()}
-    return {"ready": all(trouble is None for trouble in named.values()), "parts": states}
+    said = ProcessIdentity.of("gateway", parts.settings).said()
+    return {"ready": all(trouble is None for trouble in named.values()), **said, "parts": states}

@@ -35,8 +35,12 @@ class Engine(ABC):
         """The whole environment of the engine."""
 
     @abstractmethod
+    def trouble(self, pid: int) -> str | None:
+        """Why the engine's process of this id does not serve now, or None; within about a second, never raises."""
+
     def probe(self) -> bool:
-        """Whether the engine serves requests now; answers within about a second and never raises."""
+        """Whether the child that `start` made serves requests now; answers within about a second and never raises."""
+        return self._child is not None and self.trouble(self._child.pid) is None
 
     @property
     def pid(self) -> int | None:

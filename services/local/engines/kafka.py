@@ -7,14 +7,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from services.common.listening import who_listens
 from services.local.engines.engine import Engine
-from services.local.engines.errors import EngineFailed, PathRefused
+from services.local.engines.errors import EngineFailed, PathRefused, PortTaken
 from services.local.engines.java import Java, find_java
 from services.local.engines.kafka_archive import archive_flags
 from services.local.engines.kafka_jars import KafkaJars
 from services.local.engines.kafka_misplaced import CLUSTER_ID, refuse_misplaced_log
-from services.local.engines.kafka_probe import broker_is_unfenced
-from services.local.engines.ports import settled_port
+from services.local.engines.kafka_probe import cluster_at
+from services.local.engines.ports import is_free, settled_port
 from services.local.engines.properties import properties
 from services.local.engines.surroundings import settled
 
@@ -157,9 +158,19 @@ class KafkaNode(Engine):
         # glibc's default of eight arenas a core costs a JVM tens of MB.
         return {**kept, "MALLOC_ARENA_MAX": "2"}
 
-    def probe(self) -> bool:
-        """Whether the broker has joined its cluster, so that topics can be read and made."""
-        return self.port != 0 and broker_is_unfenced(self.port)
+    def trouble(self, pid: int) -> str | None:
+        """Why the broker has not joined its cluster, so that topics could be read and made, or None.
+
+        Kafka does not tell its process; it tells its cluster, whose id only this data directory has.
+        """
+        if not self.port:
+            return "it has no port yet"
+        found = cluster_at(self.port)
+        if found is None:
+            return f"nothing that speaks Kafka answers at 127.0.0.1:{self.port}"
+        if found.id != self._cluster_id():
+            return f"another Kafka answers at 127.0.0.1:{self.port} (cluster {found.id})"
+        return None if found.brokers else "its cluster has not taken it back yet"
 
     def _check_class_path(self) -> None:
         if os.pathsep in str(self._jars.directory):
@@ -171,10 +182,20 @@ class KafkaNode(Engine):
 
     def _choose_ports(self) -> None:
         if self.port and self._controller_port:
+            self._check_ports()
             return
         port, controller_port = self._asked
         self.port = settled_port(port, self.data_dir / "port")
         self._controller_port = settled_port(controller_port, self.data_dir / "controller-port", other_than=self.port)
+
+    def _check_ports(self) -> None:
+        """Clients know the port, so a Kafka that starts again needs its own."""
+        for port in (self.port, self._controller_port):
+            if not is_free(port):
+                raise PortTaken(
+                    f"Port {port} on 127.0.0.1, which Kafka had, is taken by {who_listens(port)}. Stop that program, "
+                    "or stop and start AniMusic: it then takes another port."
+                )
 
     def _properties(self) -> str:
         controller = f"127.0.0.1:{self._controller_port}"

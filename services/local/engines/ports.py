@@ -4,6 +4,7 @@ import random
 import socket
 from pathlib import Path
 
+from services.common.listening import taken
 from services.local.engines.errors import PortTaken
 
 LOWEST, HIGHEST = 20_000, 32_000
@@ -41,10 +42,7 @@ def settled_port(asked: int, remembered: Path, setting: str = "", *, other_than:
     Raises PortTaken, which names the port and its `setting`, when another program listens on one that was asked for.
     """
     if asked and not is_free(asked):
-        remedy = f"set {setting} to another port" if setting else "ask for another port"
-        raise PortTaken(
-            f"Port {asked} on 127.0.0.1 is taken by another program. Stop that program, or {remedy} (0: any free one)."
-        )
+        raise PortTaken(taken("127.0.0.1", asked, setting))
     port = asked or _last(remembered)
     anothers = not asked and _handed_out.get(port, remembered) != remembered
     if not port or anothers or not is_free(port):

@@ -17,6 +17,7 @@ from services.local.engines.surroundings import settled
 # The wheel's Valkey has glibc's allocator, which keeps 7 pieces of each size at hand. A script call takes and gives
 # back hundreds, and half of what a rebuild cost Valkey was looking for them (perf, after some rebuilds in one store).
 _KEPT_PIECES = 2_000
+_ANSWER_BYTES = 4_096
 SOCKET_PATH_MAX_BYTES = 100
 """Linux allows 107 bytes and macOS 103; a little is kept back."""
 
@@ -57,14 +58,20 @@ class ValkeyNode(Engine):
         """This process's environment, and a wish for glibc's allocator; what another one makes of it is nothing."""
         return settled({"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={_KEPT_PIECES}", **os.environ})
 
-    def probe(self) -> bool:
-        """PING over the socket; false while the append-only file is being loaded."""
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1.0)
-            connection.connect(str(self.socket_path))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
-        return False
+    def trouble(self, pid: int) -> str | None:
+        """PING over the socket, which an older server may still hold; not well while its file is being loaded."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1.0)
+                connection.connect(str(self.socket_path))
+                pong, server = _asked(connection, b"PING"), _asked(connection, b"INFO server")
+        except OSError as error:
+            return f"{self.socket_path} does not answer ({error.strerror or type(error).__name__})"
+        if not pong.startswith(b"+PONG"):
+            return f"it answers {pong.decode('utf-8', 'replace').strip() or 'nothing'}"
+        if f"process_id:{pid}".encode() not in server.split():
+            return f"another Valkey answers at {self.socket_path}"
+        return None
 
     def _configuration(self) -> dict[str, str]:
         return {
@@ -134,3 +141,14 @@ def _private_dir(directory: Path, data_dir: Path) -> None:
             f"{directory}, where Valkey's socket should go, belongs to another user. Remove it, set TMPDIR, or choose "
             "a shorter ANIMUSIC_DATA_DIR so that the socket fits there."
         )
+
+
+def _asked(connection: socket.socket, command: bytes) -> bytes:
+    """The first bytes of the answer to an inline command: of INFO more than the lines that are looked at."""
+    connection.sendall(command + b"\r\n")
+    answer = connection.recv(_ANSWER_BYTES)
+    # A bulk string says its length first.
+    wanted = int(answer[1 : answer.index(b"\r\n")]) if answer[:1] == b"$" else 0
+    while 0 < len(answer) < wanted and (more := connection.recv(_ANSWER_BYTES)):
+        answer += more
+    return answer

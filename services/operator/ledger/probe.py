@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from contracts.ledger import Round
 from contracts.tokens import Signer
 from services.common.health import HealthServer
+from services.common.process_identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.ledger.asking import Sql
@@ -125,11 +126,14 @@ def gateway_url(settings: Settings) -> str:
 
 
 async def serve(settings: Settings) -> None:
-    """Probe until SIGTERM or SIGINT. Raises OSError when the port is taken, ValueError without a usable signing key."""
+    """Probe until SIGTERM or SIGINT.
+
+    Raises CannotListen when the port is taken, ValueError without a usable signing key.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     probe = Probe(settings)
-    health = HealthServer(probe.not_ready, probe.registry)
-    port = await health.start(settings.probe.port, settings.probe.host)
+    health = HealthServer(ProcessIdentity.of("probe", settings), probe.not_ready, probe.registry)
+    port = await health.start(settings.probe.port, "ANIMUSIC_PROBE__PORT", settings.probe.host)
     log.info("health and metrics on http://%s:%d", settings.probe.host, port)
     task = asyncio.create_task(probe.run())
     for number in (signal.SIGTERM, signal.SIGINT):

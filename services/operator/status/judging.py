@@ -11,10 +11,10 @@ from services.operator.status.model import (
     Disk,
     Lag,
     LogHealth,
-    Process,
     RedisHealth,
     ServiceHealth,
     Status,
+    UnservedArm,
 )
 
 HEALTHY, DEGRADED, BROKEN = 0, 1, 2
@@ -24,6 +24,14 @@ _CODES: Final[dict[State, int]] = {"ok": HEALTHY, "warn": DEGRADED, "fail": BROK
 # ClickHouse slows inserts down at 1,000 parts of a partition and refuses them at 3,000.
 _MANY_PARTS: Final = 500
 _FULL: Final = 0.9
+_PORT_OF: Final = {
+    "gateway": "ANIMUSIC_PORT",
+    "profiles": "ANIMUSIC_PROFILES__METRICS_PORT",
+    "warehouse": "ANIMUSIC_WAREHOUSE__PORT",
+    "recommender": "ANIMUSIC_RECOMMENDER__PORT",
+    "watch": "ANIMUSIC_MODELS__WATCH_PORT",
+    "probe": "ANIMUSIC_PROBE__PORT",
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,12 @@ def judge(status: Status, limits: Limits) -> list[Finding]:
         *_log(status.log, limits),
         *redis(status.redis),
         *clickhouse(status.clickhouse, limits),
-        *_services(status.services),
+        *songs(status.services),
+        *_services(status),
+        *_arms(status.unserved, status.services),
         *_lags(status.lags, limits),
         *disk_space(status.disk),
-        *_processes(status.processes),
+        *_processes(status),
     ]
     return sorted(found, key=lambda finding: -_CODES[finding.state])
 
@@ -115,14 +125,49 @@ def clickhouse(store: ClickhouseHealth, limits: Limits) -> Iterator[Finding]:
         yield _finding("gaps", "warn", detail, remedy, "recorded-gaps")
 
 
-def _services(services: list[ServiceHealth]) -> Iterator[Finding]:
-    for service in services:
-        if not service.ready:
+def songs(services: list[ServiceHealth]) -> Iterator[Finding]:
+    """Whether there is anything to play: all may run, and nothing can be recommended."""
+    if any(service.songs == 0 for service in services if service.ready):
+        remedy = "`animusic catalogue import sample` loads some, or a file of yours; nothing needs to be started again"
+        detail = "the catalogue is empty: there is nothing to play"
+        yield _finding("songs", "warn", detail, remedy, "there-are-no-songs")
+
+
+def _services(status: Status) -> Iterator[Finding]:
+    starting = {process.name for process in status.processes if process.alive and process.state == "starting"}
+    silent = any(songs(status.services))
+    for service in status.services:
+        if service.stranger:
+            yield _stranger(service)
+        elif service.ready:
+            pass
+        elif service.name in starting:
+            remedy = f"wait; else look at <data_dir>/logs/{service.name}.log"
+            yield _finding(service.name, "warn", f"is starting: {service.detail}", remedy, "a-service-is-not-ready")
+        # Without songs the synthetic listener has nothing to like.
+        elif not (silent and service.name == "probe"):
             remedy = f"look at <data_dir>/logs/{service.name}.log"
             yield _finding(service.name, "fail", service.detail, remedy, "a-service-is-not-ready")
         if service.gaps:
             detail = f"{service.gaps} gaps since its start"
             yield _finding(service.name, "warn", detail, "its log says which offsets", "recorded-gaps")
+
+
+def _stranger(service: ServiceHealth) -> Finding:
+    setting = _PORT_OF.get(service.name.partition("-")[0], "ANIMUSIC_PORT")
+    detail = f"{service.detail}, at {service.url} ({service.stranger})"
+    remedy = f"stop that program, or stop AniMusic and start it with another port ({setting})"
+    return _finding(service.name, "fail", detail, remedy, "another-program-answers")
+
+
+def _arms(unserved: list[UnservedArm], services: list[ServiceHealth]) -> Iterator[Finding]:
+    for one in unserved:
+        detail = f"version {one.version} is live and is not served here: {one.why}"
+        yield _finding(f"arm {one.arm}", "fail", detail, one.remedy, "a-live-arm-is-not-served")
+    old = {arm: why for service in services for arm, why in service.old.items()}
+    for arm, why in sorted(old.items()):
+        remedy = f"wait a moment; else `animusic models rollback {arm}` makes what is served live again"
+        yield _finding(f"arm {arm}", "warn", f"serves the version before: {why}", remedy, "a-live-arm-is-not-served")
 
 
 def _lags(lags: list[Lag], limits: Limits) -> Iterator[Finding]:
@@ -148,11 +193,17 @@ def disk_space(disk: Disk) -> Iterator[Finding]:
         yield _finding("disk", "warn", detail, remedy, "the-disk-fills-up")
 
 
-def _processes(processes: list[Process]) -> Iterator[Finding]:
-    for process in processes:
+def _processes(status: Status) -> Iterator[Finding]:
+    services = {service.name for service in status.services}
+    for process in status.processes:
+        said = f": {process.trouble}" if process.trouble else ""
+        remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
         if not process.alive:
-            detail = f"no process (state {process.state}, {process.restarts} restarts)"
-            remedy = f"the end of <data_dir>/logs/{process.name}.log says why it ended"
+            detail = f"no process (state {process.state}, {process.restarts} restarts){said}"
+            yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
+        elif process.name not in services and process.state == "not ready":
+            # Kafka and Valkey have no /readyz: the supervisor looks after them.
+            detail = f"it runs and is not ready{said}"
             yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
 
 

@@ -32,6 +32,7 @@ async def brokers_and_topics(settings: KafkaSettings) -> LogHealth:
         await admin.close()
     parts = [(f"{topic['topic']}/{part['partition']}", part) for topic in described for part in topic["partitions"]]
     return LogHealth(
+        cluster=str(cluster.get("cluster_id") or ""),
         brokers=len(cluster["brokers"]),
         topics=len(ours),
         missing=sorted({topic.name for topic in TOPICS} - there),
@@ -68,14 +69,14 @@ async def letters_at_most(settings: KafkaSettings) -> Letters:
     return Letters(total=number, open=number, new=number, last_reason="too many to read; see `animusic dlq list`")
 
 
-async def live_models(settings: KafkaSettings) -> dict[str, str]:
+async def live_models(settings: KafkaSettings) -> dict[str, LiveModel]:
     """Arm -> the version that the log says is live."""
-    found: dict[str, str] = {}
+    found: dict[str, LiveModel] = {}
     async for batch in read_to_end(settings, MODELS.name):
         for record in batch:
             if record.value:
                 model = LiveModel.model_validate_json(record.value)
-                found[model.arm] = model.version
+                found[model.arm] = model
     return found
 
 

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio.lowlevel
 
+from contracts.models import LiveModel
 from services.common.clock import now_ms
 from services.common.settings import Settings
 from services.operator.status import log as kafka
 from services.operator.status import machine
+from services.operator.status.arms import unserved
 from services.operator.status.judging import Limits, code_of, judge
-from services.operator.status.model import ClickhouseHealth, Lag, LogHealth, RedisHealth, Status
+from services.operator.status.model import ClickhouseHealth, Lag, LogHealth, Process, RedisHealth, Status
 from services.operator.status.sampling import (
     FOLLOWED,
     Sample,
@@ -78,11 +81,11 @@ class _Look:
     async def status(self, supervisor: dict[str, Any]) -> Status:
         """What is found, not judged yet."""
         urls = machine.addresses(self._settings, supervisor)
-        log, redis, clickhouse, services, disk, _ = await asyncio.gather(
-            self._log(),
+        (log, live), redis, clickhouse, services, disk, _ = await asyncio.gather(
+            self._log(supervisor),
             self._or(RedisHealth, self._redis.health()),
             self._or(ClickhouseHealth, self._clickhouse.health(self._limits.hours)),
-            machine.services(urls, _PARTS_SECONDS),
+            machine.services(urls, _PARTS_SECONDS, machine.expected(supervisor)),
             asyncio.to_thread(machine.disk, self._settings.data_dir),
             self._take_samples(),
         )
@@ -90,9 +93,13 @@ class _Look:
         if self.sample is not None and not log.trouble:
             log = replace(log, records=self.sample.log.records)
             found = await self._lags(self.sample)
-        return Status(now_ms(), log, redis, clickhouse, services, disk, machine.processes(supervisor), found)
+        away = await asyncio.to_thread(unserved, self._settings, live, services)
+        processes = machine.processes(supervisor)
+        redis = _own_redis(redis, processes)
+        return Status(now_ms(), log, redis, clickhouse, services, disk, processes, found, away)
 
-    async def _log(self) -> LogHealth:
+    async def _log(self, supervisor: dict[str, Any]) -> tuple[LogHealth, dict[str, LiveModel]]:
+        """How Kafka is, and the models that it says are live."""
         kafka_settings = self._settings.kafka
         health, letters, number, models = await asyncio.gather(
             self._or(LogHealth, kafka.brokers_and_topics(kafka_settings)),
@@ -100,7 +107,10 @@ class _Look:
             self._none(kafka.letters_at_most(kafka_settings), _CONTENTS_SECONDS),
             self._none(kafka.live_models(kafka_settings), _CONTENTS_SECONDS),
         )
-        return replace(health, letters=letters or number or health.letters, models=models or {})
+        live = models or {}
+        versions = {arm: model.version for arm, model in live.items()}
+        health = _own_log(health, self._settings.data_dir, supervisor)
+        return replace(health, letters=letters or number or health.letters, models=versions), live
 
     # ---- lags -------------------------------------------------------------------------------------------------------
 
@@ -154,3 +164,21 @@ class _Look:
                 return await asking
         except Exception:  # noqa: BLE001 - as above
             return None
+
+
+def _own_log(health: LogHealth, data_dir: Path, supervisor: dict[str, Any]) -> LogHealth:
+    """The same, with a trouble when another Kafka than the supervisor's answers at its address."""
+    kept = data_dir / "kafka" / "cluster-id"
+    if health.trouble or not health.cluster or "kafka" not in supervisor.get("parts", {}) or not kept.is_file():
+        return health
+    if health.cluster == kept.read_text(encoding="utf-8").strip():
+        return health
+    return LogHealth(trouble=f"another Kafka answers at its address (cluster {health.cluster})")
+
+
+def _own_redis(health: RedisHealth, processes: list[Process]) -> RedisHealth:
+    """The same, with a trouble when another process than the supervisor's Valkey answers at its address."""
+    valkey = next((process for process in processes if process.name == "valkey"), None)
+    if health.trouble or not health.pid or valkey is None or health.pid == valkey.pid:
+        return health
+    return RedisHealth(trouble=f"another Valkey answers at its address (process {health.pid})")

@@ -5,13 +5,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
-import psutil
 
+from services.common.listening import who_listens
+from services.common.process_identity import ProcessIdentity, is_alive
 from services.common.settings import Settings
 from services.operator.status.model import Disk, Process, ServiceHealth
 
@@ -52,7 +55,20 @@ def processes(supervisor: dict[str, Any]) -> list[Process]:
 
 def _process(name: str, part: dict[str, Any]) -> Process:
     pid: int | None = part["pid"]
-    return Process(name, part["state"], pid, part["restarts"], alive=pid is not None and psutil.pid_exists(pid))
+    alive = is_alive(pid, part.get("started"))
+    return Process(name, part["state"], pid, part["restarts"], alive, part.get("trouble") or "")
+
+
+def expected(supervisor: dict[str, Any]) -> dict[str, ProcessIdentity]:
+    """Service -> who must answer there; of a system without a supervisor only which service."""
+    installation = str(supervisor.get("installation", ""))
+    parts = supervisor.get("parts", {}).items()
+    return {name: ProcessIdentity(_service_of(name), installation, part["pid"]) for name, part in parts}
+
+
+def _service_of(name: str) -> str:
+    """The service of a part: several recommenders have a number each."""
+    return name.partition("-")[0]
 
 
 def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, str]:
@@ -72,25 +88,45 @@ def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, str]:
     return named
 
 
-async def services(urls: dict[str, str], seconds: float) -> list[ServiceHealth]:
-    """What each service answers at /readyz, and the gaps that it counts."""
+async def services(
+    urls: dict[str, str], seconds: float, who: Mapping[str, ProcessIdentity] = MappingProxyType({})
+) -> list[ServiceHealth]:
+    """What each service answers at /readyz, and the gaps that it counts. `who`: see `expected`."""
     secure = any(url.startswith("https:") for url in urls.values())
     async with httpx.AsyncClient(timeout=seconds, verify=secure) as client:
-        return list(await asyncio.gather(*(_service(client, name, url) for name, url in urls.items())))
+        asked = [
+            _service(client, name, url, who.get(name, ProcessIdentity(_service_of(name)))) for name, url in urls.items()
+        ]
+        return list(await asyncio.gather(*asked))
 
 
-async def _service(client: httpx.AsyncClient, name: str, url: str) -> ServiceHealth:
+async def _service(client: httpx.AsyncClient, name: str, url: str, who: ProcessIdentity) -> ServiceHealth:
     try:
         ready = await client.get(f"{url}/readyz")
         metrics = await client.get(f"{url}/metrics")
     except httpx.HTTPError as error:
         return ServiceHealth(name, url, ready=False, detail=f"does not answer ({type(error).__name__})")
-    gaps = int(sum(float(number) for number in _GAPS.findall(metrics.text)))
     body = _body(ready)
+    if stranger := who.differs(body):
+        return ServiceHealth(name, url, ready=False, detail=stranger, stranger=await asyncio.to_thread(_who_is_at, url))
+    gaps = int(sum(float(number) for number in _GAPS.findall(metrics.text)))
     return ServiceHealth(
         name, url, ready=ready.is_success, detail="; ".join(_said(ready, body)), gaps=gaps, behind=_behind(body),
-        rebuild=str(body.get("rebuild", "")),
+        rebuild=str(body.get("rebuild", "")), **_arms(body),
     )  # fmt: skip
+
+
+def _who_is_at(url: str) -> str:
+    """The program that listens at a URL; another machine's is not known."""
+    parts = urlsplit(url)
+    return who_listens(parts.port or 80) if parts.hostname in ("127.0.0.1", "localhost", "::1") else "another program"
+
+
+def _arms(body: dict[str, Any]) -> dict[str, Any]:
+    """What a recommender says of its catalogue and its arms; nothing of any other service."""
+    if "left_out" not in body:
+        return {}
+    return {"left_out": body["left_out"], "old": body.get("behind", {}), "songs": body.get("songs")}
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

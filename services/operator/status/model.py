@@ -50,6 +50,7 @@ class LogHealth:
     """Kafka. `leaderless` and `under_replicated` are `topic/partition`; `missing` are topics of ours."""
 
     trouble: str = ""
+    cluster: str = ""
     brokers: int = 0
     topics: int = 0
     records: int = 0
@@ -66,6 +67,7 @@ class RedisHealth:
 
     trouble: str = ""
     version: str = ""
+    pid: int = 0
     generation: str = ""
     used_bytes: int = 0
     limit_bytes: int = 0
@@ -105,6 +107,9 @@ class ServiceHealth:
 
     `behind`: what it follows of the log -> records that it lacks, in its own words; empty where it follows nothing.
     `rebuild`: what a rebuild of its store does and how far it is, in its own words; "" where there is none.
+    `stranger`: why the answer is not of this process of this installation; "" when it is.
+    `left_out`: of a recommender, arm -> why it serves no version; `old`: arm -> why it serves the version before.
+    `songs`: of a recommender, how many its catalogue has; None where nobody says.
     """
 
     name: str
@@ -114,6 +119,20 @@ class ServiceHealth:
     gaps: int = 0
     behind: dict[str, int] = field(default_factory=dict)
     rebuild: str = ""
+    stranger: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+    old: dict[str, str] = field(default_factory=dict)
+    songs: int | None = None
+
+
+@dataclass(frozen=True)
+class UnservedArm:
+    """An arm that the log says is live, and that a recommender does not serve. `remedy`: what works here."""
+
+    arm: str
+    version: str
+    why: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -129,13 +148,14 @@ class Disk:
 
 @dataclass(frozen=True)
 class Process:
-    """A child of the local supervisor, as it says itself."""
+    """A child of the local supervisor, as it says itself. `trouble`: why it is not ready; "" when it is."""
 
     name: str
     state: str
     pid: int | None
     restarts: int
     alive: bool
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,5 +170,6 @@ class Status:
     disk: Disk
     processes: list[Process]
     lags: list[Lag]
+    unserved: list[UnservedArm] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     code: int = 0

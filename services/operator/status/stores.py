@@ -47,6 +47,7 @@ class RedisProbe:
         rebuilder = await holder(self._redis)
         return RedisHealth(
             version=str(info.get("valkey_version") or info.get("redis_version", "")),
+            pid=int(info.get("process_id", 0)),
             generation=await Generations(self._redis).live(unset=""),
             used_bytes=int(info.get("used_memory", 0)),
             limit_bytes=int(info.get("maxmemory", 0)),

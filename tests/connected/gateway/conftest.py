@@ -15,8 +15,9 @@ from aiokafka import ConsumerRecord
 from contracts.tokens import Signer
 from services.common.clock import now_ms
 from services.common.kafka import read_to_end
+from services.common.listening import listen
 from services.common.settings import GatewaySettings, KafkaSettings, Settings
-from services.gateway.app import Server, bind, build_app, build_parts
+from services.gateway.app import Server, build_app, build_parts
 
 SECRET = "s" * 32
 NOBODY = "http://127.0.0.1:9"
@@ -62,7 +63,7 @@ class Running:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop in order."""
     parts = build_parts(settings)
-    listening = bind(settings.host, settings.port)
+    listening = listen(settings.host, settings.port, "ANIMUSIC_PORT")
     server = Server(build_app(settings, parts), parts)
     serving = asyncio.create_task(server.serve([listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

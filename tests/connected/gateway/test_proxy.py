@@ -21,8 +21,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contracts.http import AskMark, AskPlaylist, AskRest
+from services.common.listening import listen
 from services.common.settings import KafkaSettings
-from services.gateway.app import bind
 from services.gateway.identity import paper_user
 from tests.connected.gateway.conftest import Running, liked, running, settings_of
 from tests.support.waiting import apoll
@@ -76,11 +76,11 @@ class Recommender:
 async def other() -> AsyncIterator[Recommender]:
     """The other side, on a port of its own."""
     side = Recommender()
-    listening = bind("127.0.0.1", 0)
+    listening = listen("127.0.0.1", 0, "ANIMUSIC_PORT")
     side.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(side, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server._serve([listening]))
-    side.say("/readyz", {})
+    side.say("/readyz", {"service": "recommender"})
     side.say("/internal/await", {"reached": True, "waited_ms": 1.0, "mark": 1})
     yield side
     server.should_exit = True
@@ -166,7 +166,7 @@ async def test_failures_of_the_other_side(
 
 
 async def test_a_recommender_that_does_not_answer_in_time_is_503(log: KafkaSettings, tmp_path: Path) -> None:
-    silent = bind("127.0.0.1", 0)
+    silent = listen("127.0.0.1", 0, "ANIMUSIC_PORT")
     url = f"http://127.0.0.1:{silent.getsockname()[1]}"
     settings = settings_of(log, tmp_path, recommender_urls=[url], recommender_timeout_seconds=0.2)
     async with running(settings) as gateway:
@@ -182,10 +182,19 @@ async def test_ready_is_green_when_both_sides_are(gateway: Running, other: Recom
     await apoll(gateway.log_is_ready, what="the log is ready")
     green = await gateway.client.get("/readyz")
     assert (green.status_code, green.json()["ready"]) == (200, True)
-    other.say("/readyz", {"catalogue": "not loaded"}, 503)
+    other.say("/readyz", {"service": "recommender", "catalogue": "not loaded"}, 503)
     red = await gateway.client.get("/readyz")
     assert (red.status_code, red.json()["ready"]) == (503, False)
     assert "not loaded" in red.text
+
+
+async def test_another_program_on_the_recommenders_port_is_no_recommender(gateway: Running, other: Recommender) -> None:
+    await apoll(gateway.log_is_ready, what="the log is ready")
+    for body in ({"anything": "else"}, [], {"service": "warehouse"}):
+        other.say("/readyz", body)
+        red = await gateway.client.get("/readyz")
+        assert (red.status_code, red.json()["ready"]) == (503, False)
+        assert "answers there" in red.text
 
 
 async def news(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:

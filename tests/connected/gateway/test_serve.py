@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from contracts.topics import FEEDBACK
+from services.common.listening import listen
 from services.common.settings import REPO_ROOT, KafkaSettings
-from services.gateway.app import bind
 from tests.connected.gateway.conftest import SECRET, liked, records_of
 from tests.support.waiting import apoll
 
@@ -86,7 +86,7 @@ async def test_sigterm_ends_streams_flushes_and_returns_0(log: KafkaSettings, tm
 
 
 async def test_a_taken_port_is_named_with_what_to_do(log: KafkaSettings, tmp_path: Path) -> None:
-    with bind("127.0.0.1", 0) as taken:
+    with listen("127.0.0.1", 0, "ANIMUSIC_PORT") as taken:
         port = taken.getsockname()[1]
         async with process(log, tmp_path, port) as child:
             _, errors = await asyncio.wait_for(child.communicate(), 30)

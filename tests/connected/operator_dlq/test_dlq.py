@@ -188,5 +188,5 @@ async def test_the_command_lists_shows_mends_and_purges(home: House, tmp_path):
     assert "u9" in users
     assert (await home.animusic("dlq", "list", "--json")).count("\n") == 1
     # What was dealt with is no news for the doctor.
-    said = [finding.detail for finding in await Doctor(Settings(kafka=home.log))._log()]
+    said = [finding.detail for finding in await Doctor(Settings(kafka=home.log), {})._log()]
     assert said[1:] == ["1 records could not be read"]

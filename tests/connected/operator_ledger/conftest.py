@@ -17,7 +17,7 @@ from tests.connected.warehouse import engine as shared
 async def dsn(clickhouse: ChdbConnection) -> AsyncIterator[str]:
     """Where analysts ask this engine."""
     analysts = Analysts(shared.engine(), WarehouseSettings())
-    http = HttpServer(Endpoint(analysts, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at=""))
+    http = HttpServer(Endpoint(analysts, shared.ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at=""))
     port = http.start("127.0.0.1", 0)
     yield f"http://127.0.0.1:{port}/animusic"
     await http.close()

@@ -12,13 +12,14 @@ from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
 from services.warehouse.app import HttpServer
 from services.warehouse.endpoint import Endpoint
+from tests.connected.warehouse.engine import ME
 
 
 @pytest_asyncio.fixture
 async def port(engine: ChdbEngine, clickhouse: ChdbConnection) -> AsyncIterator[int]:
     """The endpoint over the empty engine, with a limit of two seconds."""
     analysts = Analysts(engine, WarehouseSettings(query_seconds=2, query_memory_mb=100))
-    server = HttpServer(Endpoint(analysts, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="here"))
+    server = HttpServer(Endpoint(analysts, ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="here"))
     yield server.start("127.0.0.1", 0)
     await server.close()
     await asyncio.to_thread(analysts.close)

@@ -7,8 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from services.common.clickhouse import ChdbConnection, ChdbEngine
+from services.common.process_identity import ProcessIdentity
 from services.warehouse.migrations import migrate
 
+# The process that the tests' endpoints say they are.
+ME = ProcessIdentity("warehouse", "a" * 32, 7)
 TABLES = (
     "feedback", "playlists", "served_slots", "catalogue", "model_switches", "model_builds", "forgotten", "marks",
     "gaps", "registers", "vetoes", "played", "slot_outcomes", "ledger_spans", "ledger_folded", "probe_rounds",

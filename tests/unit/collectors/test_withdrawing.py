@@ -18,7 +18,7 @@ def lines(first: int, last: int) -> str:
 
 
 def found_in(path: Path, text: str) -> Found:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return read(source_named(str(path)))
 
 

@@ -36,7 +36,7 @@ def test_a_taken_port_names_the_port_and_the_setting(tmp_path) -> None:
     layout = Layout.of(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(PublicPortTaken, match=rf"Port {port} .*ANIMUSIC_PORT={port + 1}"):
+        with pytest.raises(PublicPortTaken, match=rf"Port {port} .*process {os.getpid()}.*ANIMUSIC_PORT={port + 1}"):
             public_port(Settings(port=port), layout)
     assert public_port(Settings(port=port), layout) == port
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -32,9 +33,13 @@ class Scene:
             prepare=lambda: None,
             command=lambda: [sys.executable, "-c", line],
             env=lambda: dict(os.environ),
-            ready=lambda: self.is_ready,
+            trouble=lambda pid: None if self.is_ready and pid == self.keeper.pid else "it does not serve",
         )
-        self.keeper = Keeper(part, layout, self.said.append, lambda: self.states.append(self.keeper.state))
+        self.keeper = Keeper(part, layout, self.said.append, self._changed)
+
+    def _changed(self) -> None:
+        if self.states[-1:] != [self.keeper.state]:
+            self.states.append(self.keeper.state)
 
 
 @pytest.fixture
@@ -131,6 +136,26 @@ async def test_a_wrong_setting_is_not_tried_again(layout) -> None:
     with pytest.raises(PartFailed):
         await scene.keeper.ready(20)
     assert scene.keeper.restarts == 0
+
+
+async def test_a_taken_port_is_one_sentence(layout) -> None:
+    line = "print('a line before'); print('animusic: Port 8080 on 127.0.0.1 is taken by x.'); raise SystemExit(78)"
+    scene = Scene(layout, line, ready=False)
+    await scene.keeper.start()
+    with pytest.raises(PartFailed) as failure:
+        await scene.keeper.ready(20)
+    assert str(failure.value) == "part cannot start. Port 8080 on 127.0.0.1 is taken by x."
+    await scene.keeper.stop(10)
+
+
+async def test_what_answers_in_place_of_the_part_does_not_make_it_ready(layout) -> None:
+    scene = Scene(layout, SLEEPS)
+    scene.keeper.part = replace(scene.keeper.part, trouble=lambda pid: "another program answers there")
+    await scene.keeper.start()
+    with pytest.raises(PartFailed, match="another program answers there"):
+        await scene.keeper.ready(0.2)
+    assert scene.keeper.state == "starting"
+    await scene.keeper.stop(10)
 
 
 async def test_not_ready_in_time_is_an_error_with_its_log(layout) -> None:

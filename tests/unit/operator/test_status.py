@@ -21,6 +21,7 @@ from services.operator.status.model import (
     RedisHealth,
     ServiceHealth,
     Status,
+    UnservedArm,
 )
 from services.operator.status.sampling import (
     FOLLOWED,
@@ -124,6 +125,11 @@ def test_all_well_is_nothing_to_say() -> None:
         ({"services": [ServiceHealth("profiles", "http://x", True, "", gaps=1)]}, "profiles", 1),
         ({"disk": replace(WELL.disk, free=1 << 30)}, "disk", 1),
         ({"processes": [Process("kafka", "restarting", None, 7, False)]}, "kafka", 2),
+        ({"services": [ServiceHealth("gateway", "http://x", False, "s", stranger="httpd (process 7)")]}, "gateway", 2),
+        ({"services": [ServiceHealth("recommender", "http://x", True, "", songs=0)]}, "songs", 1),
+        ({"services": [ServiceHealth("recommender", "http://x", True, "", old={"tfidf": "w"})]}, "arm tfidf", 1),
+        ({"unserved": [UnservedArm("minilm", "v", "not here", "`animusic models build minilm`")]}, "arm minilm", 2),
+        ({"processes": [Process("kafka", "not ready", 1, 0, True, "another Kafka answers")]}, "kafka", 2),
         ({"lags": [replace(LAG, lag=20_000)]}, "profiles lags", 1),
         ({"lags": [replace(LAG, oldest_seconds=61.0)]}, "profiles lags", 1),
     ],
@@ -136,6 +142,28 @@ def test_each_finding_says_what_to_do_and_where_it_is_explained(change: dict, na
     assert page == PAGE
     headings = [line.lstrip("# ") for line in (ROOT / page).read_text().splitlines() if line.startswith("## ")]
     assert anchor in {heading.lower().replace(" ", "-").replace(",", "") for heading in headings}
+
+
+def test_who_answers_in_place_of_a_service_is_named_with_the_setting_that_chooses_its_port() -> None:
+    service = ServiceHealth("recommender-2", "http://x", False, "another program answers there", stranger="httpd (7)")
+    (finding,) = judge(replace(WELL, services=[service]), Limits())
+    assert "httpd (7)" in finding.detail
+    assert "ANIMUSIC_RECOMMENDER__PORT" in finding.remedy
+
+
+def test_what_follows_from_an_empty_catalogue_is_no_finding_of_its_own() -> None:
+    services = [
+        ServiceHealth("recommender", "http://x", True, "", songs=0),
+        ServiceHealth("probe", "http://y", False, "no round of the synthetic listener ended well for a minute"),
+    ]
+    assert [finding.name for finding in judge(replace(WELL, services=services), Limits())] == ["songs"]
+
+
+def test_a_part_that_is_on_its_way_is_not_broken() -> None:
+    service = ServiceHealth("probe", "http://y", False, "does not answer (ConnectError)")
+    starting = replace(WELL, services=[service], processes=[Process("probe", "starting", 1, 0, True)])
+    assert code_of(judge(starting, Limits())) == 1
+    assert code_of(judge(replace(starting, processes=[Process("probe", "ready", 1, 0, True)]), Limits())) == 2
 
 
 def test_the_worst_comes_first_and_settled_things_are_no_finding() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from types import SimpleNamespace
 
 import httpx
@@ -17,14 +18,18 @@ from services.common.consuming.model import Claim, Taken
 from services.common.consuming.patience import OutageTooLong, Patience, Stopping
 from services.common.consuming.positions import Position
 from services.common.health import HealthServer
+from services.common.listening import CannotListen
+from services.common.process_identity import ProcessIdentity
+
+ME = ProcessIdentity("profiles", "a" * 32, os.getpid())
 
 
 async def test_readiness_says_why_not_and_metrics_are_shown():
     reasons = ["no partition is assigned yet", None]
     registry = CollectorRegistry()
     Counter("things", "counted", registry=registry).inc()
-    server = HealthServer(lambda: reasons.pop(0), registry)
-    port = await server.start(0)
+    server = HealthServer(ME, lambda: reasons.pop(0), registry)
+    port = await server.start(0, "ANIMUSIC_X__PORT")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         not_yet = await client.get("/readyz")
         assert (not_yet.status_code, not_yet.json()["reason"]) == (503, "no partition is assigned yet")
@@ -36,16 +41,16 @@ async def test_readiness_says_why_not_and_metrics_are_shown():
 
 
 async def test_a_taken_port_is_named():
-    first = HealthServer(lambda: None, CollectorRegistry())
-    port = await first.start(0)
-    with pytest.raises(OSError, match=str(port)):
-        await HealthServer(lambda: None, CollectorRegistry()).start(port)
+    first = HealthServer(ME, lambda: None, CollectorRegistry())
+    port = await first.start(0, "ANIMUSIC_X__PORT")
+    with pytest.raises(CannotListen, match=rf"Port {port} .*process {os.getpid()}.*ANIMUSIC_X__PORT={port + 1}"):
+        await HealthServer(ME, lambda: None, CollectorRegistry()).start(port, "ANIMUSIC_X__PORT")
     await first.close()
 
 
 async def test_nonsense_is_no_harm():
-    server = HealthServer(lambda: None, CollectorRegistry())
-    port = await server.start(0)
+    server = HealthServer(ME, lambda: None, CollectorRegistry())
+    port = await server.start(0, "ANIMUSIC_X__PORT")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\r\n\r\n")
     answer = await reader.read()
@@ -89,11 +94,11 @@ async def test_patience_ends_and_unknown_errors_are_not_waited_out():
 
 
 async def test_readiness_tells_how_far_it_is():
-    server = HealthServer(lambda: "waiting", CollectorRegistry(), lambda: {"lag": 7, "oldest_seconds": 1.5})
-    port = await server.start(0)
+    server = HealthServer(ME, lambda: "waiting", CollectorRegistry(), lambda: {"lag": 7, "oldest_seconds": 1.5})
+    port = await server.start(0, "ANIMUSIC_X__PORT")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         said = (await client.get("/readyz")).json()
-    assert said == {"status": "not ready", "reason": "waiting", "lag": 7, "oldest_seconds": 1.5}
+    assert said == {"status": "not ready", "reason": "waiting", "lag": 7, "oldest_seconds": 1.5, **ME.said()}
     await server.close()
 
 
