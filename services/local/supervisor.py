@@ -140,7 +140,8 @@ class Supervisor:
     async def _wait_for(self, keepers: list[Keeper], steps: Steps) -> None:
         async def one(keeper: Keeper) -> None:
             with steps.step(keeper.name) as step:
-                await keeper.ready(READY_S)
+                # Members of an older run that was killed leave their group when their session ends.
+                await keeper.ready(READY_S + self._settings.kafka.session_seconds)
                 step.done(f"ready at {keeper.part.address}")
 
         await together(*(one(keeper) for keeper in keepers))

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic
 
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -20,6 +20,7 @@ from contracts.marks import MarkName
 from services.common.consuming import standstill
 from services.common.consuming.epochs import Leaders
 from services.common.consuming.flow import LOG_OUTAGES, STORE, Flow
+from services.common.consuming.joining import Joining, NotJoined
 from services.common.consuming.lag import LagMeter
 from services.common.consuming.letters import DeadLetters
 from services.common.consuming.metrics import ConsumerMetrics
@@ -88,6 +89,7 @@ class Consumer(Generic[T]):
             sink, self._client, DeadLetters(self._producer, sink.step), self._patience,
             self.metrics, hold_records=max_records, hold_seconds=hold_seconds,
         )  # fmt: skip
+        self._joining = Joining(settings, group, _JOIN_SECONDS, self._log)
         self._lag = LagMeter(registry, sink.step, self._client, lambda: self._flow.positions)
         self._standstill = Standstill(standstill.SECONDS)
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,27 +104,23 @@ class Consumer(Generic[T]):
         await wait_for_broker(self._settings)
         self._ids = (await self._look()).ids
         await self._producer.start()
-        self.subscription = self._subscribe(await partition_counts(self._settings, self._topics))
-        await self._join(self.subscription)
+        counts = await partition_counts(self._settings, self._topics)
+        self.subscription = await self._join(functools.partial(self._subscribe, counts))
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._measure())]
         if self._hold_seconds:
             self._tasks.append(asyncio.create_task(self._tick()))
 
-    async def _join(self, subscription: Subscription) -> None:
-        """Become a member, within a time: what aiokafka answers by asking again is not logged, and has no end."""
-        joining = asyncio.create_task(subscription.start())
+    async def _join(self, make: Callable[[], Subscription]) -> Subscription:
+        def subscribed() -> Subscription:
+            # Partitions are assigned while it starts, and are looked at through it.
+            self.subscription = make()
+            return self.subscription
+
         try:
-            await asyncio.wait({joining}, timeout=_JOIN_SECONDS)
-        finally:
-            late = not joining.done()
-            if late:
-                joining.cancel()
-        if late:
-            self._log.critical(
-                "stopping with exit code %d: no member of the group after %.0f s", EX_TEMPFAIL, _JOIN_SECONDS
-            )
-            raise SystemExit(EX_TEMPFAIL)
-        joining.result()
+            return await self._joining.join(subscribed)
+        except NotJoined as late:
+            self._log.critical("stopping with exit code %d: %s", EX_TEMPFAIL, late)
+            raise SystemExit(EX_TEMPFAIL) from late
 
     async def run(self) -> None:
         """Consume until `stop()`, then flush and let go. Raises SystemExit(75) on what only a new start can mend."""
@@ -147,7 +145,9 @@ class Consumer(Generic[T]):
             return "stopping"
         if self._patience.waiting_for == STORE:
             return f"{STORE} does not answer; nothing is lost, the log is read on from its mark"
-        return None if self._flow.claims else "no partition is assigned yet"
+        if self._flow.claims:
+            return None
+        return self._joining.waiting_for or "no partition is assigned yet"
 
     def standing(self) -> dict[str, Any]:
         """How far this consumer is, for the body of /readyz; `waiting_for` names what does not answer."""

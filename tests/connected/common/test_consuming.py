@@ -7,8 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -264,6 +265,46 @@ async def test_a_member_joins_once(log: KafkaSettings, redis: Redis):
         await send(log, [b"a"])
         await run.has(b"a")
         assert run.consumer._client()._coordinator.generation == 1
+
+
+async def test_a_killed_member_of_another_version_is_waited_out(log: KafkaSettings, redis: Redis):
+    """A member with a name of its own does not say that it leaves: it stands in the group until its session ends."""
+    log = log.model_copy(update={"session_seconds": 6.0})
+    await send(log, [b"a"])
+    group = f"test.{uuid4().hex}"
+    killed = AIOKafkaConsumer(
+        TOPIC, bootstrap_servers=log.bootstrap_servers, group_id=group, group_instance_id="older",
+        session_timeout_ms=6_000, partition_assignment_strategy=[RangePartitionAssignor],
+    )  # fmt: skip
+    await killed.start()
+    await killed.stop()
+    async with running(log, redis, group) as run:
+
+        async def says_why() -> bool:
+            return "a member (older" in str(run.consumer.not_ready())
+
+        await apoll(says_why, timeout=5, what="it says what it waits for")
+        await run.has(b"a")
+        assert run.consumer.not_ready() is None
+
+
+async def test_members_of_another_version_that_stay_end_it_for_a_new_start(
+    log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("services.common.consuming.consumer._JOIN_SECONDS", 1.0)
+    log = log.model_copy(update={"session_seconds": 6.0})
+    group = f"test.{uuid4().hex}"
+    async with AIOKafkaConsumer(
+        TOPIC, bootstrap_servers=log.bootstrap_servers, group_id=group, session_timeout_ms=6_000,
+        partition_assignment_strategy=[RangePartitionAssignor],
+    ):  # fmt: skip
+        run = Run(log, redis, group)
+        with pytest.raises(SystemExit) as ended:
+            await run.consumer.start()
+        assert ended.value.code == EX_TEMPFAIL
+        assert "one that runs must be stopped, for 7 s" in caplog.text
+        run.consumer.stop()
+        await run.consumer.run()
 
 
 async def test_one_that_never_becomes_a_member_ends_for_a_new_start(
