@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from services.cli.progress import say
 from services.common.settings import Settings
 from services.operator.verify.checking import Verification
-from services.operator.verify.model import CannotCompare, Fault, Report, Sample
+from services.operator.verify.model import AT_LEAST, CannotCompare, Fault, Report, Sample
 
 _COULD_NOT: int = 2
 _LINE_SECONDS = 5.0
@@ -25,7 +25,11 @@ _AWAY = (CannotCompare, KafkaError, RedisError, httpx.HTTPError, ConnectionError
 def command(
     *,
     sample: Annotated[
-        str, typer.Option(help="Share of the listeners that is compared register by register: 1%, 100%, 0.05.")
+        str,
+        typer.Option(
+            help="Share of the listeners that is compared register by register: 1%, 100%, 0.05; "
+            f"{AT_LEAST} of them at least, or all."
+        ),
     ] = "1%",
     user: Annotated[list[str] | None, typer.Option(help="This listener instead; may be repeated.")] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for stores that are behind the log.")] = 60.0,
@@ -33,7 +37,8 @@ def command(
 ) -> None:
     """Compare the log with Redis and ClickHouse on a live system: a sample of listeners, and every row.
 
-    Exit code 0: equal. 1: they differ, and each difference is named. 2: they could not be compared.
+    Exit code 0: equal. 1: they differ, and each difference is named. 2: they could not be compared. 3: there was
+    nothing to compare.
     """
     chosen = Sample(_share(sample), frozenset(user or ()))
     try:
@@ -72,10 +77,10 @@ class _Lines:
 
 
 def _print(report: Report, chosen: Sample) -> None:
-    whom = f"{report.users} named" if chosen.users else f"{report.users:,} ({chosen.share:.2%} of all)"
     print(
-        f"{report.rows:,} records of the log and {report.songs:,} songs against their rows; {whom} listeners with "
-        f"{report.registers:,} registers against Redis and ClickHouse; {report.seconds:.1f} s"
+        f"{report.rows:,} records of the log and {report.songs:,} songs against their rows; {_whom(report, chosen)} "
+        f"with {report.registers:,} registers, {report.kept:,} anime lists and histories, against Redis and ClickHouse; "
+        f"{report.seconds:.1f} s"
     )
     if report.explained:
         print(f"{report.explained:,} records are dead letters, which explains why they had no effect (`animusic dlq`)")
@@ -89,8 +94,23 @@ def _print(report: Report, chosen: Sample) -> None:
         print(f"{report.found:,} differences")
         for advice in dict.fromkeys(fault.advice for fault in report.faults):
             print(f"  {advice}")
+    elif report.empty:
+        print(f"nothing to compare: {_nobody(chosen)}")
     elif not report.unsettled:
         print("equal")
+
+
+def _whom(report: Report, chosen: Sample) -> str:
+    if chosen.users:
+        return f"{report.users:,} of {len(chosen.users):,} named listeners"
+    share = "all" if report.sample >= 1 else f"a sample of {report.sample:.2%}"
+    return f"{report.users:,} listeners with events ({share} of {report.listeners:,})"
+
+
+def _nobody(chosen: Sample) -> str:
+    if chosen.users:
+        return "neither log nor stores have anything of who was named"
+    return "nobody has used the system yet, or the log does not have it any more"
 
 
 def _print_fault(fault: Fault) -> None:

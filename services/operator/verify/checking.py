@@ -70,6 +70,7 @@ class Verification:
         try:
             self._profiles = Profiles(redis, await Generations(redis).live())
             self._bounds = await self._reach()
+            await self._widen()
             self._letters = await _letters(self._settings)
             await self._check_forgotten()
             for done, bounds in enumerate(self._bounds):
@@ -116,6 +117,13 @@ class Verification:
             return "Redis"
         marks = await self._warehouse.marks()
         return "ClickHouse" if any(marks.get(name, 0) < upto for name, upto in names.items()) else ""
+
+    async def _widen(self) -> None:
+        """Look at some listeners at least. A store that lost its listeners does not make the sample smaller."""
+        known = {user async for user in self._profiles.users()} | {user async for user in self._profiles.users("h")}
+        self.report.listeners = max(len(known), await self._warehouse.listeners())
+        self._sample = self._sample.of(self.report.listeners)
+        self.report.sample = 0.0 if self._sample.users else self._sample.share
 
     # ---- who is forgotten ---------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ _PLAYED: Final = (
     "SELECT user_id, song_id, toString(play_id) AS play_id, played FROM animusic.played FINAL "
     "WHERE user_id IN {users:Array(String)}"
 )
+_LISTENERS: Final = "SELECT uniq(user_id) AS listeners FROM animusic.feedback"
 _FORGOTTEN: Final = "SELECT DISTINCT user_id FROM animusic.forgotten"
 
 
@@ -80,6 +81,11 @@ class Warehouse:
     async def marks(self) -> dict[MarkName, int]:
         """How far each partition is."""
         return {MarkName(row["topic_id"], row["partition"]): row["mark"] for row in await self.ask(_MARKS)}
+
+    async def listeners(self) -> int:
+        """How many users have events, nearly."""
+        (row,) = await self.ask(_LISTENERS)
+        return int(row["listeners"])
 
     async def forgotten(self) -> set[str]:
         """Who is forgotten."""

@@ -76,6 +76,8 @@ class KeptCheck:
         users = told.keys() | {user async for user in self._profiles.users(kept.sort) if self._sample.holds(user)}
         # Of who is forgotten nothing may be left; what there is of a list was said already, with the registers.
         left = users - self._forgotten if kept.sort == "u" else users
+        # A user's hash without a list is of somebody who has none.
+        self._report.kept += len(users if kept.sort == "h" else told.keys())
         for _ in range(_ROUNDS):
             held = {user: _of(kept, fields) for user, fields in (await self._profiles.kept(left, kept.sort)).items()}
             left = {user for user in left if self._differ(told.get(user, {}), held[user])}

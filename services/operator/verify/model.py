@@ -1,7 +1,7 @@
 """What a verification finds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -26,6 +26,8 @@ ADVICE: Final[dict[Store, str]] = {
     "clickhouse": "`animusic replay warehouse --even-if-different` rebuilds the warehouse from the log",
 }
 KEPT: Final = 1_000
+# Listeners that a sample has at least, where there are so many.
+AT_LEAST: Final = 100
 # (what, done, total)
 Progress = Callable[[str, int, int], None]
 
@@ -65,8 +67,10 @@ class Report:
 
     Attributes:
         sample: share of the users that was looked at register by register; every row was looked at.
+        listeners: how many the stores know of; `users` are those of them that were compared.
         users, registers: compared in each store. rows: records of the log held against the rows.
         songs: served songs of the catalogue held against ClickHouse.
+        kept: listeners whose anime list, and those whose history of playlists, was compared.
         explained: records that a store refused: they are among the dead letters, and no fault.
         unsettled: users who wrote so often that ClickHouse never stood still for them.
         notes: what limits the comparison, one sentence each.
@@ -74,8 +78,10 @@ class Report:
     """
 
     sample: float
+    listeners: int = 0
     users: int = 0
     registers: int = 0
+    kept: int = 0
     rows: int = 0
     songs: int = 0
     explained: int = 0
@@ -92,17 +98,31 @@ class Report:
             self.faults.append(fault)
 
     @property
+    def empty(self) -> bool:
+        """Whether there was no listener to compare: that says nothing of how the stores are."""
+        return not (self.users or self.kept)
+
+    @property
     def code(self) -> int:
-        """The exit code: 0 equal, 1 differences, 2 some users could not be compared."""
-        return 1 if self.found else 2 if self.unsettled else 0
+        """The exit code: 0 equal, 1 differences, 2 some users could not be compared, 3 there was nothing to compare."""
+        return 1 if self.found else 2 if self.unsettled else 3 if self.empty else 0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Which users: those named, else a share of all, by a hash of the id that never changes."""
+    """Which users: those named, else a share of all, by a hash of the id that never changes.
+
+    A share of few is nobody: `at_least` users are looked at, or all where there are fewer.
+    """
 
     share: float
     users: frozenset[str] = frozenset()
+    at_least: int = AT_LEAST
+
+    def of(self, listeners: int) -> "Sample":
+        """The sample of so many listeners."""
+        few = self.at_least / listeners if listeners else 1.0
+        return replace(self, share=min(1.0, max(self.share, few)))
 
     def holds(self, user_id: str) -> bool:
         """Whether a user is in it."""

@@ -82,6 +82,10 @@ async def test_equal_while_events_arrive(log: KafkaSettings, settings: Settings)
     assert report.code == 0
     assert report.explained == 1
     assert report.users >= len(FOLDED)
+    # One in a hundred of these would be nobody.
+    few = await _verified(settings, Sample(0.001))
+    assert few.users == min(few.listeners, 100) if few.listeners <= 100 else few.users > 50
+    assert (await _verified(settings, Sample(0.01, frozenset({"nobody"})))).code == 3
     assert (await _verified(settings)).rows == len(EVENTS) + len(more)
 
 

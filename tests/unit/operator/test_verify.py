@@ -44,9 +44,20 @@ def test_a_difference_names_the_register_and_both_values() -> None:
     assert said(WATCHED, WATCHED.encode(500_000, 45_000, 90_000)) == "ppm 500000, watch_ms 45000, duration_ms 90000"
 
 
+def test_a_share_of_few_is_never_nobody() -> None:
+    for listeners in (1, 20, 100, 101, 1_000, 5_000):
+        chosen = [user for user in USERS[:listeners] if Sample(0.01).of(listeners).holds(user)]
+        assert len(chosen) == listeners if listeners <= 100 else 60 < len(chosen) <= 140
+    assert Sample(0.01).of(1_000_000).share == 0.01
+    assert Sample(0.5).of(1_000).share == 0.5
+    assert Sample(0.01).of(0).share == 1.0
+
+
 def test_exit_codes() -> None:
     report = Report(0.01)
-    assert report.code == 0
+    assert (report.code, report.empty) == (3, True)
+    assert [Report(0.01, users=1).code, Report(0.01, kept=1).code, Report(0.01, rows=1).code] == [0, 0, 3]
+    report.users = 1
     report.unsettled.append("somebody")
     assert report.code == 2
     report.add(Fault("redis", "user missing", "u"))
