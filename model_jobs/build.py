@@ -18,6 +18,7 @@ from model_jobs.checks import check_vectors
 from model_jobs.lifecycle import go_live, remove_others, switch_to
 from model_jobs.live import live_models
 from model_jobs.model import Model, Report, Vectors, content_digest, no_report, version_of
+from model_jobs.neural.arms import Imported
 from model_jobs.on_server import settle_on_server
 from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, arm_lock, publish
 from model_jobs.registry import LIGHT, model_named
@@ -178,10 +179,28 @@ async def stale_models(settings: Settings) -> list[Model]:
 async def models_as_live(settings: Settings, arms: Sequence[str]) -> list[Model]:
     """The models of arms with the parameters that they are live with, where they are and where those are known.
 
-    Raises ValueError for an arm that nothing here builds.
+    A sentence model whose encoder is not here is made of the vectors that its live version was made of, where these
+    are here. Raises ValueError for an arm that nothing here builds.
     """
     live = await live_models(settings.kafka)
-    return [_like_live(settings, arm, live.get(arm)) or model_named(settings, arm) for arm in arms]
+    return [
+        _of_kept_vectors(settings, live.get(arm))
+        or _like_live(settings, arm, live.get(arm))
+        or model_named(settings, arm)
+        for arm in arms
+    ]
+
+
+def _of_kept_vectors(settings: Settings, live: LiveModel | None) -> Model | None:
+    """The arm of what was encoded before; None where there is nothing, or the encoder is here."""
+    if live is None or "revision" not in live.params or "imported" in live.params:
+        return None
+    kept = Imported(live.arm, live.params["model"], live.params["revision"], settings.embeddings_dir)
+    try:
+        model_named(settings, live.arm, live.params).params()
+    except (RuntimeError, ValueError):
+        return kept if kept.is_there else None
+    return None
 
 
 def _like_live(settings: Settings, arm: str, live: LiveModel | None) -> Model | None:

@@ -1,7 +1,9 @@
 """Vectors travel: a live arm's into a file, a file's into an arm of a machine without an encoder."""
 
+import tempfile
 from pathlib import Path
 
+from contracts.models import LiveModel
 from model_jobs.build import Built, build
 from model_jobs.live import live_models
 from model_jobs.model import Report, no_report
@@ -32,6 +34,17 @@ async def export(settings: Settings, arm: str, path: Path, precision: Precision 
     parcel = Parcel(origin, found.song_ids, [digests[song_id] for song_id in found.song_ids], found.raw)
     write_parcel(path, parcel, precision)
     return parcel
+
+
+def made_of(record: LiveModel, parcel: Parcel) -> bool:
+    """Whether a live version was made of these vectors and of no others."""
+    origin = parcel.origin
+    if record.arm != origin.arm or record.params.get("revision") != origin.revision:
+        return False
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = EmbeddingCache(Path(scratch), origin.arm, origin.revision)
+        cache.put(parcel.digests, parcel.raw)
+        return bool(record.params.get("imported") == cache.content_digest())
 
 
 async def import_(settings: Settings, parcel: Parcel, report: Report = no_report) -> Built:

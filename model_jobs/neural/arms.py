@@ -105,6 +105,11 @@ class Imported:
         self._model, self._revision = model, revision
         self._cache = EmbeddingCache(cache_dir, arm, revision)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there are any vectors of this revision on this machine."""
+        return self._cache.path.is_file()
+
     def reads(self, song: Song) -> bytes:
         """The text, by which a vector is found."""
         return text_of(song).encode()

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from contracts.topics import TOPICS
+from contracts.topics import MODELS, TOPICS
+from model_jobs.live import live_models
 from services.cli.progress import bar
 from services.common.settings import Settings
 from services.local.standing_log import standing_log
+from services.operator.backup.beside import key_digest, read_beside, save
 from services.operator.backup.taking import Taken, backup
 
 
@@ -23,8 +25,9 @@ def command(
     """Copy what the log has and the backup in DIR has not: Parquet (zstd) with checksums, beside DIR/manifest.json.
 
     The system may run meanwhile: the copy reaches up to where the log ended when it began. Run it again after an
-    interruption, or every night: only what is new is copied. Profiles and warehouse follow from the log; the signing
-    key (ANIMUSIC_SECRET, or <data_dir>/secret) and built models (`animusic models build`) are not in it.
+    interruption, or every night: only what is new is copied. Profiles, warehouse and the models of the catalogue alone
+    follow from the log; the vectors of live sentence models are copied beside it. The signing key (ANIMUSIC_SECRET, or
+    <data_dir>/secret) is not in it.
     """
     names = [name.strip() for name in topics.split(",")] if topics else [topic.name for topic in TOPICS]
     settings = Settings()
@@ -36,10 +39,18 @@ def command(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with standing_log(settings) as log:
         taken = asyncio.run(backup(log, directory, names, bar))
-    _say(directory, taken)
+        live = asyncio.run(live_models(log)) if MODELS.name in names else {}
+    missing = save(directory, settings.embeddings_dir, live, _key(settings))
+    _say(directory, taken, missing)
 
 
-def _say(directory: Path, taken: Taken) -> None:
+def _key(settings: Settings) -> str:
+    """What tells the signing key from another one; "" where there is none yet, so that none is made for this."""
+    known = settings.secret is not None or (settings.data_dir / "secret").is_file()
+    return key_digest(settings.signing_key()) if known else ""
+
+
+def _say(directory: Path, taken: Taken, missing: list[str]) -> None:
     manifest = taken.manifest
     print(f"{'copied':<10}{taken.copied:>12,} records in {taken.seconds:.1f} s")
     print(f"{'held':<10}{manifest.records:>12,} records of {len(manifest.topics)} topics in {directory}")
@@ -48,3 +59,10 @@ def _say(directory: Path, taken: Taken) -> None:
         print(f"copied again from its start, as tombstones may have expired since the last backup: {name}")
     for sentence in taken.lost:
         print(f"MISSING {sentence}")
+    vectors = read_beside(directory).vectors
+    if vectors:
+        size = sum(file.bytes for file in vectors)
+        print(f"{'vectors':<10}{size:>12,} bytes of {', '.join(file.arm for file in vectors)}")
+    for arm in missing:
+        print(f"MISSING the vectors of {arm}: they are not on this machine; back up where it is served")
+    print("the signing key is not in it: keep it in another place (ANIMUSIC_SECRET, or <data_dir>/secret)")

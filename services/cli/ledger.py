@@ -11,11 +11,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from contracts.topics import LEDGER
+from services.cli.progress import say
 from services.common.settings import Settings
 from services.operator.ledger.asking import Sql
-from services.operator.ledger.books import Books, Line, opened
+from services.operator.ledger.books import NOTHING, Books, Line, opened
+from services.operator.reaching import warehouse_lacks
 
 _ASK_SECONDS = 60.0
+_WAIT_SECONDS = 20.0
+_POLL_SECONDS = 0.5
+_HEADS = {
+    0: ("nothing is lost", "green"),
+    1: ("something needs you", "red"),
+    NOTHING: ("nothing to count: there was no event", "yellow"),
+}
 _WIDTH = 130
 _COLUMNS = (
     "accepted", "in topic", "in ClickHouse", "used", "lost", "loss ppm", "again", "again ppm", "unaccounted", "waiting",
@@ -33,8 +43,8 @@ def command(
 ) -> None:
     """What the gateway accepted, the topic holds, ClickHouse holds and the fold used, hour by hour.
 
-    Exits with 1 when something is lost, counts twice after the fold, or stands still; what to do is printed.
-    Unaccounted events and clients' retries are told, and harmless.
+    Exits with 1 when something is lost, counts twice after the fold, or stands still; what to do is printed. 3: there
+    was no event to count. Unaccounted events and clients' retries are told, and harmless.
     """
     books = asyncio.run(_run(Settings(), hours, every if watch else None, partitions=partitions, as_json=as_json))
     raise typer.Exit(books.code)
@@ -46,7 +56,8 @@ async def _run(settings: Settings, hours: int, every: float | None, *, partition
         # A pipe has no width that the table would have to fit into.
         console = Console(width=max(console.width, _WIDTH))
     try:
-        books = await opened(sql, hours)
+        await warehouse_lacks(settings, [LEDGER.name], _WAIT_SECONDS, say)
+        books = await _counted(sql, hours)
         if every is None or as_json or not console.is_terminal:
             _print(console, books, partitions=partitions, as_json=as_json)
         if every is None:
@@ -64,6 +75,17 @@ async def _run(settings: Settings, hours: int, every: float | None, *, partition
         await sql.close()
 
 
+async def _counted(sql: Sql, hours: int) -> Books:
+    """The books, once the topic was counted: the probe of a system that has just started does it within seconds."""
+    books, deadline = await opened(sql, hours), time.monotonic() + _WAIT_SECONDS
+    if books.counted_seconds is None:
+        say("waiting for the probe's first count of the topic")
+    while books.counted_seconds is None and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_SECONDS)
+        books = await opened(sql, hours)
+    return books
+
+
 def _print(console: Console, books: Books, *, partitions: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(books.as_json(), ensure_ascii=False), flush=True)
@@ -72,7 +94,7 @@ def _print(console: Console, books: Books, *, partitions: bool, as_json: bool) -
 
 
 def _page(books: Books, *, partitions: bool) -> RenderableType:
-    said, colour = ("something needs you", "red") if books.code else ("nothing is lost", "green")
+    said, colour = _HEADS[books.code]
     blocks: list[RenderableType] = [Text(f"{said} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
     for finding in books.findings():
         sign, style = {"ok": ("·", "dim"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.state]

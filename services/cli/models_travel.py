@@ -9,9 +9,11 @@ import typer
 from collectors.sample.vectors import SHIPPED
 from model_jobs.build import Built
 from model_jobs.checks import CheckFailedError
+from model_jobs.live import live_models
 from model_jobs.neural.parcel import Parcel, Precision, read_parcel
 from model_jobs.travel import export as export_to
 from model_jobs.travel import import_ as import_from
+from model_jobs.travel import made_of
 from services.cli.progress import say
 from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
@@ -47,6 +49,9 @@ def import_(
     ],
     *,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms of the files.")] = None,
+    as_live: Annotated[
+        bool, typer.Option("--as-live", help="Only arms that are live with these very vectors, which are not here.")
+    ] = False,
 ) -> None:
     """Build arms from files of vectors and switch to them. Needs no torch, no model and no network.
 
@@ -58,7 +63,11 @@ def import_(
     # All are read before anything is changed.
     parcels = [parcel for parcel in map(read_parcel, paths) if not arm or parcel.origin.arm in arm]
     asyncio.run(wait_for_broker(settings.kafka))
+    live = asyncio.run(live_models(settings.kafka)) if as_live else {}
     for parcel in parcels:
+        name = parcel.origin.arm
+        if as_live and (name not in live or not made_of(live[name], parcel)):
+            raise RuntimeError(f"{name} is not live with these vectors, and stays as it is")
         say(_sentence(parcel, _built(settings, parcel)))
 
 

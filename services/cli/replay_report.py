@@ -60,7 +60,9 @@ def _print_parity(console: Console, parity: Parity) -> None:
         f"{parity.forgotten:,} forgotten, in {parity.seconds:.1f} s"
     )
     console.print(f"digest {parity.left}: {left}\ndigest {parity.right}: {right}")
-    if parity.equal:
+    if parity.empty:
+        console.print(f"nothing to compare: neither {parity.left} nor {parity.right} holds a listener")
+    elif parity.equal:
         console.print("equal at equal marks in all 64 shards")
     else:
         console.print(f"{parity.different:,} fields differ; {len(parity.unsettled):,} listeners were not compared")

@@ -86,7 +86,8 @@ def _print(status: Status, wish: Wish) -> None:
         f"{status.engine_cpu:.1f} s, readers {status.readers_cpu:.1f} s"
     )
     for table in status.compared:
-        verdict = "equal" if table.equal else f"DIFFERENT: {table.live_rows:,} live"
+        same = "equal" if table.next_rows else "both empty"
+        verdict = same if table.equal else f"DIFFERENT: {table.live_rows:,} live"
         print(f"  {table.table:<15} {table.next_rows:>12,} rows  {table.digest}  {verdict}")
     if status.compared:
         print(f"compared at equal marks; the live tables took no rows for {status.paused_ms / 1000:.1f} s")

@@ -1,5 +1,6 @@
 """`animusic report …`: answers to the paper's questions, from what the warehouse has seen."""
 
+import asyncio
 import csv
 import json
 import sys
@@ -11,12 +12,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from contracts.topics import MODEL_BUILDS
 from services.analytics.feasibility import QUERY, WHOLE, Line, lines, notes
 from services.cli.progress import say
 from services.common.settings import Settings
+from services.operator.reaching import warehouse_lacks
 
 app = typer.Typer(no_args_is_help=True, help="Answers to the paper's questions, from what the warehouse has seen.")
 _ENOUGH_SECONDS: Final = 60.0
+# After a first start the warehouse needs some seconds for what the start wrote.
+_WAIT_SECONDS: Final = 20.0
+_NOTHING: Final = 3
 # A file or a pipe has no width of its own.
 _WIDE: Final = 140
 
@@ -32,12 +38,18 @@ def feasibility(
 ) -> None:
     """Show the time and cost of building each arm, by stage, beside the original's.
 
-    Of each arm that build counts which computed most songs, and of those the last.
+    Of each arm that build counts which computed most songs, and of those the last. Waits a moment for a warehouse that
+    is behind the log. Exit code 3: there is no build to report.
     """
-    builds = _asked(Settings(), QUERY)
+    settings = Settings()
+    lacks = asyncio.run(warehouse_lacks(settings, [MODEL_BUILDS.name], _WAIT_SECONDS, say))
+    builds = _asked(settings, QUERY)
+    if lacks:
+        say(f"the warehouse lacks {lacks:,} records of builds that the log has; `animusic status` says how far it is")
     if not builds:
-        say("no build is in the warehouse yet; `animusic models build` makes one")
-    elif csv_:
+        say("no build is in the warehouse" if lacks else "nothing was built yet; `animusic models build` builds")
+        raise typer.Exit(_NOTHING)
+    if csv_:
         _write_csv(lines(builds))
     else:
         _print(lines(builds), notes(builds))

@@ -10,6 +10,7 @@ import typer
 from services.cli.progress import bar
 from services.common.settings import Settings
 from services.local.standing_log import standing_log
+from services.operator.backup.beside import bring_back, check, key_digest, read_beside
 from services.operator.backup.manifest import MANIFEST
 from services.operator.backup.restoring import Restored, restore
 
@@ -17,7 +18,7 @@ _NEXT = """\
 Next
   start the system; with a surviving Valkey or ClickHouse, move their directories away first: both follow from the log,
   and what they knew of the log before carries its offsets
-  the signing key of before must be there (ANIMUSIC_SECRET, or <data_dir>/secret), or listeners begin anew
+  {key}
   `animusic status` shows how far profiles and warehouse have come"""
 
 
@@ -34,15 +35,35 @@ def command(
     if not (directory / MANIFEST).exists():
         raise LookupError(f"there is no backup in {directory}: it has no {MANIFEST}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with standing_log(Settings()) as log:
+    settings = Settings()
+    check(directory)
+    with standing_log(settings) as log:
         restored = asyncio.run(restore(log, directory, bar, resume=resume))
-    _say(restored)
+    arms = bring_back(directory, settings.embeddings_dir)
+    _say(settings, directory, restored, arms)
 
 
-def _say(restored: Restored) -> None:
+def _say(settings: Settings, directory: Path, restored: Restored, arms: list[str]) -> None:
     manifest = restored.manifest
     print(f"{'written':<10}{restored.written:>12,} records in {restored.seconds:.1f} s")
     print(f"{'holds':<10}{manifest.records:>12,} records in {len(manifest.topics)} topics, as the backup")
     for place, by in sorted(restored.moved.items()):
         print(f"{place}: up to {by:,} offsets lower than before; what compaction had removed leaves no holes")
-    print(_NEXT)
+    if arms:
+        print(f"{'vectors':<10}of {', '.join(arms)}: the next start makes their models of them")
+    print(_NEXT.format(key=_about_the_key(settings, read_beside(directory).key)))
+
+
+def _about_the_key(settings: Settings, before: str) -> str:
+    """Whether the listeners' sessions go on, and what to do when they would not."""
+    kept = settings.data_dir.absolute() / "secret"
+    if settings.secret is None and not kept.is_file():
+        return f"put the signing key of before there first (ANIMUSIC_SECRET, or {kept}), or listeners begin anew"
+    if not before:
+        return f"the signing key of before must be there (ANIMUSIC_SECRET, or {kept}), or listeners begin anew"
+    if key_digest(settings.signing_key()) == before:
+        return "the signing key of before is there: listeners' sessions go on"
+    return (
+        f"the signing key here is NOT the one of before: put that one there (ANIMUSIC_SECRET, or {kept}), or every "
+        "session is refused and listeners begin anew"
+    )

@@ -78,8 +78,9 @@ class _Lines:
 
 def _print(report: Report, chosen: Sample) -> None:
     print(
-        f"{report.rows:,} records of the log and {report.songs:,} songs against their rows; {_whom(report, chosen)} "
-        f"with {report.registers:,} registers, {report.kept:,} anime lists and histories, against Redis and ClickHouse; "
+        f"{report.rows:,} records of the log and {report.songs:,} songs against their rows; "
+        f"{_whom(report, chosen)} with {report.registers:,} registers, {report.kept:,} anime lists and histories, "
+        "against Redis and ClickHouse; "
         f"{report.seconds:.1f} s"
     )
     if report.explained:

@@ -116,6 +116,13 @@ class Contents:
         ours = [arm for arm in SHIPPED_ARMS if arm not in live or live[arm].version == versions.get(arm)]
         return [arm for arm in ours if not (current and _is_there(settings, live.get(arm), versions.get(arm)))]
 
+    def lost_arms(self, settings: Settings, live: dict[str, LiveModel]) -> list[str]:
+        """Arms of sentence models whose live version is not on this machine: a log was restored, or vectors were lost.
+
+        The arms of BUILT_HERE are built from the catalogue by every start that misses them.
+        """
+        return [arm for arm, model in live.items() if "revision" in model.params and not _lies_here(settings, model)]
+
     def without_vectors(self, live: dict[str, LiveModel]) -> list[str]:
         """The arms of SHIPPED_ARMS without a model, or with the sample's while another catalogue is loaded."""
         versions = self._noted.get("shipped", {}).get("versions", {}) if self.catalogue != SAMPLE else {}

@@ -7,9 +7,10 @@ from typing import Final
 
 from rich.markup import escape
 
+from contracts.models import LiveModel
 from services.common.exit_codes import INCOMPLETE
 from services.common.settings import Settings
-from services.local.contents import SAMPLE, CatalogueState, Contents, catalogue_state, live_models
+from services.local.contents import SAMPLE, SHIPPED_ARMS, CatalogueState, Contents, catalogue_state, live_models
 from services.local.errors import PartFailed
 from services.local.jobs import run_job
 from services.local.layout import Layout
@@ -46,7 +47,30 @@ async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
         contents.note_models(state, {arm: model.version for arm, model in live.items() if arm in kept | built})
         if imported:
             contents.note_shipped(state, live)
+    await _bring_back(settings, layout, contents, live, steps)
     _say_what_needs_an_encoder(contents.without_vectors(live), steps)
+
+
+async def _bring_back(
+    settings: Settings, layout: Layout, contents: Contents, live: dict[str, LiveModel], steps: Steps
+) -> None:
+    """Make the vectors of live sentence models again where this machine can, as after a restore; the log stays."""
+    for arm in contents.lost_arms(settings, live):
+        try:
+            with steps.step(f"model {arm}", "bringing its vectors back") as step:
+                await run_job("vectors", _way_back(settings, live[arm]), layout)
+                step.done("its vectors are here again")
+        except PartFailed as failure:
+            advice = f"Playlists come without {arm}; `animusic status` names the command that brings it back."
+            steps.say(f"{escape(str(failure))}\n{advice}")
+
+
+def _way_back(settings: Settings, model: LiveModel) -> tuple[str, ...]:
+    """The command that may make a live version of a sentence model again: what was encoded before goes first."""
+    kept = settings.embeddings_dir / f"{model.arm}-{model.params['revision']}.sqlite"
+    if not kept.is_file() and model.arm in SHIPPED_ARMS:
+        return "models", "import", SAMPLE, "--arm", model.arm, "--as-live"
+    return "models", "build", model.arm, "--as-live"
 
 
 def _say_what_needs_an_encoder(missing: Sequence[str], steps: Steps) -> None:

@@ -95,6 +95,11 @@ class Parity:
         return not self.different and not self.unsettled
 
     @property
+    def empty(self) -> bool:
+        """Whether there was nobody to compare."""
+        return self.equal and not (self.users or self.histories or self.forgotten)
+
+    @property
     def users(self) -> int:
         """How many users were compared."""
         return sum(shard.users for shard in self.shards)

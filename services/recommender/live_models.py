@@ -79,8 +79,8 @@ class LiveModels:
         MODEL_FAILURES.labels(arm).inc()
         BEHIND.labels(arm).set(0 if before is None else 1)
         self.failures[arm] = (
-            f"{record.collection} cannot be opened: it is tried again every few seconds, and "
-            f"animusic models build {arm} makes another"
+            f"{record.collection} cannot be opened: it is tried again every few seconds, and `animusic status` names "
+            "the command that brings it back"
         )
         if self._reported.get(arm) == record.version:
             return

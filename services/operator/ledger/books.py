@@ -37,6 +37,8 @@ _MISSING: Final = (
 )
 _FRESHNESS: Final = "SELECT * FROM animusic.freshness ORDER BY hour DESC LIMIT 1"
 STALE_SECONDS: Final = 120.0
+# The exit code of a command that had nothing to look at.
+NOTHING: Final = 3
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,17 @@ class Books:
         return _summed("all", self.lines)
 
     @property
+    def empty(self) -> bool:
+        """Whether there was no event to count: that says nothing of what would be lost."""
+        total = self.total()
+        return not (total.accepted or total.in_topic or total.in_clickhouse or total.used)
+
+    @property
     def code(self) -> int:
-        """1 when something is lost, doubled or stands still."""
-        return int(any(finding.state != "ok" for finding in self.findings()))
+        """0: nothing is lost. 1: something is lost, doubled or stands still. 3: there was no event to count."""
+        if any(finding.state != "ok" for finding in self.findings()):
+            return 1
+        return NOTHING if self.empty else 0
 
     def findings(self) -> list[Finding]:
         """What is not 0, and what to do about it; those of state `ok` are harmless."""
@@ -114,7 +124,14 @@ class Books:
         lines = [{**asdict(one), "loss_ppm": one.loss_ppm, "duplicates_ppm": one.duplicates_ppm} for one in self.lines]
         rest = {"doubled": self.doubled, "counted_seconds": self.counted_seconds, "missing": self.missing}
         found = [asdict(finding) for finding in self.findings()]
-        return {"ok": self.code == 0, "lines": lines, **rest, "freshness": self.freshness, "findings": found}
+        return {
+            "ok": self.code == 0,
+            "empty": self.empty,
+            "lines": lines,
+            **rest,
+            "freshness": self.freshness,
+            "findings": found,
+        }
 
 
 async def opened(sql: Sql, hours: int) -> Books:

@@ -5,9 +5,7 @@ the sample's shipped vectors, an encoder. What is advised here is tried by tests
 """
 
 import importlib.util
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from contracts.models import LiveModel
@@ -51,29 +49,17 @@ def _remedies(settings: Settings, record: LiveModel) -> Iterator[str]:
 
 
 def kept_here(settings: Settings, record: LiveModel) -> bool:
-    """Whether the vectors that an imported version was made of are on this machine."""
+    """Whether vectors of the model that made a live version are on this machine: imported, or encoded before."""
     from model_jobs.neural.cache import EmbeddingCache
 
-    if "imported" not in record.params:
-        return False
-    cache = EmbeddingCache(settings.embeddings_dir, record.arm, record.params["revision"])
-    try:
-        return bool(cache.content_digest() == record.params["imported"])
-    except RuntimeError:
-        return False
+    revision = record.params.get("revision")
+    return bool(revision) and EmbeddingCache(settings.embeddings_dir, record.arm, str(revision)).path.is_file()
 
 
 def is_shipped(record: LiveModel) -> bool:
     """Whether a live version was made of the sample's shipped vectors, and of nothing else."""
     from collectors.sample.vectors import SHIPPED
-    from model_jobs.neural.cache import EmbeddingCache
     from model_jobs.neural.parcel import read_parcel
+    from model_jobs.travel import made_of
 
-    if record.arm not in SHIPPED or "imported" not in record.params:
-        return False
-    parcel = read_parcel(SHIPPED[record.arm])
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = EmbeddingCache(Path(scratch), record.arm, parcel.origin.revision)
-        cache.put(parcel.digests, parcel.raw)
-        same = parcel.origin.revision == record.params["revision"]
-        return bool(same and cache.content_digest() == record.params["imported"])
+    return record.arm in SHIPPED and made_of(record, read_parcel(SHIPPED[record.arm]))

@@ -1,0 +1,148 @@
+"""What a backup keeps beside the log, since it does not follow from the log on every machine.
+
+DIR/beside.json                        what there is, and which signing key the log's tokens were signed with
+DIR/vectors/<arm>-<revision>.sqlite    the vectors of a live sentence model: only a machine with an encoder makes them
+
+The key itself is never in a backup: `beside.json` has four bytes of a digest of it, enough to see that another one is
+in its place.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from contracts.models import LiveModel
+from model_jobs.neural.cache import EmbeddingCache
+from services.operator.backup.manifest import digest_of, sync_directory
+
+BESIDE: Final = "beside.json"
+VECTORS: Final = "vectors"
+_MADE_BY_ENCODERS: Final = "revision"
+
+
+class VectorsFile(BaseModel):
+    """The vectors of one revision of a sentence model. `content`: their digest (EmbeddingCache.content_digest)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    arm: str
+    revision: str
+    content: str
+    bytes: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The file's name, in the backup as in `<data_dir>/embeddings`."""
+        return f"{self.arm}-{self.revision}.sqlite"
+
+
+class Beside(BaseModel):
+    """`key`: 8 hex digits that tell signing keys apart; "" where the machine of the backup had none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    key: str = ""
+    vectors: list[VectorsFile] = []
+
+
+def key_digest(key: bytes) -> str:
+    """8 hex digits of a signing key: two keys most likely differ in them, and none can be had from them."""
+    return blake2b(key, digest_size=4, person=b"animusic-key").hexdigest()
+
+
+def read_beside(directory: Path) -> Beside:
+    """What is beside the log in a backup; nothing in one that an older version made. Raises ValueError."""
+    path = directory / BESIDE
+    try:
+        return Beside.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Beside()
+    except ValidationError as error:
+        raise ValueError(f"{path} cannot be read by this version ({error.errors()[0]['msg']})") from error
+
+
+def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], key: str) -> list[str]:
+    """Copy the vectors of live sentence models, where they are on this machine and changed; the arms without.
+
+    Raises OSError, and RuntimeError for a damaged file.
+    """
+    before = {file.name: file for file in read_beside(directory).vectors}
+    found, missing = [], []
+    for arm, record in sorted(live.items()):
+        if _MADE_BY_ENCODERS not in record.params:
+            continue
+        cache = EmbeddingCache(embeddings_dir, arm, record.params[_MADE_BY_ENCODERS])
+        if cache.path.is_file():
+            found.append(_saved(directory, cache, arm, record.params[_MADE_BY_ENCODERS], before))
+        elif cache.path.name in before:
+            found.append(before[cache.path.name])
+        else:
+            missing.append(arm)
+    _write(directory, Beside(key=key, vectors=found))
+    for path in (directory / VECTORS).glob("*.sqlite"):
+        if path.name not in {file.name for file in found}:
+            path.unlink()
+    return missing
+
+
+def check(directory: Path) -> None:
+    """Raise ValueError, which names them, when files beside the log are not as they were written."""
+    wrong = [
+        str(directory / VECTORS / file.name)
+        for file in read_beside(directory).vectors
+        if not (directory / VECTORS / file.name).is_file() or digest_of(directory / VECTORS / file.name) != file.sha256
+    ]
+    if wrong:
+        raise ValueError(
+            f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
+            f"or remove {directory / BESIDE} to restore the log alone"
+        )
+
+
+def bring_back(directory: Path, embeddings_dir: Path) -> list[str]:
+    """Copy the vectors to where builds find them; the arms. What is there already stays."""
+    arms = []
+    for file in read_beside(directory).vectors:
+        target = embeddings_dir / file.name
+        if not target.exists():
+            embeddings_dir.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{file.name}.partial")
+            shutil.copyfile(directory / VECTORS / file.name, partial)
+            partial.replace(target)
+        arms.append(file.arm)
+    return arms
+
+
+def _saved(
+    directory: Path, cache: EmbeddingCache, arm: str, revision: str, before: Mapping[str, VectorsFile]
+) -> VectorsFile:
+    target, content = directory / VECTORS / cache.path.name, cache.content_digest()
+    known = before.get(cache.path.name)
+    if known is not None and known.content == content and target.is_file():
+        return known
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    with closing(sqlite3.connect(cache.path)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+        # One file: what is not in it would not be in the backup.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    partial.replace(target)
+    sync_directory(target.parent)
+    size = target.stat().st_size
+    return VectorsFile(arm=arm, revision=revision, content=content, bytes=size, sha256=digest_of(target))
+
+
+def _write(directory: Path, beside: Beside) -> None:
+    partial = directory / f"{BESIDE}.partial"
+    partial.write_text(beside.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(directory / BESIDE)
+    sync_directory(directory)
