@@ -195,9 +195,13 @@ def disk_space(disk: Disk) -> Iterator[Finding]:
 
 def _processes(status: Status) -> Iterator[Finding]:
     services = {service.name for service in status.services}
+    # Who answers in its place says why it has no process.
+    replaced = {service.name for service in status.services if service.stranger}
     for process in status.processes:
         said = f": {process.trouble}" if process.trouble else ""
         remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
+        if process.name in replaced:
+            continue
         if not process.alive:
             detail = f"no process (state {process.state}, {process.restarts} restarts){said}"
             yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")

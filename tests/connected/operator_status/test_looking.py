@@ -67,7 +67,7 @@ async def caught_up(
         await at_end(log, redis)
     await warehouse.ready()
     await apoll(lambda: warehouse.marked(FEEDBACK.name, len(EVENTS)), timeout=30, what="the warehouse is at the end")
-    part = {"state": "ready", "pid": os.getpid(), "restarts": 3, "address": f"http://127.0.0.1:{warehouse.port}"}
+    part = {"state": "ready", "pid": warehouse.pid, "restarts": 3, "address": f"http://127.0.0.1:{warehouse.port}"}
     yield {"parts": {"warehouse": part}}
 
 
@@ -109,6 +109,24 @@ async def test_all_is_well_and_then_it_lags(
     behind = [lag for lag in down.lags if lag.lag]
     assert {lag.store for lag in behind} == {"profiles"}
     assert all(lag.oldest_seconds is not None and lag.oldest_seconds < 60 for lag in behind)
+
+
+async def test_another_process_or_store_in_the_place_of_ours_is_not_healthy(
+    settings: Settings, caught_up: dict[str, Any], warehouse: Process, valkey: ValkeyNode, tmp_path: Path
+) -> None:
+    part = caught_up["parts"]["warehouse"]
+    elsewhere = {"state": "ready", "pid": os.getpid(), "restarts": 0, "address": "unix://x"}
+    other = await look(settings, {"parts": {"warehouse": {**part, "pid": os.getpid()}, "valkey": elsewhere}})
+    found = {finding.name: finding.detail for finding in other.findings if finding.state == "fail"}
+    assert f"another process answers there: {warehouse.pid} instead of {os.getpid()}" in found["warehouse"]
+    assert f"another Valkey answers at its address (process {valkey.pid})" in found["redis"]
+    foreign = await look(settings, {"parts": {"warehouse": part}, "installation": "a" * 32})
+    assert "another installation of AniMusic answers there" in foreign.findings[0].detail
+    kept = settings.data_dir / "kafka" / "cluster-id"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("not this cluster")
+    stranger = await look(settings, {"parts": {"kafka": elsewhere}})
+    assert any("another Kafka answers at its address" in finding.detail for finding in stranger.findings)
 
 
 async def test_dead_letters_degrade_it(
@@ -188,6 +206,7 @@ async def test_what_left_the_log_unread_is_told(
         kept = await to.send_and_wait(FEEDBACK.name, good, partition=3)
     warehouse.start()
     await warehouse.ready()
+    caught_up["parts"]["warehouse"]["pid"] = warehouse.pid
 
     async def there() -> bool:
         found = await warehouse.ask(f"SELECT max(mark) FROM animusic.marks_clean WHERE topic = '{FEEDBACK.name}'")

@@ -54,6 +54,12 @@ class Process:
                 command, env={**self.environment, **settings}, cwd=ROOT, stdout=output, stderr=output
             )
 
+    @property
+    def pid(self) -> int:
+        """The process id of the child as it runs now."""
+        assert self._child is not None
+        return self._child.pid
+
     def end(self, by: signal.Signals) -> int | None:
         """Signal it, and its exit status."""
         if self._child is None:
