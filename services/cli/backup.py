@@ -27,7 +27,7 @@ def command(
     The system may run meanwhile: the copy reaches up to where the log ended when it began. Run it again after an
     interruption, or every night: only what is new is copied. Profiles, warehouse and the models of the catalogue alone
     follow from the log; the vectors of live sentence models are copied beside it. The signing key (ANIMUSIC_SECRET, or
-    <data_dir>/secret) is not in it.
+    the file `secret` of the data directory) is not in it.
     """
     names = [name.strip() for name in topics.split(",")] if topics else [topic.name for topic in TOPICS]
     settings = Settings()

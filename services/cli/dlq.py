@@ -14,6 +14,7 @@ from rich.table import Table
 from services.cli.progress import say
 from services.common.kafka import wait_for_broker
 from services.common.settings import KafkaSettings, Settings
+from services.common.tables import print_table
 from services.operator.dlq.editing import assignments, exactly
 from services.operator.dlq.letters import OPEN, Letter
 from services.operator.dlq.reading import read_bytes, read_letters
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: records that could not be read, and what becomes of them.")
 
-Ids = Annotated[list[str] | None, typer.Argument(help="Letters, as `list` names them.", metavar="LETTER…")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Letters, as `animusic dlq list` names them.", metavar="LETTER")]
 Reason = Annotated[str | None, typer.Option(help="Part of the reason.")]
 TopicName = Annotated[str | None, typer.Option(help="The topic that the record came from.")]
 Step = Annotated[str | None, typer.Option(help="Who could not read it: profiles, warehouse.")]
@@ -73,13 +74,14 @@ def list_(
 
 @app.command()
 def show(
-    letter: Annotated[str, typer.Argument(help="A letter, as `list` names it.")],
+    letter: Annotated[str, typer.Argument(help="A letter, as `animusic dlq list` names it.")],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Only the record's bytes, untouched.")] = False,
 ) -> None:
     """One letter: why, where it came from, what became of it, and its bytes.
 
-    `show LETTER --raw > record.json`, an editor, and `redrive LETTER --value record.json` mend one record.
+    `animusic dlq show LETTER --raw > record.json`, an editor, and `animusic dlq redrive LETTER --value record.json`
+    mend one record.
     """
     settings = Settings().kafka
     (found,) = Filter(ids=(letter,)).of(asyncio.run(_letters(settings)))
@@ -206,7 +208,9 @@ def _must_choose(wanted: Filter, everything: bool, verb: str) -> None:
     """Nobody means all letters by saying nothing."""
     chosen = Filter(states=wanted.states, limit=wanted.limit) != wanted
     if not chosen and not everything:
-        raise ValueError(f"name letters, or say which by --reason, --topic, --user …; `dlq {verb} --all` means all")
+        raise ValueError(
+            f"name letters, or say which by --reason, --topic, --user …; `animusic dlq {verb} --all` means all"
+        )
 
 
 async def _letters(settings: KafkaSettings) -> list[Letter]:
@@ -226,8 +230,8 @@ def _print_groups(letters: list[Letter]) -> None:
         states = ", ".join(f"{count} {state}" for state, count in group.states.items())
         steps, times = ", ".join(group.steps), (clock(group.first), clock(group.last))
         table.add_row(f"{group.count:,}", group.reason, group.topic, steps, states, *times, group.example)
+    print_table(table, folding=("reason",))
     console = Console(soft_wrap=True, highlight=False)
-    console.print(table)
     hours = by_hour(letters)
     most = max(hours.values())
     for hour, count in list(hours.items())[-48:]:
@@ -240,7 +244,7 @@ def _print_each(letters: list[Letter]) -> None:
         last = letter.last
         row: tuple[Any, ...] = (letter.id, letter.state, str(letter.attempts), clock(last.buried), str(last.place))
         table.add_row(*row, letter.user or "", ", ".join(letter.steps), letter.reason)
-    Console(soft_wrap=True, highlight=False).print(table)
+    print_table(table, folding=("reason",))
 
 
 def _print_outcome(outcome: "Outcome", *, dry_run: bool) -> None:

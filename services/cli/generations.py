@@ -7,7 +7,6 @@ from typing import Annotated, TypeVar
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
 from rich.table import Table
 
 from services.cli.progress import say
@@ -15,12 +14,12 @@ from services.cli.rebuilding import rebuild
 from services.cli.replay_report import print_differences, print_outcome
 from services.common.redis import connect
 from services.common.settings import Settings
+from services.common.tables import print_table
 from services.operator import generations
 from services.operator.generations import Listed
 from services.operator.replay.profiles import Wish
 
 T = TypeVar("T")
-_PIPE_COLUMNS = 160
 app = typer.Typer(
     no_args_is_help=True, help="Generations of profiles: list them, switch between them, remove old ones."
 )
@@ -41,9 +40,7 @@ def list_() -> None:
         note = "; ".join(filter(None, [one.noted.note, *one.noted.gaps]))
         times = _when(one.noted.made_at), _when(one.noted.live_until)
         table.add_row(one.name, _state(one), f"{one.behind:,}", *times, note)
-    console = Console()
-    # A pipe has no width of its own, and a table that is cut to eighty columns cannot be read.
-    (console if console.is_terminal else Console(width=_PIPE_COLUMNS)).print(table)
+    print_table(table, folding=("note",))
 
 
 @app.command()

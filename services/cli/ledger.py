@@ -6,7 +6,7 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +14,7 @@ from rich.text import Text
 from contracts.topics import LEDGER
 from services.cli.progress import say
 from services.common.settings import Settings
+from services.common.tables import print_block
 from services.operator.ledger.asking import Sql
 from services.operator.ledger.books import NOTHING, Books, Line, opened
 from services.operator.reaching import warehouse_lacks
@@ -26,7 +27,6 @@ _HEADS = {
     1: ("something needs you", "red"),
     NOTHING: ("nothing to count: there was no event", "yellow"),
 }
-_WIDTH = 130
 _COLUMNS = (
     "accepted", "in topic", "in ClickHouse", "used", "lost", "loss ppm", "again", "again ppm", "unaccounted", "waiting",
 )  # fmt: skip
@@ -52,23 +52,20 @@ def command(
 
 async def _run(settings: Settings, hours: int, every: float | None, *, partitions: bool, as_json: bool) -> Books:
     sql, console = Sql(settings.clickhouse.dsn, _ASK_SECONDS), Console()
-    if not console.is_terminal:
-        # A pipe has no width that the table would have to fit into.
-        console = Console(width=max(console.width, _WIDTH))
     try:
         await warehouse_lacks(settings, [LEDGER.name], _WAIT_SECONDS, say)
         books = await _counted(sql, hours)
         if every is None or as_json or not console.is_terminal:
-            _print(console, books, partitions=partitions, as_json=as_json)
+            _print(books, partitions=partitions, as_json=as_json)
         if every is None:
             return books
         if as_json or not console.is_terminal:
             while True:
                 await asyncio.sleep(every)
-                _print(console, await opened(sql, hours), partitions=partitions, as_json=as_json)
+                _print(await opened(sql, hours), partitions=partitions, as_json=as_json)
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(_page(books, partitions=partitions), refresh=True)
+                live.update(Group(*_page(books, partitions=partitions)), refresh=True)
                 await asyncio.sleep(every)
                 books = await opened(sql, hours)
     finally:
@@ -86,16 +83,17 @@ async def _counted(sql: Sql, hours: int) -> Books:
     return books
 
 
-def _print(console: Console, books: Books, *, partitions: bool, as_json: bool) -> None:
+def _print(books: Books, *, partitions: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(books.as_json(), ensure_ascii=False), flush=True)
     else:
-        console.print(_page(books, partitions=partitions), soft_wrap=True)
+        for block in _page(books, partitions=partitions):
+            print_block(block)
 
 
-def _page(books: Books, *, partitions: bool) -> RenderableType:
+def _page(books: Books, *, partitions: bool) -> list[Text | Table]:
     said, colour = _HEADS[books.code]
-    blocks: list[RenderableType] = [Text(f"{said} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
+    blocks: list[Text | Table] = [Text(f"{said} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
     for finding in books.findings():
         sign, style = {"ok": ("·", "dim"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.state]
         line = Text.assemble((f"{sign} {finding.name}: ", style), finding.detail)
@@ -103,7 +101,7 @@ def _page(books: Books, *, partitions: bool) -> RenderableType:
     blocks += [Text(), _table(books.lines if partitions else books.hours(), books.total())]
     if books.freshness:
         blocks += [Text(), _freshness(books.freshness)]
-    return Group(*blocks)
+    return blocks
 
 
 def _table(lines: list[Line], total: Line) -> Table:

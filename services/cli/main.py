@@ -6,9 +6,10 @@ import sys
 from typing import Final
 
 import typer
+from typer.main import get_command
 
 from services.cli.surroundings import same_everywhere
-from services.cli.verbs import Verb, group_of
+from services.cli.verbs import Verb, group_of, readable
 
 VERBS: Final[dict[str, Verb]] = {
     "run": Verb("run", panel="Run it"),
@@ -47,8 +48,8 @@ app = typer.Typer(
 def _animusic() -> None:
     """Anime songs that follow what you like: an event log, views of it, and playlists from six arms.
 
-    [bold]animusic run[/bold] starts everything on this machine; the other verbs find what it started by
-    ANIMUSIC_DATA_DIR (default: .animusic in the current directory). [bold]animusic settings[/bold] lists every setting.
+    `animusic run` starts everything on this machine; the other verbs find what it started by ANIMUSIC_DATA_DIR
+    (default: .animusic in the current directory). `animusic settings` lists every setting.
     """
 
 
@@ -58,9 +59,12 @@ def main() -> None:
     # A client that retries says so at every try; the sentence at the end says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        app(prog_name="animusic")
+        readable(get_command(app))(prog_name="animusic")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # `animusic … | head`: who reads has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if os.environ.get("ANIMUSIC_LOG_LEVEL", "").upper() == "DEBUG":
             raise

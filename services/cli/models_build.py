@@ -25,7 +25,7 @@ def command(
         list[str] | None,
         typer.Argument(
             help="tfidf, node2vec, minilm, mpnet (these two encode); none: those that are missing or stale.",
-            metavar="[ARM]...",
+            metavar="ARM",
         ),
     ] = None,
     *,

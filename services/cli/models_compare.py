@@ -14,6 +14,7 @@ from model_jobs.compare import FAVOURITES, LISTENERS, TOP, Comparison, compare
 from model_jobs.evaluate.metrics import Interval
 from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
+from services.common.tables import print_table
 
 Name = Annotated[str, typer.Argument(help="an arm (what is live), arm@version (its first digits do), or a directory")]
 
@@ -28,8 +29,8 @@ def command(a: Name, b: Name) -> None:
     table = Table("", "a", "b", box=None)
     for row in _rows(found):
         table.add_row(*row)
+    print_table(table)
     console = Console(soft_wrap=True)
-    console.print(table)
     for line in _findings(found):
         console.print(line, highlight=False)
 

@@ -27,16 +27,15 @@ from services.cli.progress import say
 from services.common.catalogue_log import read_catalogue
 from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
+from services.common.tables import print_table
 
 _LOG: Final = "log"
-# Of tables that go into a file; a terminal has a width of its own.
-_WIDTH: Final = 132
 
 
 def command(
     arms: Annotated[
         list[str] | None,
-        typer.Argument(help="Content arms, node2vec:paper; none: all that can be built here.", metavar="[ARM]..."),
+        typer.Argument(help="Content arms, node2vec:paper; none: all that can be built here.", metavar="ARM"),
     ] = None,
     *,
     catalogue: Annotated[
@@ -112,15 +111,13 @@ def _progress() -> Iterator[Report]:
 
 def _print(evaluation: Evaluation) -> None:
     console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH
     about = evaluation.about
     console.print(f"{about['songs']:,} songs, {about['listeners']} listeners, seed {about['seed']}")
     for question, candidates, figures in evaluation.tables():
         withheld = f", {figures[0].withheld} withheld" if figures[0].withheld else ""
         among = ", same anime left out" if candidates != "all" else ""
         console.print(f"\n[bold]{question}{withheld}{among}[/bold] (n = {figures[0].interval.n:,})", highlight=False)
-        console.print(_overlaps(figures) if figures[0].other_arm else _table(figures), highlight=False)
+        print_table(_overlaps(figures) if figures[0].other_arm else _table(figures))
     console.print("\nA figure's brackets: 95 % bootstrap interval over songs or listeners.", highlight=False)
     for note in evaluation.notes:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
@@ -145,4 +142,4 @@ def _overlaps(figures: Sequence[Figure]) -> Table:
 
 
 def _cell(interval: Interval) -> str:
-    return f"{interval.value:.3f} \\[{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -45,7 +45,7 @@ def export(
 def import_(
     files: Annotated[
         list[str],
-        typer.Argument(help="Files of `animusic models export`, or `sample`: those shipped.", metavar="FILE..."),
+        typer.Argument(help="Files of `animusic models export`, or `sample`: those shipped.", metavar="FILE"),
     ],
     *,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms of the files.")] = None,

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from model_jobs.live import live_models
@@ -17,6 +15,7 @@ from services.cli.rebuilding import showing
 from services.common.clock import now_ms
 from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
+from services.common.tables import print_table
 from services.common.vectors.published import published_models
 from services.operator.dlq.selecting import moment
 from services.operator.replay.counterfactual import Replayed, Seat, tallied
@@ -28,7 +27,6 @@ from services.recommender.catalogue import Catalogue
 _MINUTE_MS = 60_000
 # More playlists than this are told in numbers only, unless their listeners were named.
 _SHOWN = 5
-_WIDE = 240
 
 
 def command(
@@ -50,6 +48,8 @@ def command(
     The profile is folded from the log as far as the playlist reflects it, and the models that served it are asked
     again: that says how far the log explains what was served. With --arm the arms named pick by other versions, and
     what comes of it is shown beside. Chance stays as it was. Nothing is written or served.
+
+    Exits with 1 when nobody was served a playlist then; it says from when on the log has some.
     """
     settings = Settings()
     asyncio.run(wait_for_broker(settings.kafka, 10))
@@ -113,12 +113,7 @@ def _print_playlist(one: Replayed, catalogue: Catalogue, changed: Changed) -> No
             _again(seat, catalogue),
         ]
         table.add_row(*cells, *([_instead(seat, catalogue)] if changed else []))
-    _console().print(table)
-
-
-def _console() -> Console:
-    # A pipe has no width of its own, and a table that is cut to eighty columns cannot be read.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    print_table(table)
 
 
 def _again(seat: Seat, catalogue: Catalogue) -> str:
@@ -149,7 +144,7 @@ def _print_summary(answer: Answer, changed: Changed) -> None:
     for arm, tally in tallied(found).items():
         cells = [arm, f"{tally.slots:,}", f"{tally.same:,}", f"{tally.not_here:,}"]
         table.add_row(*cells, *([f"{tally.other:,}"] if changed else []))
-    _console().print(table)
+    print_table(table)
     faithful, same = sum(one.faithful for one in found), sum(one.same for one in found)
     print(f"playlists: {len(found):,}; profiles as they were then: {faithful:,}; that come out as served: {same:,}")
     if answer.later:

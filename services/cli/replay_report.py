@@ -8,6 +8,7 @@ from rich.table import Table
 from contracts.fold import LIST_FIELD, SONG_FIELD, VETO_FIELD
 from contracts.registers import SERVED, SERVED_SLICES, VETO
 from services.common.settings import Settings
+from services.common.tables import print_table
 from services.operator.parity import Difference, Parity
 from services.operator.replay.drilldown import Explained, explain
 from services.operator.replay.looking import Estimate, OneUser
@@ -26,7 +27,7 @@ def print_plan(found: Estimate) -> None:
     table = Table("topic", "partition", "from", "to", "records", box=None)
     for p in found.plan.partitions:
         table.add_row(p.topic, str(p.partition), str(p.start or 0), str(p.until or p.end), f"{p.size:,}")
-    console.print(table)
+    print_table(table)
     for gap in found.plan.gaps:
         console.print(f"gap: {gap}")
     console.print(

@@ -16,6 +16,7 @@ from contracts.topics import MODEL_BUILDS
 from services.analytics.feasibility import QUERY, WHOLE, Line, lines, notes
 from services.cli.progress import say
 from services.common.settings import Settings
+from services.common.tables import print_table
 from services.operator.reaching import warehouse_lacks
 
 app = typer.Typer(no_args_is_help=True, help="Answers to the paper's questions, from what the warehouse has seen.")
@@ -23,8 +24,6 @@ _ENOUGH_SECONDS: Final = 60.0
 # After a first start the warehouse needs some seconds for what the start wrote.
 _WAIT_SECONDS: Final = 20.0
 _NOTHING: Final = 3
-# A file or a pipe has no width of its own.
-_WIDE: Final = 140
 
 
 @app.callback()
@@ -74,8 +73,8 @@ def _print(report: list[Line], said: list[str]) -> None:
         table.add_column(name, justify="left" if name in ("arm", "stage", "original", "ours is") else "right")
     for line in report:
         table.add_row(*_row(line), end_section=line.stage == WHOLE)
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
-    console.print(table)
+    print_table(table)
+    console = Console(soft_wrap=True)
     for sentence in said:
         console.print(sentence, highlight=False, markup=False)
 

@@ -5,6 +5,7 @@ import os
 import re
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import typer
@@ -49,19 +50,20 @@ def groups(settings: Settings) -> Iterator[tuple[str, list[Line]]]:
     """(title, lines) of the root and of each nested group, in the order of the settings tree."""
     fields = Settings.model_fields
     plain = {name: field for name, field in fields.items() if not _is_group(field)}
-    yield "The installation.", [_line((name,), field, settings) for name, field in plain.items()]
+    yield "The installation.", [_line((name,), field, settings, settings.data_dir) for name, field in plain.items()]
     for name, field in fields.items():
         if _is_group(field):
             group = getattr(settings, name)
             title = (type(group).__doc__ or name).strip()
-            yield title, [_line((name, inner), info, group) for inner, info in type(group).model_fields.items()]
+            inside = type(group).model_fields.items()
+            yield title, [_line((name, inner), info, group, settings.data_dir) for inner, info in inside]
 
 
 def _is_group(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
-def _line(path: tuple[str, ...], field: FieldInfo, holder: BaseModel) -> Line:
+def _line(path: tuple[str, ...], field: FieldInfo, holder: BaseModel, data_dir: Path) -> Line:
     value = getattr(holder, path[-1])
     variable = "ANIMUSIC_" + "__".join(path).upper()
     group_variable = f"ANIMUSIC_{path[0]}".upper()
@@ -69,9 +71,8 @@ def _line(path: tuple[str, ...], field: FieldInfo, holder: BaseModel) -> Line:
     if path[-1] in holder.model_fields_set:
         given = {name.upper() for name in os.environ}
         source = "environment" if {variable, group_variable} & given else "running system"
-    return Line(
-        variable, _type(field.annotation), _shown(field.default), _shown(value), source, field.description or ""
-    )
+    told = (field.description or "").replace("<data_dir>", str(data_dir))
+    return Line(variable, _type(field.annotation), _shown(field.default), _shown(value), source, told)
 
 
 def _type(annotation: Any) -> str:

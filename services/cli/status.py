@@ -3,18 +3,18 @@
 import asyncio
 import json
 import logging
-import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from services.common.settings import Settings
+from services.common.tables import print_block
 from services.local.files import read_json
 from services.local.layout import Layout
 from services.operator.status.judging import Limits, age
@@ -25,7 +25,7 @@ _WORDS: Final = ("healthy", "degraded", "broken")
 _COLOURS: Final = ("green", "yellow", "red")
 _SIGNS: Final = {"ok": "✓", "warn": "!", "fail": "✗"}
 _GB: Final = 2**30
-_PLAIN_WIDTH: Final = 140
+_HOW: Final = "how it is"
 _DEFAULT = Limits()
 
 
@@ -57,7 +57,8 @@ def command(
     if as_json:
         print(_json(status))
     else:
-        Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(_page(status, partitions=partitions))
+        for block in _page(status, partitions=partitions):
+            print_block(block, folding=(_HOW,))
     raise typer.Exit(status.code)
 
 
@@ -71,7 +72,7 @@ async def _watch(looker: Looker, every: float, *, as_json: bool, partitions: boo
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             status = await looker.look()
-            live.update(_page(status, partitions=partitions), refresh=True)
+            live.update(Group(*_page(status, partitions=partitions)), refresh=True)
             await asyncio.sleep(every)
 
 
@@ -85,12 +86,12 @@ def _line(status: Status) -> str:
     return f"{_clock(status.at_ms)} {_WORDS[status.code]}, {behind:,} behind{': ' if wrong else ''}{wrong}"
 
 
-def _page(status: Status, *, partitions: bool) -> RenderableType:
+def _page(status: Status, *, partitions: bool) -> list[Text | Table]:
     head = Text(f"{_WORDS[status.code]} at {_clock(status.at_ms)}", style=f"bold {_COLOURS[status.code]}")
-    blocks: list[RenderableType] = [head, *_findings(status), Text(), _parts(status)]
+    blocks: list[Text | Table] = [head, *_findings(status), Text(), _parts(status)]
     if status.lags:
         blocks += [Text(), _lags(status.lags, partitions=partitions)]
-    return Group(*blocks)
+    return blocks
 
 
 def _findings(status: Status) -> list[Text]:
@@ -103,7 +104,7 @@ def _findings(status: Status) -> list[Text]:
 
 
 def _parts(status: Status) -> Table:
-    table = _table("part", "how it is")
+    table = _table("part", _HOW)
     log, redis, clickhouse, disk = status.log, status.redis, status.clickhouse, status.disk
     table.add_row("log", log.trouble or f"{log.brokers} brokers, {log.topics} topics, {log.records:,} records followed")
     table.add_row(

@@ -4,12 +4,12 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from contracts.topics import DAY_MS, TOPICS, Topic, partitions_for
 from services.common.kafka import ensure_topics, wait_for_broker
 from services.common.settings import Settings
+from services.common.tables import print_table
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
         partitions = str(partitions_for(topic, settings.kafka.partitions))
         now = "created" if topic.name in created else "was there"
         table.add_row(topic.name, topic.written_by, topic.keyed_by, partitions, _kept(topic), now)
-    Console().print(table)
+    print_table(table)
 
 
 async def _ensure(settings: Settings, wait: float) -> list[str]:

@@ -1,12 +1,16 @@
 """Groups of verbs, each imported when it is asked for: together they cost seconds, and every child would pay them."""
 
+import re
+import shutil
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
+
+_NARROW: Final = 80
 
 
 class Verb(NamedTuple):
@@ -49,4 +53,16 @@ def _mounted(name: str, verb: Verb) -> Any:
         command = get_group(module.app)
     command.name = name
     command.rich_help_panel = verb.panel
+    return readable(command)
+
+
+def readable(command: Any) -> Any:
+    """The command, with help that is whole on a terminal of any width, and that of the verbs in it."""
+    # A line break of a docstring is none of the sentence; only an empty line begins another paragraph.
+    command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
+    if shutil.get_terminal_size().columns < _NARROW:
+        # In rich's frames long names of options are cut there.
+        command.rich_markup_mode = None
+    for inner in getattr(command, "commands", {}).values():
+        readable(inner)
     return command

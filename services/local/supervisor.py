@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from services.common.kafka import ensure_topics
 from services.common.settings import Settings
+from services.common.tables import print_table
 from services.local.engines.children import reap_stale
 from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
 from services.local.engines.kafka_misplaced import leftover_sentence
@@ -152,7 +153,7 @@ class Supervisor:
 
     def _show(self, plan: Plan) -> None:
         self._console.print()
-        self._console.print(table(self._keepers, os.getpid()))
+        print_table(table(self._keepers, os.getpid()), console=self._console)
         self._console.print("\nTry it:")
         for line in curl_lines(plan.url):
             print(f"  {line}", flush=True)

@@ -10,7 +10,7 @@ from contracts.topics import CATALOGUE, FEEDBACK, MODELS
 from services.common.kafka import read_to_end, wait_for_broker
 from services.common.listening import taken
 from services.common.settings import ENDPOINTS_FILE, Settings
-from services.operator.findings import Check, Finding, run_checks
+from services.operator.findings import Check, Finding, placed, run_checks
 from services.operator.status import judging
 from services.operator.status import log as kafka
 from services.operator.status.looking import Looker
@@ -44,7 +44,7 @@ class Doctor:
             ("warehouse", f"{_START}/warehouse.log, or set ANIMUSIC_CLICKHOUSE__DSN", self._warehouse),
             ("services", f"{_START}/gateway.log", self._system),
         ]
-        return await run_checks(checks)
+        return placed(await run_checks(checks), self._settings.data_dir)
 
     async def _python(self) -> list[Finding]:
         return [Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")]

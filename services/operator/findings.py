@@ -1,9 +1,11 @@
 """One thing that was looked at: how it is, and what to do when it is not well."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
 
 State = Literal["ok", "warn", "fail"]
 
@@ -20,6 +22,25 @@ class Finding:
 
 
 Check = Callable[[], Awaitable[list[Finding]]]
+# How a remedy names what lies in the data directory, before anybody knows where that is.
+_LOG: Final = re.compile(r"<data_dir>/logs/([\w-]+)\.log")
+_DATA_DIR: Final = "<data_dir>"
+
+
+def placed(findings: Iterable[Finding], data_dir: Path) -> list[Finding]:
+    """The findings with `<data_dir>` in their remedies filled in, so that a path works when somebody pastes it.
+
+    A service that does not run on this machine has no log there: then the remedy names the service's own log.
+    """
+
+    def path_of(found: re.Match[str]) -> str:
+        path = data_dir / "logs" / f"{found[1]}.log"
+        return str(path) if path.exists() else f"the log of {found[1]}"
+
+    return [
+        replace(finding, remedy=_LOG.sub(path_of, finding.remedy).replace(_DATA_DIR, str(data_dir)))
+        for finding in findings
+    ]
 
 
 async def run_checks(checks: Sequence[tuple[str, str, Check]], timeout_seconds: float = 10.0) -> list[Finding]:

@@ -62,6 +62,29 @@ async def records_of(
         await consumer.stop()
 
 
+async def first_time(settings: KafkaSettings, topic: str) -> int | None:
+    """When the oldest record of a topic was written (ms); None where it holds none.
+
+    Raises LookupError when there is no such topic, aiokafka's KafkaError.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        tps = [TopicPartition(topic, partition) for partition in await partition_ids(consumer, topic)]
+        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        open_ = {tp for tp in tps if starts[tp] < ends[tp]}
+        consumer.assign(list(open_))
+        for tp in open_:
+            consumer.seek(tp, starts[tp])
+        found: dict[Any, int] = {}
+        while open_ - found.keys():
+            for tp, records in (await consumer.getmany(timeout_ms=500, max_records=100)).items():
+                found.setdefault(tp, records[0].timestamp)
+        return min(found.values(), default=None)
+    finally:
+        await consumer.stop()
+
+
 async def _places(consumer: Any, tps: list[TopicPartition], at: int, last: Mapping[Any, int]) -> dict[Any, int]:
     """The first offset at a time or after it; the end where there is none."""
     found = await consumer.offsets_for_times(dict.fromkeys(tps, at))

@@ -7,6 +7,7 @@ from exactly those records, and the digest says whether it is the same one.
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from contracts.topics import CATALOGUE, FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.model import Poison
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
-from services.operator.replay.records import Tell, records_of
+from services.operator.replay.records import Tell, first_time, records_of
 from services.profiles.decoding import decode_state
 from services.profiles.reader import ProfileSnapshot
 from services.profiles.store import HISTORY_LISTS
@@ -87,7 +88,7 @@ class CatalogueThen:
 async def playlists_at(settings: KafkaSettings, wanted: Wanted, tell: Tell) -> list[Placed]:
     """The playlists, each in its newest revision of then, the newest first.
 
-    Raises LookupError when there is none, aiokafka's KafkaError.
+    Raises LookupError when there is none, with a sentence that says why; aiokafka's KafkaError.
     """
     at, users = wanted.at, wanted.users
     found: dict[str, Placed] = {}
@@ -100,10 +101,26 @@ async def playlists_at(settings: KafkaSettings, wanted: Wanted, tell: Tell) -> l
         if known is None or _order(playlist) > _order(known.playlist):
             found[playlist.user_id] = Placed(playlist, record.offset)
     if not found:
-        minutes = f"nobody in the {wanted.window_ms // 60_000} minutes before"
-        whom = f"none of {', '.join(sorted(users))}" if users else minutes
-        raise LookupError(f"no playlist of then: {whom} was served one; try another --at, or a wider --window")
+        raise LookupError(nobody_served(wanted, await first_time(settings, PLAYLISTS.name)))
     return sorted(found.values(), key=lambda one: _order(one.playlist), reverse=True)[: wanted.limit]
+
+
+def nobody_served(wanted: Wanted, first: int | None) -> str:
+    """Why there is no playlist of then, and what to ask instead. `first`: when the log's first playlist was written."""
+    if first is None:
+        return "no playlist is in the log yet; the first one comes with the first listener who asks for songs"
+    if wanted.at < first:
+        return (
+            f"no playlist of {_utc(wanted.at)}: the log's first one was served at {_utc(first)}. "
+            "Ask for a later time: `--at now`"
+        )
+    minutes = f"nobody in the {wanted.window_ms // 60_000} minutes before"
+    whom = f"none of {', '.join(sorted(wanted.users))}" if wanted.users else minutes
+    return f"no playlist of {_utc(wanted.at)}: {whom} was served one; try another --at, or a wider --window"
+
+
+def _utc(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 async def made_from(settings: KafkaSettings, placed: Collection[Placed], tell: Tell) -> list[Then]:

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from contracts.models import LiveModel
 from services.common.clock import now_ms
 from services.common.settings import Settings
+from services.operator.findings import placed
 from services.operator.status import log as kafka
 from services.operator.status import machine
 from services.operator.status.arms import unserved
@@ -58,7 +59,7 @@ class Looker:
         finally:
             await look.close()
         self._before = look.sample
-        findings = judge(status, self._limits)
+        findings = placed(judge(status, self._limits), self._settings.data_dir)
         return replace(status, findings=findings, code=code_of(findings))
 
 
