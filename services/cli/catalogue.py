@@ -17,9 +17,10 @@ from collectors.withdrawing import Withdrawal, that_may_be_rejected, withdrawal
 from services.cli.catalogue_identity import list_doubtful, merge
 from services.cli.catalogue_report import print_summary
 from services.cli.progress import bar, say
+from services.cli.reaching import reach_log
 from services.common.catalogue_log import CatalogueLog, read_catalogue
 from services.common.exit_codes import INCOMPLETE
-from services.common.kafka import ensure_topics, wait_for_broker
+from services.common.kafka import ensure_topics
 from services.common.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The songs: load them into the log, and see what it holds.")
@@ -91,7 +92,7 @@ app.command()(merge)
 
 
 async def _log(settings: Settings, wait: float) -> CatalogueLog:
-    await wait_for_broker(settings.kafka, wait)
+    await reach_log(settings.kafka, wait)
     await ensure_topics(settings.kafka)
     return await read_catalogue(settings.kafka)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.progress import say
-from services.common.kafka import wait_for_broker
+from services.cli.reaching import reach_log
 from services.common.settings import KafkaSettings, Settings
 from services.common.tables import print_table
 from services.operator.dlq.editing import assignments, exactly
@@ -214,7 +214,7 @@ def _must_choose(wanted: Filter, everything: bool, verb: str) -> None:
 
 
 async def _letters(settings: KafkaSettings) -> list[Letter]:
-    await wait_for_broker(settings, 10)
+    await reach_log(settings, 10)
     return list((await read_letters(settings)).letters.values())
 
 

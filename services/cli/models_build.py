@@ -14,7 +14,7 @@ from model_jobs.registry import model_named
 from services.cli import node2vec_options
 from services.cli.models_progress import shown
 from services.cli.progress import say
-from services.common.kafka import wait_for_broker
+from services.cli.reaching import reach_log
 from services.common.settings import Settings
 
 _NODE2VEC: Final = "node2vec"
@@ -59,7 +59,7 @@ def command(
         "edge_weights": edge_weights,
     })  # fmt: skip
     settings = Settings()
-    asyncio.run(wait_for_broker(settings.kafka))
+    asyncio.run(reach_log(settings.kafka))
     chosen = arms or ([_NODE2VEC] if params else None)
     if chosen is None:
         models = asyncio.run(stale_models(settings))

@@ -12,7 +12,7 @@ from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from model_jobs.compare import FAVOURITES, LISTENERS, TOP, Comparison, compare
 from model_jobs.evaluate.metrics import Interval
-from services.common.kafka import wait_for_broker
+from services.cli.reaching import reach_log
 from services.common.settings import Settings
 from services.common.tables import print_table
 
@@ -36,7 +36,7 @@ def command(a: Name, b: Name) -> None:
 
 
 async def _compare(settings: Settings, a: str, b: str) -> Comparison:
-    await wait_for_broker(settings.kafka)
+    await reach_log(settings.kafka)
     return await compare(settings, a, b)
 
 

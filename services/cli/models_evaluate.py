@@ -24,8 +24,8 @@ from model_jobs.evaluate.withhold import FIELDS, Field
 from model_jobs.evaluate.writing import as_json, write_csv
 from model_jobs.model import Report
 from services.cli.progress import say
+from services.cli.reaching import reach_log
 from services.common.catalogue_log import read_catalogue
-from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
 from services.common.tables import print_table
 
@@ -83,7 +83,7 @@ def _fields(names: Sequence[str]) -> Sequence[Field | None]:
 def _songs(settings: Settings, catalogue: str, songs: int) -> Sequence[Song]:
     if catalogue != _LOG:
         return read(source_named(catalogue, songs=songs)).songs
-    asyncio.run(wait_for_broker(settings.kafka))
+    asyncio.run(reach_log(settings.kafka))
     found = list(asyncio.run(read_catalogue(settings.kafka)).songs.values())
     if not found:
         raise ValueError("the catalogue has no songs; `animusic catalogue import sample` loads some")

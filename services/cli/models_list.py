@@ -12,8 +12,8 @@ from model_jobs.build import stale_models
 from model_jobs.builds import read_builds
 from model_jobs.live import live_models
 from services.cli.progress import say
+from services.cli.reaching import reach_log
 from services.common.catalogue_log import read_catalogue
-from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
 from services.common.tables import print_table
 from services.common.vectors.published import published_models
@@ -40,7 +40,7 @@ def command() -> None:
 
 async def _live(settings: Settings) -> tuple[dict[str, LiveModel], set[str], set[Version]]:
     """Arm -> its live model, the arms that a build would renew, and the versions that were live before."""
-    await wait_for_broker(settings.kafka)
+    await reach_log(settings.kafka)
     were_live = versions_once_live(await read_builds(settings.kafka))
     live, digest = await live_models(settings.kafka), (await read_catalogue(settings.kafka)).digest()
     # What was built from this very catalogue needs no closer look.

@@ -9,7 +9,7 @@ import typer
 from model_jobs.lifecycle import Pruned, Switched, prune, roll_back, switch_to
 from model_jobs.publishing import KEPT_VERSIONS
 from services.cli.progress import say
-from services.common.kafka import wait_for_broker
+from services.cli.reaching import reach_log
 from services.common.settings import Settings
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ def prune_(
 
 
 async def _reached(settings: Settings, work: Callable[[], Awaitable[Result]]) -> Result:
-    await wait_for_broker(settings.kafka)
+    await reach_log(settings.kafka)
     return await work()
 
 

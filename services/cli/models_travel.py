@@ -15,7 +15,7 @@ from model_jobs.travel import export as export_to
 from model_jobs.travel import import_ as import_from
 from model_jobs.travel import made_of
 from services.cli.progress import say
-from services.common.kafka import wait_for_broker
+from services.cli.reaching import reach_log
 from services.common.settings import Settings
 
 SAMPLE = "sample"
@@ -35,7 +35,7 @@ def export(
     The file names the model and its revision, and the text that each vector was made of.
     """
     settings = Settings()
-    asyncio.run(wait_for_broker(settings.kafka))
+    asyncio.run(reach_log(settings.kafka))
     precision: Precision = "float32" if float32 else "float16"
     parcel = asyncio.run(export_to(settings, arm, file, precision))
     megabytes = file.stat().st_size / 1e6
@@ -62,7 +62,7 @@ def import_(
     paths = [path for name in files for path in (SHIPPED.values() if name == SAMPLE else [Path(name)])]
     # All are read before anything is changed.
     parcels = [parcel for parcel in map(read_parcel, paths) if not arm or parcel.origin.arm in arm]
-    asyncio.run(wait_for_broker(settings.kafka))
+    asyncio.run(reach_log(settings.kafka))
     live = asyncio.run(live_models(settings.kafka)) if as_live else {}
     for parcel in parcels:
         name = parcel.origin.arm

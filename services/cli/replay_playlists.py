@@ -11,9 +11,9 @@ from rich.table import Table
 
 from model_jobs.live import live_models
 from services.cli.progress import say
+from services.cli.reaching import reach_log
 from services.cli.rebuilding import showing
 from services.common.clock import now_ms
-from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
 from services.common.tables import print_table
 from services.common.vectors.published import published_models
@@ -52,7 +52,7 @@ def command(
     Exits with 1 when nobody was served a playlist then; it says from when on the log has some.
     """
     settings = Settings()
-    asyncio.run(wait_for_broker(settings.kafka, 10))
+    asyncio.run(reach_log(settings.kafka, 10))
     here = published_models(settings.vectors_dir)
     live = asyncio.run(live_models(settings.kafka)) if arm else {}
     changed: Changed = {one.arm: one for one in (chosen(here, live, text) for text in arm or ())}

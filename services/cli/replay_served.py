@@ -9,8 +9,8 @@ from model_jobs.build import build
 from model_jobs.live import live_models
 from model_jobs.registry import model_named
 from services.cli.progress import say
+from services.cli.reaching import reach_log
 from services.common.catalogue_log import read_catalogue
-from services.common.kafka import wait_for_broker
 from services.common.settings import Settings
 from services.operator.replay.served import Standing, set_aside, standings
 
@@ -21,7 +21,7 @@ def catalogue() -> None:
     Exits with 1 when a record cannot be read.
     """
     settings = Settings()
-    asyncio.run(wait_for_broker(settings.kafka, 10))
+    asyncio.run(reach_log(settings.kafka, 10))
     found = asyncio.run(read_catalogue(settings.kafka))
     print(f"{len(found.songs):,} songs, {len(found.withdrawn):,} withdrawn, digest {found.digest()}")
     if not found.songs:
@@ -38,7 +38,7 @@ def models(check: Annotated[bool, typer.Option("--check", help="Look only; build
     With --check, exits with 1 when one is not whole.
     """
     settings = Settings()
-    asyncio.run(wait_for_broker(settings.kafka, 10))
+    asyncio.run(reach_log(settings.kafka, 10))
     live = asyncio.run(live_models(settings.kafka))
     if not live:
         raise LookupError("no model is live; `animusic models build` makes some")

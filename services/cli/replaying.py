@@ -6,9 +6,9 @@ from typing import Any
 import typer
 
 from services.cli.progress import say
+from services.cli.reaching import reach_log
 from services.cli.rebuilding import rebuild
 from services.cli.replay_report import print_differences, print_one_user, print_outcome, print_plan
-from services.common.kafka import wait_for_broker
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.replay.looking import Estimate, OneUser, estimate, one_user
@@ -20,7 +20,7 @@ def replay(since: str, until: str, **wish: Any) -> None:
     """Rebuild what lies between two places of the log; `wish` as in Wish. Exits with 1 where nothing was switched."""
     settings = Settings()
     first, last = _bounds(since, until)
-    asyncio.run(wait_for_broker(settings.kafka, 10))
+    asyncio.run(reach_log(settings.kafka, 10))
     wanted = Wish(since=first, until=last, **wish)
     outcome = rebuild(settings, wanted)
     if outcome.parity is not None and not outcome.parity.equal:

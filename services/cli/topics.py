@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from contracts.topics import DAY_MS, TOPICS, Topic, partitions_for
-from services.common.kafka import ensure_topics, wait_for_broker
+from services.cli.reaching import reach_log
+from services.common.kafka import ensure_topics
 from services.common.settings import Settings
 from services.common.tables import print_table
 
@@ -30,7 +31,7 @@ def command(
 
 
 async def _ensure(settings: Settings, wait: float) -> list[str]:
-    await wait_for_broker(settings.kafka, wait)
+    await reach_log(settings.kafka, wait)
     return await ensure_topics(settings.kafka)
 
 
