@@ -47,6 +47,12 @@ def made_of(record: LiveModel, parcel: Parcel) -> bool:
         return bool(record.params.get("imported") == cache.content_digest())
 
 
+async def concerns(settings: Settings, parcel: Parcel) -> bool:
+    """Whether any song of the catalogue has a vector in this file."""
+    known = set(parcel.digests)
+    return any(digest_of(text_of(song)) in known for song in (await read_catalogue(settings.kafka)).songs.values())
+
+
 async def import_(settings: Settings, parcel: Parcel, report: Report = no_report) -> Built:
     """Keep a file's vectors and build its arm of them, without an encoder; then it is live.
 

@@ -23,7 +23,7 @@ Version = tuple[str, str]
 
 
 def command() -> None:
-    """List the models that lie on this machine, and which are live. `animusic models build` renews stale ones."""
+    """List the models on this machine, which are live and which were. `animusic models build` renews stale ones."""
     settings = Settings()
     live, stale, were_live = asyncio.run(_live(settings))
     table = Table("arm", "version", "vectors", "songs", "built (UTC)", "state", box=None)

@@ -11,9 +11,9 @@ from model_jobs.build import Built
 from model_jobs.checks import CheckFailedError
 from model_jobs.live import live_models
 from model_jobs.neural.parcel import Parcel, Precision, read_parcel
+from model_jobs.travel import concerns, made_of
 from model_jobs.travel import export as export_to
 from model_jobs.travel import import_ as import_from
-from model_jobs.travel import made_of
 from services.cli.progress import say
 from services.cli.reaching import reach_log
 from services.common.settings import Settings
@@ -52,6 +52,9 @@ def import_(
     as_live: Annotated[
         bool, typer.Option("--as-live", help="Only arms that are live with these very vectors, which are not here.")
     ] = False,
+    if_any: Annotated[
+        bool, typer.Option("--if-any", help="A file with no vector of a song of the catalogue is passed over.")
+    ] = False,
 ) -> None:
     """Build arms from files of vectors and switch to them. Needs no torch, no model and no network.
 
@@ -68,7 +71,10 @@ def import_(
         name = parcel.origin.arm
         if as_live and (name not in live or not made_of(live[name], parcel)):
             raise RuntimeError(f"{name} is not live with these vectors, and stays as it is")
-        say(_sentence(parcel, _built(settings, parcel)))
+        if if_any and not asyncio.run(concerns(settings, parcel)):
+            say(f"{parcel.origin.arm}: passed over, as no song of the catalogue has a vector in the file")
+        else:
+            say(_sentence(parcel, _built(settings, parcel)))
 
 
 def _built(settings: Settings, parcel: Parcel) -> Built:

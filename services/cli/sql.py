@@ -28,9 +28,15 @@ def command(
     statement = sys.stdin.buffer.read() if query == "-" else os.fsencode(query)
     wanted = output or ("PrettyCompact" if sys.stdout.isatty() else "PrettyCompactNoEscapes")
     answer = httpx.post(
-        settings.clickhouse.dsn, params={"default_format": wanted}, content=statement, timeout=_ENOUGH_SECONDS
+        settings.clickhouse.dsn, params=_parameters(settings, wanted), content=statement, timeout=_ENOUGH_SECONDS
     )
     if answer.is_error:
         print(answer.text.strip(), file=sys.stderr)
         raise typer.Exit(1)
     sys.stdout.buffer.write(answer.content)
+
+
+def _parameters(settings: Settings, wanted: str) -> dict[str, str]:
+    """The format, and where the warehouse's own endpoint does not see to it, that the statement only reads."""
+    # The user in a server's address is the one who writes.
+    return {"default_format": wanted, **({"readonly": "1"} if settings.clickhouse.external else {})}

@@ -1,4 +1,4 @@
-"""Every command of docker-compose.yml, run natively with the environment that Compose gives it.
+"""Every command of docker-compose.yml, and every health check, run natively with the environment that Compose gives it.
 
 What stands in for what: the containers' names become the addresses of a Kafka and a Valkey that the test starts,
 /data a directory, each port a free one. What cannot run here, as there is no package of it: a ClickHouse server, so
@@ -6,11 +6,14 @@ the warehouse is booted on chDB with all else as it is (that the settings with `
 Qdrant server, for which the client's in-memory mode answers behind the same gRPC surface.
 """
 
+import contextlib
 import json
 import os
-import re
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,7 @@ class Native:
         assert done.returncode == 0, done.stderr
         self.services: dict[str, Any] = json.loads(done.stdout)["services"]
         self.directory = directory
+        self.kafka = kafka
         self.qdrant = qdrant
         self._ports = {port: str(free_port()) for port in PORTS}
         self._stand_ins = {
@@ -51,6 +55,7 @@ class Native:
             "redis://valkey:6379/0": valkey.url,
             "http://recommender:8081": f"http://127.0.0.1:{self._ports['8081']}",
             "http://gateway:8080": f"http://127.0.0.1:{self._ports['8080']}",
+            "0.0.0.0": "127.0.0.1",
             "http://qdrant:6333": str(qdrant.settings.url),
             "/data": str(directory / "data"),
         }
@@ -72,6 +77,8 @@ class Native:
     def _here(self, value: str) -> str:
         for there, here in self._stand_ins.items():
             value = value.replace(there, here)
+        if value in ("gateway", "warehouse"):
+            return "127.0.0.1"
         return self._ports.get(value, value)
 
     def command(self, name: str) -> list[str]:
@@ -86,14 +93,25 @@ class Native:
             )
 
     def healthy(self, name: str) -> bool:
-        """What the service's own health check would find."""
+        """What the service's own health check finds."""
         assert self.processes[name].poll() is None, (self.directory / f"{name}.log").read_text()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)", " ".join(self.services[name]["healthcheck"]["test"]))
-        assert found
-        try:
-            return httpx.get(f"http://127.0.0.1:{self._ports[found[1]]}{found[2]}", timeout=5).is_success
-        except httpx.TransportError:
-            return False
+        return self.check(name).returncode == 0
+
+    def check(self, name: str, port: int | None = None, seconds: float = 20) -> subprocess.CompletedProcess[bytes]:
+        """Run a service's health check as it stands, on another `port` if one is given. Raises TimeoutExpired."""
+        service = self.services[name]
+        # `$$` is how a Compose file writes one `$`.
+        command = [word.replace("$$", "$") for word in service["healthcheck"]["test"][1:]]
+        if name == "kafka":
+            command[-1] = command[-1].replace("/127.0.0.1/9092", f"/127.0.0.1/{port or self.kafka.port}")
+        ready = str(port) if port else self._here(service["environment"].get("READY_PORT", ""))
+        environment = {"PATH": os.environ["PATH"], "READY_PORT": ready}
+        return subprocess.run(command, env=environment, capture_output=True, timeout=seconds)
+
+    def verb(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What `docker compose exec watch animusic …` runs."""
+        environment = self.environment("watch")
+        return subprocess.run(animusic(*words), env=environment, capture_output=True, text=True, timeout=60)
 
     @property
     def url(self) -> str:
@@ -143,6 +161,13 @@ def test_the_models_lie_on_the_qdrant_server_and_are_named_there(native) -> None
     assert all(name.startswith(f"{arm}-") for arm, name in aliases.items())
 
 
+def test_kafkas_health_check_hears_the_broker_and_not_only_its_socket(native) -> None:
+    assert native.check("kafka").returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(subprocess.TimeoutExpired):
+        native.check("kafka", port=silent.getsockname()[1], seconds=1)
+    assert native.check("kafka", port=free_port()).returncode != 0
+
+
 def test_every_service_gets_healthy_and_the_system_plays(native) -> None:
     for name in SERVICES:
         native.start(name)
@@ -150,6 +175,44 @@ def test_every_service_gets_healthy_and_the_system_plays(native) -> None:
         poll(lambda name=name: native.healthy(name), timeout=90, interval=0.2, what=f"{name} is healthy")
     answer = httpx.get(f"{native.url}/playlist", params={"anilist_username": "new"}, timeout=20)
     assert len(answer.json()["videos"]) == 6, answer.text
+
+
+def test_a_health_check_is_red_where_nobody_answers_or_the_answer_is_no(native) -> None:
+    assert native.check("gateway", port=free_port()).returncode != 0
+    with _answering(503) as port:
+        assert native.check("gateway", port=port).returncode != 0
+    with _answering(200) as port:
+        assert native.check("gateway", port=port).returncode == 0
+
+
+@contextlib.contextmanager
+def _answering(status: int) -> Iterator[int]:
+    """The port of a server that answers every GET with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_verbs_find_every_part_from_the_container_with_the_data(native) -> None:
+    def healthy() -> bool:
+        done = native.verb("status")
+        assert done.returncode in (0, 1, 2), done.stderr
+        return done.returncode == 0
+
+    poll(healthy, timeout=60, interval=1, what="`animusic status` is healthy where Compose runs it")
+    assert "6" in native.verb("sql", "SELECT 2 * 3").stdout
+    assert "tfidf" in native.verb("models", "list").stdout
 
 
 def test_every_service_stops_cleanly(native) -> None:

@@ -134,6 +134,19 @@ async def test_vectors_of_no_song_of_the_catalogue_leave_what_is_live(
     assert await live(encoding) == before
 
 
+async def test_a_file_without_a_song_of_the_catalogue_may_be_passed_over(
+    encoding: Settings, serving: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await export(encoding, "minilm", tmp_path / "a")
+    before = await live(encoding)
+    await load(encoding.kafka, [song.model_copy(update={"tags": ("all other",)}) for song in SONGS])
+    done = await command(serving, monkeypatch, "import", str(tmp_path / "a"), "--if-any")
+    assert done.exit_code == 0, done.output
+    assert "minilm: passed over, as no song of the catalogue has a vector in the file" in done.output
+    assert await live(encoding) == before
+    assert not serving.embeddings_dir.exists()
+
+
 async def test_only_what_an_encoder_made_here_is_exported(
     encoding: Settings, serving: Settings, tmp_path: Path
 ) -> None:
