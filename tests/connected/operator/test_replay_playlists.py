@@ -163,6 +163,8 @@ async def test_an_arm_without_a_model_then_is_asked_last_and_a_pruned_version_is
 async def test_who_is_forgotten_is_not_looked_at_and_a_time_without_playlists_is_told(house):
     house, _ = house
     begun = now_ms()
+    with pytest.raises(LookupError, match="no playlist is in the log yet"):
+        await again(house, begun)
     await asyncio.sleep(0.02)
     await listen(house, "ann", IDS[:2])
     await listen(house, "ben", IDS[2:4])
@@ -171,8 +173,10 @@ async def test_who_is_forgotten_is_not_looked_at_and_a_time_without_playlists_is
     answer = await again(house, now_ms())
     assert ([one.playlist.user_id for one in answer.found], answer.forgotten) == (["ben"], 1)
     assert [one.playlist.user_id for one in (await again(house, now_ms(), "ben", "nobody")).found] == ["ben"]
-    with pytest.raises(LookupError, match="nobody in the 60 minutes before"):
+    with pytest.raises(LookupError, match=r"the log's first one was served at .* UTC"):
         await again(house, begun)
+    with pytest.raises(LookupError, match="nobody in the 60 minutes before"):
+        await again(house, now_ms() + 2 * 3_600_000)
     with pytest.raises(LookupError, match="none of cyn was served one"):
         await again(house, now_ms(), "cyn")
 
