@@ -10,6 +10,7 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -85,6 +86,15 @@ class Shell:
         self._bash.wait(10)
 
 
+def _to_paste(path: Path) -> list[Example]:
+    found = [example for example in examples(path) if example.needs is None]
+    return [example for example in found if not example.line.startswith("make ")]
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
 @pytest.fixture(scope="module")
 def newcomer(another, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     """A system as `make run` starts it, the probe included, and somebody who reads about it."""
@@ -92,19 +102,14 @@ def newcomer(another, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newc
         yield Newcomer(system, Path(tmp_path_factory.mktemp("newcomer")))
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", [path for path in documents() if _to_paste(path)], ids=_name)
 def test_what_needs_nothing_but_a_new_system_works_when_pasted(newcomer, path, tmp_path) -> None:
     shell = Shell(newcomer, tmp_path)
     try:
-        failed = [told for example in _to_paste(newcomer, path) if (told := _pasted(newcomer, shell, example))]
+        failed = [told for example in _to_paste(path) if (told := _pasted(newcomer, shell, example))]
     finally:
         shell.close()
     assert not failed, "\n\n".join(["say what these need (`# needs: …`), or mend them:", *failed])
-
-
-def _to_paste(newcomer: Newcomer, path: Path) -> list[Example]:
-    found = [example for example in examples(path) if example.needs is None]
-    return [example for example in found if not example.line.startswith("make ")]
 
 
 def _pasted(newcomer: Newcomer, shell: Shell, example: Example) -> str | None:
@@ -131,8 +136,9 @@ def _until_ctrl_c(newcomer: Newcomer, example: Example) -> str | None:
     output = newcomer.directory / "for-ever"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            animusic(*words[1:]), cwd=newcomer.directory, env=newcomer.environment(), stdout=file, stderr=file
-        )
+            _as_on_a_terminal(animusic(*words[1:])), cwd=newcomer.directory, env=newcomer.environment(), stdout=file,
+            stderr=file,
+        )  # fmt: skip
     try:
         poll(lambda: output.stat().st_size > 0, timeout=60, what=f"{example} prints something")
         process.send_signal(signal.SIGINT)
@@ -142,3 +148,11 @@ def _until_ctrl_c(newcomer: Newcomer, example: Example) -> str | None:
         process.wait()
     printed = output.read_text(encoding="utf-8", errors="replace")
     return None if status in _ENDED and "Traceback" not in printed else f"{example}\nended with {status}:\n{printed}"
+
+
+def _as_on_a_terminal(command: list[str]) -> list[str]:
+    """The command, ended by Ctrl-C also where the tests run in the background: children inherit that it is ignored."""
+    heeding = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    return [sys.executable, "-c", heeding, *command]
