@@ -82,7 +82,10 @@ def _fields(names: Sequence[str]) -> Sequence[Field | None]:
 
 def _songs(settings: Settings, catalogue: str, songs: int) -> Sequence[Song]:
     if catalogue != _LOG:
-        return read(source_named(catalogue, songs=songs)).songs
+        source = read(source_named(catalogue, songs=songs, encoding=settings.catalogue.encoding))
+        if complaint := source.complaint():
+            say(complaint)
+        return source.songs
     asyncio.run(reach_log(settings.kafka))
     found = list(asyncio.run(read_catalogue(settings.kafka)).songs.values())
     if not found:

@@ -12,12 +12,14 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from collectors.synthetic import synthetic_songs
+from contracts.catalogue import WithdrawnSong
 from contracts.events import FeedbackEvent
 from contracts.fold import fold, song_field
 from contracts.placement import partition_of
 from contracts.profiles import Forgotten
 from contracts.registers import LIKED, SERVED_SLICES
-from contracts.topics import FEEDBACK, PROFILES
+from contracts.topics import CATALOGUE, FEEDBACK, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.engines.valkey import ValkeyNode
 from services.operator.verify.checking import Verification
@@ -162,6 +164,39 @@ async def test_faults_in_clickhouse_are_named_exactly(settings: Settings, wareho
     assert warehouse.end(signal.SIGKILL) == -signal.SIGKILL
     with pytest.raises((CannotCompare, httpx.TransportError)):
         await Verification(settings, ALL, reach_seconds=0.2).run()
+
+
+async def test_a_served_song_that_clickhouse_lacks_or_has_otherwise_is_a_difference(
+    log: KafkaSettings, settings: Settings, warehouse: Process
+) -> None:
+    songs = {song.song_id: song for song in synthetic_songs(50)}
+    first, second, third, *_ = sorted(songs)
+    async with producing(log) as to:
+        for song in songs.values():
+            await to.send_and_wait(CATALOGUE.name, song.log_value(), key=song.song_id.encode())
+        gone = WithdrawnSong(song_id=third, withdrawn=True).model_dump_json(by_alias=True).encode()
+        await to.send_and_wait(CATALOGUE.name, gone, key=third.encode())
+    report = await _verified(settings)
+    assert (report.code, report.songs) == (0, 49)
+    await apoll(lambda: warehouse.marked(CATALOGUE.name, 51), timeout=30, what="ClickHouse is at the end")
+    assert warehouse.end(signal.SIGTERM) == 0
+    _tamper(
+        Path(warehouse.environment["ANIMUSIC_DATA_DIR"]),
+        f"DELETE FROM animusic.catalogue WHERE song_id = '{first}' OR song_id = '{third}' AND withdrawn",
+        f"INSERT INTO animusic.catalogue SELECT * REPLACE ('Other' AS title, `offset` + 1000 AS `offset`) "
+        f"FROM animusic.catalogue WHERE song_id = '{second}'",
+    )
+    warehouse.start()
+    await warehouse.ready()
+    report = await _verified(settings)
+    found = {(fault.kind, fault.field): fault for fault in report.faults}
+    assert found.keys() == {
+        ("song missing", f"song {first}"), ("song differs", f"song {second}"), ("song differs", f"song {third}"),
+    }  # fmt: skip
+    assert report.code == 1
+    differs = found["song differs", f"song {second}"]
+    assert (differs.log, differs.store_holds) == (f"title {songs[second].title}", "title Other")
+    assert all(fault.places[0].startswith(f"{CATALOGUE.name}/0@") for fault in report.faults)
 
 
 def _is(event: FeedbackEvent) -> str:

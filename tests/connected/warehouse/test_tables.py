@@ -2,10 +2,12 @@
 
 import pytest
 
+from contracts.catalogue import Song
 from contracts.registers import FIRST_EXPOSURE, LIKED, PLAYED, SETTLED, STARTED, VETO, WATCHED
 from services.common.clickhouse import DATABASE, ChdbConnection, ClickhouseError
 from services.warehouse import rows
 from services.warehouse.migrations import Migration, migrate, migrations
+from services.warehouse.rows import Place
 from tests.connected.warehouse.engine import TABLES
 
 pytestmark = pytest.mark.connected
@@ -59,6 +61,36 @@ def test_rows_fill_every_column_of_their_table(clickhouse: ChdbConnection) -> No
     ):
         wanted = {name for of, name in columns if of == table} - {"inserted_at"}
         assert set(build([]).column_names) == wanted, table
+
+
+MOST = {"Nullable(UInt32)": 2**32 - 1, "Nullable(UInt64)": 2**64 - 1}
+
+
+def test_every_number_of_a_song_that_the_contract_takes_fits_its_column(clickhouse: ChdbConnection) -> None:
+    kinds = {name: kind for (table, name), kind in _columns(clickhouse).items() if table == "catalogue"}
+    numbers = {name: kind for name, kind in kinds.items() if kind in MOST or kind == "Nullable(Float64)"}
+    assert numbers.keys() == rows.CATALOGUE_RANGES.keys()
+    assert {name: rows.CATALOGUE_RANGES[name].most for name, kind in numbers.items() if kind in MOST} == {
+        name: MOST[kind] for name, kind in numbers.items() if kind in MOST
+    }
+    for end in ("least", "most"):
+        clickhouse.command("TRUNCATE TABLE animusic.catalogue")
+        wanted = {name: getattr(range_, end) for name, range_ in rows.CATALOGUE_RANGES.items()}
+        clickhouse.insert(f"{DATABASE}.catalogue", rows.catalogue([(Place("0" * 32, 0, 0, 0), _song(wanted))]))
+        (stored,) = clickhouse.query(f"SELECT {', '.join(wanted)} FROM animusic.songs").to_pylist()
+        assert stored == wanted
+
+
+def _song(numbers: dict[str, int]) -> Song:
+    """A song whose row has these numbers."""
+    anime = {
+        "anime_id": "a", "title": "A", "mal_id": numbers["mal_id"], "score": numbers["mal_score"],
+        "popularity": numbers["mal_popularity"],
+    }  # fmt: skip
+    link = {"site": "youtube", "id": "x", "views": numbers["youtube_views"], "likes": numbers["youtube_likes"]}
+    appearances = [{"anime": anime, "relation": "opening"}]
+    told = {"song_id": "s", "title": "S", "appearances": appearances, "links": [link], "rating": numbers["rating"]}
+    return Song.model_validate(told)
 
 
 def test_migrating_again_does_nothing_and_a_changed_file_is_noticed(clickhouse: ChdbConnection) -> None:
