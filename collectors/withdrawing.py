@@ -45,7 +45,7 @@ class Withdrawal:
         named = ", ".join(f"{song.title} ({song.anime.title})" for song in self.songs[:_TITLES_SAID])
         more = " …" if len(self.songs) > _TITLES_SAID else ""
         unsure = f"; {self.rejected:,} of its rows could not be read" if self.rejected else ""
-        kept = f", and {self.spared:,} songs stay that they may be" if self.spared else ""
+        kept = f", and songs that they may be stay ({self.spared:,})" if self.spared else ""
         what = f"{len(self.songs):,} of {self.served:,} songs ({len(self.songs) / self.served:.1%})"
         return f"the source does not have {what}: {named}{more}{unsure}{kept}"
 
@@ -60,9 +60,9 @@ def _refusal(found: Found) -> str | None:
     if found.unread:
         first, last = found.unread[0]
         where = f"line {first}" if first == last else f"lines {first} to {last}"
-        return f"it was not read to its end ({where}), so what it lacks cannot be told"
+        return f"the source was not read to its end ({where}), so what it lacks cannot be told"
     if not found.songs:
-        return "it has no row that could be read"
+        return "the source has no row that could be read"
     return None
 
 

@@ -38,13 +38,14 @@ def _problems(found: Found) -> Iterable[tuple[int, bool]]:
 
 
 def _where(lines: Sequence[int], listed: Path | None) -> str:
-    return f" (line {places(lines)}), all with reasons in {listed}" if lines else ""
+    return f" ({places(lines)}), all with reasons in {listed}" if lines else ""
 
 
 def places(lines: Iterable[int]) -> str:
-    """The first of these lines, in order, runs of them as `7-9`: `3, 7-9, 12 …`."""
+    """The first of these lines, in order, runs of them as `7-9`: `lines 3, 7-9, 12 …`."""
     ordered = sorted(set(lines))
     starts = [ordered[0], *(after for before, after in pairwise(ordered) if after > before + 1)]
     ends = [*(before for before, after in pairwise(ordered) if after > before + 1), ordered[-1]]
     runs = [str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True)]
-    return ", ".join(runs[:_PLACES_SAID]) + (" …" if len(runs) > _PLACES_SAID else "")
+    word = "line " if len(ordered) == 1 else "lines "
+    return word + ", ".join(runs[:_PLACES_SAID]) + (" …" if len(runs) > _PLACES_SAID else "")

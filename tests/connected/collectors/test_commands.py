@@ -75,11 +75,11 @@ def test_what_a_file_does_not_have_is_withdrawn_only_by_a_whole_file_and_by_much
     quote = withdraw(HEADER + lines(4, 20) + 'opening,"Song 20,Anime 20,920,Singer 20\n' + lines(21, 41))
     assert (table(quote)["rejected"], table(quote)["withdrawn"], table(quote)["unchanged"]) == ("1", "0", "36")
     for part, why in (
-        (HEADER, "it has no row that could be read"),
-        (HEADER + lines(4, 20) + 'opening,"Song 20,Ani', "it was not read to its end (line 18)"),
+        (HEADER, "the source has no row that could be read"),
+        (HEADER + lines(4, 20) + 'opening,"Song 20,Ani', "the source was not read to its end (line 18)"),
         (
             HEADER + lines(4, 20) + 'opening,"Song\n20,Anime 20,920,Singer\n' + lines(21, 30),
-            "it was not read to its end (lines 18 to 19)",
+            "the source was not read to its end (lines 18 to 19)",
         ),
     ):
         refused = withdraw(part, "--yes")
@@ -94,7 +94,7 @@ def test_lines_that_were_lost_are_named_and_the_exit_code_says_it(here: Path) ->
     file.write_text(HEADER + lines(0, 3) + 'opening,"Lost,Anime,7,B\nneither\nnor\n')
     read = catalogue_command("import", str(file))
     assert (table(read, 65)["read"], table(read, 65)["new"], table(read, 65)["rejected"]) == ("6", "3", "3")
-    assert "rows (line 5-7), all with reasons in " in read.stdout
+    assert "rows (lines 5-7), all with reasons in " in read.stdout
     assert "the file was not read to its end: rows may be lost in line 5-7" in read.stderr
 
 
