@@ -78,7 +78,7 @@ def write_files(directory: Path, record: LiveModel, song_ids: Sequence[str], raw
         import scipy.sparse
 
         scipy.sparse.save_npz(directory / _SPARSE, scipy.sparse.csr_array(raw, dtype=np.float32), compressed=False)
-    (directory / _SONGS).write_text(json.dumps(list(song_ids)))
+    (directory / _SONGS).write_text(json.dumps(list(song_ids)), encoding="utf-8")
     (directory / _MODEL).write_bytes(record.log_value())
 
 
