@@ -1,8 +1,8 @@
 """The reader on files that nobody thought of: it never crashes, and of the rows that go in none is lost silently.
 
-A run of the suite tries some hundred files. For a long one, about ten minutes on two cores:
+A run of the suite tries some hundred files. For a long one, some ten minutes on a machine with nothing else to do:
 
-    ANIMUSIC_FUZZ_EXAMPLES=20000 .venv/bin/python -m pytest tests/unit/collectors/test_csv_fuzz.py -q --timeout 0
+    ANIMUSIC_FUZZ_EXAMPLES=12000 .venv/bin/python -m pytest tests/unit/collectors/test_csv_fuzz.py -q --timeout 0
 """
 
 import gzip
