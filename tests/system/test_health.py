@@ -198,7 +198,7 @@ def _dead_letters_are_shown_by_what_is_advised(system: System) -> None:
 
     asyncio.run(poison())
     letters = poll(lambda: findings(system).get("dead letters"), timeout=60, what="status says that there are some")
-    shown = system.command(*advised(letters))
+    shown = system.command(*advised(letters), COLUMNS="200")
     assert (shown.returncode, "Invalid JSON" in shown.stdout) == (0, True)
 
 

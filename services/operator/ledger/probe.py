@@ -49,7 +49,7 @@ class Probe:
         self._redis = connect(settings.redis)
         self.counter = Counter(settings, self._sql, self._redis)
         self.listener = Listener(gateway_url(settings), Signer(settings.signing_key()), self._sql)
-        self._well_at = time.monotonic()
+        self._well_at: float | None = None
         # What each task was last heard to suffer from: said once, not every second.
         self._troubles: dict[str, str] = {}
 
@@ -92,7 +92,9 @@ class Probe:
         return found
 
     def not_ready(self) -> str | None:
-        """Why freshness is not what it should be: no round has ended well for a minute."""
+        """Why freshness is not what it should be: no round has ended well for a minute, or ever."""
+        if self._well_at is None:
+            return f"no round of the synthetic listener has ended well yet: {self._troubles.get('listen', 'starting')}"
         if time.monotonic() - self._well_at < _UNWELL_SECONDS:
             return None
         return f"no round of the synthetic listener ended well for a minute: {self._troubles.get('listen', 'starting')}"

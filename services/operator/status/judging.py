@@ -11,6 +11,7 @@ from services.operator.status.model import (
     Disk,
     Lag,
     LogHealth,
+    Process,
     RedisHealth,
     ServiceHealth,
     Status,
@@ -24,6 +25,7 @@ _CODES: Final[dict[State, int]] = {"ok": HEALTHY, "warn": DEGRADED, "fail": BROK
 # ClickHouse slows inserts down at 1,000 parts of a partition and refuses them at 3,000.
 _MANY_PARTS: Final = 500
 _FULL: Final = 0.9
+_STARTING_SECONDS: Final = 60.0
 _PORT_OF: Final = {
     "gateway": "ANIMUSIC_PORT",
     "profiles": "ANIMUSIC_PROFILES__METRICS_PORT",
@@ -134,7 +136,7 @@ def songs(services: list[ServiceHealth]) -> Iterator[Finding]:
 
 
 def _services(status: Status) -> Iterator[Finding]:
-    starting = {process.name for process in status.processes if process.alive and process.state == "starting"}
+    starting = {process.name for process in status.processes if _is_starting(process)}
     silent = any(songs(status.services))
     for service in status.services:
         if service.stranger:
@@ -151,6 +153,12 @@ def _services(status: Status) -> Iterator[Finding]:
         if service.gaps:
             detail = f"{service.gaps} gaps since its start"
             yield _finding(service.name, "warn", detail, "its log says which offsets", "recorded-gaps")
+
+
+def _is_starting(process: Process) -> bool:
+    """Whether a process is on its first way up; one that was not ready in this time will most likely not be."""
+    first = process.alive and process.state == "starting" and not process.restarts
+    return first and process.seconds is not None and process.seconds < _STARTING_SECONDS
 
 
 def _stranger(service: ServiceHealth) -> Finding:

@@ -55,8 +55,10 @@ def processes(supervisor: dict[str, Any]) -> list[Process]:
 
 def _process(name: str, part: dict[str, Any]) -> Process:
     pid: int | None = part["pid"]
-    alive = is_alive(pid, part.get("started"))
-    return Process(name, part["state"], pid, part["restarts"], alive, part.get("trouble") or "")
+    started: float | None = part.get("started")
+    seconds = None if started is None else max(0.0, time.time() - started)
+    alive = is_alive(pid, started)
+    return Process(name, part["state"], pid, part["restarts"], alive, part.get("trouble") or "", seconds)
 
 
 def expected(supervisor: dict[str, Any]) -> dict[str, ProcessIdentity]:

@@ -148,7 +148,10 @@ class Disk:
 
 @dataclass(frozen=True)
 class Process:
-    """A child of the local supervisor, as it says itself. `trouble`: why it is not ready; "" when it is."""
+    """A child of the local supervisor, as it says itself.
+
+    `trouble`: why it is not ready; "" when it is. `seconds`: since its start; None where nobody knows.
+    """
 
     name: str
     state: str
@@ -156,6 +159,7 @@ class Process:
     restarts: int
     alive: bool
     trouble: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from contracts.models import LiveModel
 from services.common.settings import Settings
 from services.local.contents import CatalogueState, Contents
-from services.local.filling import _must_import
+from services.local.filling import _must_import, _way_back
 from services.local.layout import Layout
 from services.local.logs import rotate, tail
 
@@ -149,3 +149,16 @@ def test_the_tail_begins_with_a_whole_line(tmp_path) -> None:
     log.write_text("first line\nsecond line\nthird line\n")
     assert tail(log, 25).endswith(":\nsecond line\nthird line")
     assert tail(tmp_path / "none.log").endswith("(empty)")
+
+
+def test_a_sentence_model_that_is_live_and_not_here_is_lost_until_its_vectors_are_back(settings) -> None:
+    encoded = model("minilm").model_copy(update={"params": {"revision": "a" * 32}})
+    live = {"minilm": encoded, "tfidf": model("tfidf")}
+    contents = Contents(Layout.of(settings.data_dir))
+    assert contents.lost_arms(settings, live) == ["minilm"]
+    assert _way_back(settings, encoded) == ("models", "import", "sample", "--arm", "minilm", "--as-live")
+    settings.embeddings_dir.mkdir()
+    (settings.embeddings_dir / f"minilm-{'a' * 32}.sqlite").touch()
+    assert _way_back(settings, encoded) == ("models", "build", "minilm", "--as-live")
+    publish(settings, encoded)
+    assert contents.lost_arms(settings, live) == []

@@ -161,9 +161,11 @@ def test_what_follows_from_an_empty_catalogue_is_no_finding_of_its_own() -> None
 
 def test_a_part_that_is_on_its_way_is_not_broken() -> None:
     service = ServiceHealth("probe", "http://y", False, "does not answer (ConnectError)")
-    starting = replace(WELL, services=[service], processes=[Process("probe", "starting", 1, 0, True)])
+    starting = replace(WELL, services=[service], processes=[Process("probe", "starting", 1, 0, True, seconds=3.0)])
     assert code_of(judge(starting, Limits())) == 1
-    assert code_of(judge(replace(starting, processes=[Process("probe", "ready", 1, 0, True)]), Limits())) == 2
+    for other in ({"seconds": 90.0}, {"state": "ready"}, {"restarts": 1}, {"seconds": None}):
+        later = replace(starting, processes=[replace(starting.processes[0], **other)])
+        assert code_of(judge(later, Limits())) == 2
 
 
 def test_the_worst_comes_first_and_settled_things_are_no_finding() -> None:
