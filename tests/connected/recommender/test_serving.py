@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from collectors.synthetic import synthetic_songs
 from contracts.arms import ARMS
+from contracts.catalogue import Link
 from contracts.http import AnimeHits, PlaylistAnswer, ProfileAnswer, SongAnswer
 from contracts.models import LiveModel
 from services.common.settings import KafkaSettings
@@ -146,6 +147,36 @@ class _Raw:
 
     def log_value(self) -> bytes:
         return self._value
+
+
+async def test_a_video_that_songs_share_is_the_song_that_this_listener_was_served(house: House):
+    first, second, third = (await house.ask())["slots"][:3]
+    never = min(IDS)
+    if never in {first["song_id"], second["song_id"], third["song_id"]}:
+        never = next(each for each in IDS if each not in {slot["song_id"] for slot in (first, second, third)})
+    known = {each.song_id: each for each in SONGS}
+    shared = {"one": [first["song_id"], never], "two": [second["song_id"], third["song_id"]]}
+    await publish_songs(
+        house.settings.kafka,
+        [
+            known[song_id].model_copy(update={"links": (Link(site="youtube", id=video),)})
+            for video, song_ids in shared.items()
+            for song_id in song_ids
+        ],
+    )
+
+    async def meant(video: str, **query: str) -> str:
+        answer = await house.client.get(f"/internal/songs/{video}", params=query)
+        return SongAnswer.model_validate(answer.json()).song.song_id if answer.status_code == 200 else ""
+
+    async def followed() -> bool:
+        return len(house.parts.library.world.catalogue.find_all("two")) == 2
+
+    await apoll(followed, what="the recommender knows the videos")
+    assert await meant("one", user_id="u") == first["song_id"]
+    assert await meant("one", user_id="somebody else") == min(shared["one"])
+    for slot in (second, third):
+        assert await meant("two", user_id="u", arm=slot["arm"]) == slot["song_id"]
 
 
 async def test_anime_are_found_and_what_is_malformed_is_named(house: House):
