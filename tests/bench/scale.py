@@ -48,7 +48,7 @@ async def _add(section: Section, stage: Stage, times: int) -> None:
 async def _fill(system: Measured, songs: int) -> float:
     """Replace the sample by a made-up catalogue of `songs` and build all arms; seconds that the builds took."""
     say(f"{songs:,} songs: import")
-    await _run(system, "catalogue", "import", "synthetic", "--songs", str(songs), "--withdraw-missing")
+    await _run(system, "catalogue", "import", "synthetic", "--songs", str(songs), "--withdraw-missing", "--yes")
     began = time.perf_counter()
     for arm in ("tfidf", "node2vec"):
         say(f"{songs:,} songs: {arm} (minutes for the large ones)")

@@ -41,7 +41,7 @@ def world(another: Another) -> Iterator[System]:
     # Without the watch, which would build the same models at the same time.
     variables = {"ANIMUSIC_GATEWAY__SESSIONS_PER_MINUTE": "100000", "ANIMUSIC_MODELS__WATCH": "false"}
     with another(**variables) as system:
-        _command(system, "catalogue", "import", "synthetic", "--songs", str(SONGS), "--withdraw-missing")
+        _command(system, "catalogue", "import", "synthetic", "--songs", str(SONGS), "--withdraw-missing", "--yes")
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda arm: _command(system, "models", "build", arm), ARMS))
         guest = Listener(system.url)
