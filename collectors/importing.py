@@ -29,7 +29,7 @@ class Plan:
             asked for, of missing ones.
         merged: ids of known songs that turned out to be another, which has them as aliases now.
         digest: of the catalogue once the records are written, 32 hex digits.
-        missing: ids of the songs that are withdrawn.
+        missing: ids of the songs that are withdrawn. `spared`: how many more would be, and stay.
         doubtful: pairs with a new or changed song that may be one song, and stay apart.
     """
 
@@ -40,6 +40,7 @@ class Plan:
     withdrawn: int
     digest: str
     missing: tuple[str, ...] = ()
+    spared: int = 0
     merged: tuple[str, ...] = ()
     doubtful: int = 0
 
@@ -55,7 +56,8 @@ def planned(
     wanted = {song.song_id: song.log_value() for song in kept.songs}
     records = [(song_id, value) for song_id, value in wanted.items() if log.values.get(song_id) != value]
     new = sum(song_id not in log.values for song_id, _ in records)
-    missing = sorted(log.values.keys() - wanted.keys() - kept.merged.keys() - spared) if withdraw_missing else []
+    unnamed = log.values.keys() - wanted.keys() - kept.merged.keys() if withdraw_missing else frozenset()
+    missing = sorted(unnamed - spared)
     gone = {**dict.fromkeys(missing), **kept.merged}
     after = {song_id: value for song_id, value in log.values.items() if song_id not in gone} | wanted
     return Plan(
@@ -66,6 +68,7 @@ def planned(
         withdrawn=len(missing),
         digest=catalogue_digest(after),
         missing=tuple(missing),
+        spared=len(unnamed & spared),
         merged=tuple(sorted(kept.merged)),
         doubtful=_doubtful(kept.songs, log, gone, {song_id for song_id, _ in records}),
     )

@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -101,18 +100,13 @@ def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) 
     """What to write, and why missing songs stay although they were to go; None when they go, or none are missing."""
     spared = that_may_be_rejected(found.problems, log.songs.values())
     plan = planned(found.songs, log, withdraw_missing=True, spared=spared)
-    asked = withdrawal(found, log.songs, plan.missing, _unnamed(spared, found, log))
+    asked = withdrawal(found, log.songs, plan.missing, plan.spared)
     if asked.songs:
         say(f"--withdraw-missing: {asked.said()}")
     refusal = asked.refusal or (None if yes else _not_agreed(settings, asked))
     if refusal is None:
         return plan, None
     return planned(found.songs, log), f"nothing was withdrawn: {refusal}. What could be read was imported"
-
-
-def _unnamed(spared: Set[str], found: Found, log: CatalogueLog) -> int:
-    """How many of these songs the source does not have otherwise."""
-    return len(spared & log.songs.keys() - {song.song_id for song in found.songs})
 
 
 def _not_agreed(settings: Settings, asked: Withdrawal) -> str | None:
