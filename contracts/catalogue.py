@@ -19,7 +19,7 @@ _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
 # Apostrophes and primes, as they are typed: one mark.
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u2032\u00b4`", "'"))
 # At a title's end these only close or separate: they tell no title from another.
-_NO_MARK = frozenset('",;:…')
+_NO_MARK = frozenset('",;:。~〜≪≫')
 _ANIDB_ID = re.compile(r"anidb-(\d+)")
 
 
@@ -37,7 +37,8 @@ def marks_of(title: str) -> str:
 
     Brackets, quotes, dashes and commas are no marks. A title without a letter or digit has none: it is one.
     """
-    folded = unicodedata.normalize("NFKC", title).translate(_APOSTROPHES).rstrip()
+    # Compatibility folding would make three full stops of an ellipsis.
+    folded = unicodedata.normalize("NFKC", title.replace("…", " ")).translate(_APOSTROPHES).rstrip()
     end = len(folded)
     while end and _is_mark(folded[end - 1]):
         end -= 1

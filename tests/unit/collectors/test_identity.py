@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.identity import doubtful, joined, settled
 from collectors.importing import planned
-from contracts.catalogue import Anime, Appearance, Credits, Song, WithdrawnSong
+from contracts.catalogue import Anime, Appearance, Credits, Song, WithdrawnSong, anime_id_of
 from services.common.catalogue_log import CatalogueLog
 from tests.unit.collectors.test_likeness import a_song
 
@@ -144,6 +145,11 @@ def test_marks_at_the_end_of_an_anime_title_count() -> None:
     shows = ["K-On", "K-On!", "K-On!!", "Gintama", "Gintama'", "Gintama°", "Gintama."]
     songs = [a_song("Main Theme", show, mal_id=None) for show in shows]
     assert len(after({}, songs)) == len({song.anime.anime_id for song in songs}) == len(shows)
+
+
+@pytest.mark.parametrize("end", ["≫", "～", "〜", "」", ")", " - ", "…", "。"])
+def test_what_closes_a_title_is_no_mark_of_it(end: str) -> None:
+    assert anime_id_of(None, f"Some show{end}") == anime_id_of(None, "Some show")
 
 
 def test_a_song_whose_anime_was_called_without_its_marks_keeps_both_ids() -> None:
