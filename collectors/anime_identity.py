@@ -7,12 +7,18 @@ the other, and their titles differ little.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from collectors.likeness import anime_ids, anime_titles, differs_little, same_title
+from collectors.likeness import anime_ids, anime_titles, same_title, spelled_alike
 from contracts.catalogue import Anime, Song, earlier_anime_id, song_id_of
 
 
 def _alike_titles(one: Anime, other: Anime) -> bool:
-    return same_title(one, other) or differs_little(one.title, other.title)
+    return same_title(one, other) or spelled_alike(one, other)
+
+
+def _completed(anime: Anime, known: Anime) -> Anime:
+    """What the import says of an anime, and what was known where it says nothing: many files know only its title."""
+    silent = {name for name in type(anime).model_fields if not getattr(anime, name)}
+    return anime.model_copy(update={name: getattr(known, name) for name in silent})
 
 
 class AnimeIds:
@@ -72,7 +78,10 @@ class AnimeIds:
         return anime.mal_id is not None and known is not None and anime.mal_id != known
 
     def follow(self, song: Song, known: Sequence[Song]) -> None:
-        """A recognised song tells of its anime: what it had before, and the import speaks of no more, it has now."""
+        """A recognised song tells of its anime: what it had before, and the import speaks of no more, it has now.
+
+        Only by an import that stands for the whole catalogue: a part may well lack the first season.
+        """
         unknown = [use for use in song.appearances if use.anime.anime_id not in self._id_of]
         if not unknown:
             return
@@ -108,4 +117,5 @@ class AnimeIds:
         kept = self.id_of(anime)
         known = self._known.get(kept)
         aliases = {*(known.aliases if known else ()), anime.anime_id} - self._own
-        return anime.model_copy(update={"anime_id": kept, "aliases": tuple(sorted(aliases))})
+        settled = anime.model_copy(update={"anime_id": kept, "aliases": tuple(sorted(aliases))})
+        return settled if known is None else _completed(settled, known)

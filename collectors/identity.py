@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collectors.anime_identity import AnimeIds
-from collectors.likeness import anime_ids, likeness, same_title
+from collectors.doubts import Candidates
+from collectors.likeness import likeness, same_title
 from contracts.catalogue import Appearance, Song, earlier_anime_id, normalised, song_id_of
 
 _NO_MAL_ID: Final = 1 << 60
@@ -31,24 +32,31 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """Two songs that may be one, and why."""
+class Former:
+    """What is known of ids that are no song's own any more.
 
-    one: Song
-    other: Song
-    reason: str
+    Attributes:
+        merged: id of a record -> the song that it was merged into. A later import of that record is of that song.
+        withdrawn: alias of a song that was withdrawn -> its id, which it gets again when it comes back.
+    """
+
+    merged: Mapping[str, str] = field(default_factory=dict)
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
 
 
-def settled(songs: Sequence[Song], known: Mapping[str, Song]) -> Settled:
+NOTHING_FORMER: Final = Former()
+
+
+def settled(songs: Sequence[Song], known: Mapping[str, Song], former: Former = NOTHING_FORMER) -> Settled:
     """Give each song the id of the known song that it is. Ids within `songs` must be unique.
 
     What one pass finds out about anime may let the next recognise a song, so passes follow until nothing changes: the
     same import again then changes nothing.
     """
-    now, merged = dict(known), dict[str, str]()
+    now, merged = dict(known), dict(former.merged)
     found = list(songs)
-    for _ in range(_MOST_PASSES if known else 0):
-        once = _pass(songs, now)
+    for _ in range(_MOST_PASSES if known or former.withdrawn else 0):
+        once = _pass(songs, now, Former(merged, former.withdrawn))
         found, merged = once.songs, merged | once.merged
         after = {each: song for each, song in now.items() if each not in once.merged} | {s.song_id: s for s in found}
         if after == now:
@@ -58,24 +66,51 @@ def settled(songs: Sequence[Song], known: Mapping[str, Song]) -> Settled:
 
 
 def _last(merged: Mapping[str, str], song_id: str) -> str:
-    while song_id in merged:
+    seen: set[str] = set()
+    while song_id in merged and song_id not in seen:
+        seen.add(song_id)
         song_id = merged[song_id]
     return song_id
 
 
-def _pass(songs: Sequence[Song], known: Mapping[str, Song]) -> Settled:
+def _pass(songs: Sequence[Song], known: Mapping[str, Song], former: Former) -> Settled:
     anime = AnimeIds(songs, known.values())
-    matches = _matches(songs, known, anime)
-    for song in songs:
+    songs, folded = _without_merged(songs, known, former, anime)
+    matches, whole = _matches(songs, known, anime)
+    for song in songs if whole else ():
         anime.follow(song, [known[each] for each in matches.get(song.song_id, ())])
-    writer = _Writer(songs, known, anime)
+    writer = _Writer(songs, known, anime, former)
     merged: dict[str, str] = {}
-    result = []
+    result: dict[str, Song] = {}
     for song in songs:
         found = [known[each] for each in matches.get(song.song_id, ())]
-        result.append(writer.kept(song, *found) if found else writer.new(song))
-        merged |= {other.song_id: result[-1].song_id for other in found[1:]}
-    return Settled(without_taken_aliases(result, known, merged), merged)
+        written = writer.kept(song, *found) if found else writer.new(song)
+        result[written.song_id] = written
+        merged |= {other.song_id: written.song_id for other in found[1:]}
+    for song, into in folded:
+        result[into] = joined(result[into], anime.settle(song))
+    return Settled(with_aliases_of_their_own(list(result.values()), known, merged), merged)
+
+
+def _without_merged(
+    songs: Sequence[Song], known: Mapping[str, Song], former: Former, anime: AnimeIds
+) -> tuple[list[Song], list[tuple[Song, str]]]:
+    """The songs of an import, and beside them records that were merged into a song which another record stands for."""
+    into = {song.song_id: _last(former.merged, song.song_id) for song in songs if song.song_id in former.merged}
+    into = {song_id: last for song_id, last in into.items() if last in known}
+    stay = [song for song in songs if song.song_id not in into]
+    taken = {each for ids in _matches(stay, known, anime)[0].values() for each in ids} if into else set()
+    folded = []
+    for song in sorted(songs, key=lambda song: song.song_id):
+        last = into.get(song.song_id)
+        if last is None:
+            continue
+        if last in taken:
+            folded.append((song, last))
+        else:
+            stay.append(song)
+            taken.add(last)
+    return stay, folded
 
 
 def joined(kept: Song, other: Song) -> Song:
@@ -102,34 +137,23 @@ def joined(kept: Song, other: Song) -> Song:
     )
 
 
-def doubtful(songs: Collection[Song], about: Collection[str] | None = None) -> list[Doubt]:
-    """Songs of one catalogue that may be one, each pair once, ordered by their ids.
-
-    `about`: only pairs with one of these ids; all where it is None.
-    """
-    index = _Candidates(songs)
-    asked = [song for song in songs if about is None or song.song_id in about]
-    found: dict[tuple[str, str], Doubt] = {}
-    for song in asked:
-        for other in index.of(song):
-            one, two = sorted((song, other), key=lambda each: each.song_id)
-            if (one.song_id, two.song_id) not in found and (verdict := likeness(one, two)).likeness != "apart":
-                found[one.song_id, two.song_id] = Doubt(one, two, verdict.reason)
-    return [found[pair] for pair in sorted(found)]
-
-
 # ---- songs ------------------------------------------------------------------------------------------------------
 
 
-def _matches(songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds) -> dict[str, list[str]]:
-    """Id of an import's song -> ids of the known songs that it is, the one that it keeps first."""
+def _matches(songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds) -> tuple[dict[str, list[str]], bool]:
+    """Id of an import's song -> ids of the known songs that it is, the one that it keeps first.
+
+    And whether the import stands for the whole catalogue: it has half of the known songs, or more.
+    """
     kept = _named(songs, known, _claims(songs, known, anime))
     taken = {each for ids in kept.values() for each in ids}
     free = [song for song in known.values() if song.song_id not in taken]
     unknown = [anime.settle(song) for song in songs if not kept[song.song_id]]
-    for song_id, known_id in _alike(unknown, free):
+    corrected = _alike(unknown, free, ("same", "corrected"))
+    whole = 2 * (len(taken) + len(corrected)) >= len(known)
+    for song_id, known_id in corrected if whole else _alike(unknown, free, ("same",)):
         kept[song_id] = [known_id]
-    return kept
+    return kept, whole
 
 
 def _named(
@@ -207,45 +231,22 @@ def _consistent(known_ids: Sequence[str], known: Mapping[str, Song]) -> list[str
     return [each for each in known_ids if not _contradict(known[each], known[known_ids[0]])]
 
 
-def _alike(songs: Sequence[Song], known: Sequence[Song]) -> list[tuple[str, str]]:
+def _alike(songs: Sequence[Song], known: Sequence[Song], enough: Collection[str]) -> list[tuple[str, str]]:
     """(song id, known id) where each is the only one that fits the other."""
-    index = _Candidates(known)
+    index = Candidates(known)
     fits = {
-        song.song_id: [
-            other.song_id for other in index.of(song) if likeness(song, other).likeness in ("same", "corrected")
-        ]
+        song.song_id: [other.song_id for other in index.of(song) if likeness(song, other).likeness in enough]
         for song in songs
     }
     wanted = Counter(each for found in fits.values() for each in found)
     return [(song_id, found[0]) for song_id, found in fits.items() if len(found) == 1 and wanted[found[0]] == 1]
 
 
-class _Candidates:
-    """Songs that are worth comparing with another: of its anime, with its video, or with its title."""
-
-    def __init__(self, songs: Iterable[Song]) -> None:
-        self._by_key: dict[object, list[Song]] = defaultdict(list)
-        for song in songs:
-            for key in _likeness_keys(song):
-                self._by_key[key].append(song)
-
-    def of(self, song: Song) -> list[Song]:
-        """Ordered by id; the song itself is not among them."""
-        found = {other.song_id: other for key in _likeness_keys(song) for other in self._by_key.get(key, ())}
-        return [found[each] for each in sorted(found) if each != song.song_id]
-
-
-def _likeness_keys(song: Song) -> set[tuple[str, str]]:
-    keys = {("anime", each) for use in song.appearances for each in anime_ids(use.anime)}
-    keys |= {(link.site, link.id) for link in song.links}
-    return keys | {("title", normalised(song.title))} | ({("anidb", str(song.anidb))} if song.anidb else set())
-
-
 class _Writer:
     """Writes the records of an import under the ids that were settled."""
 
-    def __init__(self, songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds) -> None:
-        self._anime = anime
+    def __init__(self, songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds, former: Former) -> None:
+        self._anime, self._former = anime, former
         self._taken = {each for song in known.values() for each in (song.song_id, *song.aliases)}
         self._told = {anime.id_of(use.anime) for song in songs for use in song.appearances}
 
@@ -266,23 +267,35 @@ class _Writer:
         return fresh.model_copy(update=changes)
 
     def new(self, song: Song) -> Song:
-        """A song that is not known. Its id is one that no other song ever had."""
+        """A song that is not known: under the id that it had before it was withdrawn, else one that nobody ever had."""
         fresh, song_id = self._anime.settle(song), song.song_id
+        before = {self._former.withdrawn[key] for key in _keys(song) if key in self._former.withdrawn} - self._taken
+        if len(before) == 1:
+            song_id = before.pop()
         while song_id in self._taken:
             song_id = song_id_of(None, song_id, song.title)
         anidb = song.anidb if song_id != song.song_id else song.anidb_id
-        return fresh.model_copy(update={"song_id": song_id, "anidb_id": anidb})
+        aliases = (alias for alias, own in self._former.withdrawn.items() if own == song_id)
+        changes = {"song_id": song_id, "anidb_id": anidb, "aliases": ()}
+        renamed = fresh.model_copy(update=changes)
+        came_back = song_id != song.song_id and song_id in self._former.withdrawn.values()
+        given = [song.song_id] if came_back else []
+        return renamed.model_copy(update={"aliases": _aliases(renamed, fresh.aliases, aliases, given)})
 
 
-def without_taken_aliases(songs: Sequence[Song], known: Mapping[str, Song], merged: Mapping[str, str]) -> list[Song]:
-    """An id that is a song's own means that song: nobody else has it as an alias."""
-    own = {song.song_id for song in songs} | (known.keys() - merged.keys())
-    return [
-        song
-        if own.isdisjoint(song.aliases)
-        else song.model_copy(update={"aliases": tuple(each for each in song.aliases if each not in own)})
-        for song in songs
-    ]
+def with_aliases_of_their_own(
+    songs: Sequence[Song], known: Mapping[str, Song], merged: Mapping[str, str]
+) -> list[Song]:
+    """An id means one song: the one whose own it is, else the first that has it as an alias."""
+    written = {song.song_id for song in songs}
+    others = [song for each, song in known.items() if each not in merged and each not in written]
+    taken = written | {song.song_id for song in others} | {alias for song in others for alias in song.aliases}
+    result = []
+    for song in sorted(songs, key=lambda song: song.song_id):
+        aliases = tuple(each for each in song.aliases if each not in taken)
+        taken |= set(aliases)
+        result.append(song if aliases == song.aliases else song.model_copy(update={"aliases": aliases}))
+    return result
 
 
 def _aliases(own: Song, *ids: Iterable[str]) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
+from collectors.doubts import doubtful
 from collectors.entries import Problem
-from collectors.identity import doubtful, settled
+from collectors.identity import Former, settled
 from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
 from contracts.topics import CATALOGUE
 from services.common.catalogue_log import CatalogueLog
@@ -52,7 +53,7 @@ def planned(
 
     `spared` are withdrawn by no means: see `withdrawing`.
     """
-    kept = settled(list(songs), log.songs)
+    kept = settled(list(songs), log.songs, Former(log.merged, log.former))
     wanted = {song.song_id: song.log_value() for song in kept.songs}
     records = [(song_id, value) for song_id, value in wanted.items() if log.values.get(song_id) != value]
     new = sum(song_id not in log.values for song_id, _ in records)
@@ -61,7 +62,8 @@ def planned(
     gone = {**dict.fromkeys(missing), **kept.merged}
     after = {song_id: value for song_id, value in log.values.items() if song_id not in gone} | wanted
     return Plan(
-        records=records + [(song_id, withdrawal(song_id, into)) for song_id, into in sorted(gone.items())],
+        records=records
+        + [(song_id, withdrawal(song_id, into, log.songs[song_id])) for song_id, into in sorted(gone.items())],
         new=new,
         changed=len(records) - new,
         unchanged=len(wanted) - len(records),
@@ -79,9 +81,11 @@ def _doubtful(songs: Iterable[Song], log: CatalogueLog, gone: Collection[str], w
     return len(doubtful(after.values(), written)) if log.songs else 0
 
 
-def withdrawal(song_id: str, merged_into: str | None = None) -> bytes:
+def withdrawal(song_id: str, merged_into: str | None, song: Song) -> bytes:
     """The record of a song that is served no more."""
-    record = WithdrawnSong(song_id=song_id, withdrawn=True, merged_into=merged_into)
+    anidb = {f"anidb-{song.anidb}"} if song.anidb else set()
+    aliases = () if merged_into else tuple(sorted({*song.aliases, *anidb} - {song_id}))
+    record = WithdrawnSong(song_id=song_id, withdrawn=True, merged_into=merged_into, aliases=aliases)
     return record.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 

@@ -5,33 +5,36 @@
 | AniDB 5 | AniDB 5 | same |
 | AniDB 5 | AniDB 6, all else alike and the same video or singers | corrected |
 | Hitomi no Tsubasa, opening of Gundam | Hitomi no Tubasa, opening of Gundam | same: the title differs little |
-| Part 1, opening of Gundam | Part 2, opening of Gundam | apart: the numbers differ |
+| Part I, opening of Gundam | Part II, opening of Gundam | apart: the numbers differ |
 | Hana (Ver. X), ending of Show | Hana (Ver. Z), ending of Show | apart: two versions |
 | Main Theme by Ann, opening of K-On! | Main Themes by Bob, opening of K-On! | doubtful: other singers |
 | Sakura, opening of Show (MAL 1) | Sakura, opening of Show (MAL 2) | corrected: the anime has the same title |
-| Guren, opening of Titan, video x | Crimson Bow, opening of Titan, video x | same: the video |
+| Guren, opening of Titan, video x | Crimson Bow, opening of Titan, video x | corrected: the video |
 | Twin A, opening of Show A, video x | Twin B, opening of Show B, video x | apart: two songs may share a video |
 | Hikari by Ann, opening of A | Hikari by Ann, ending of B | same: title and singers, as in `collectors.merging` |
 | Hikari, opening of A | Hikari, opening of B | apart: a title alone joins nothing |
 
-`same` holds whatever else is in the catalogue. `corrected` holds only where a file has the one and no longer the other:
-a file that has both tells them apart. `doubtful` never joins anything; a person decides.
+`same` holds whatever else is in the catalogue. `corrected` holds only where a file stands for the whole catalogue, and
+has the one and no longer the other: a file that has both tells them apart, and a part of a catalogue may lack one.
+`doubtful` never joins anything; a person decides.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from typing import Final, Literal, NamedTuple
 
-from contracts.catalogue import Anime, Song, anime_key, normalised
+from contracts.catalogue import Anime, Song, anime_key, marks_of, normalised
 
 Likeness = Literal["same", "corrected", "doubtful", "apart"]
 
-# Of two titles of ten letters one may differ. Short titles must be equal: Rain is not Ruin.
-_LITTLE: Final = 0.9
+# One word may be spelled otherwise, if it is not a short one: Rain is not Ruin.
+_WORD: Final = 0.75
+_SHORT: Final = 5
 _SOMEWHAT: Final = 0.8
-_SHORT: Final = 6
-_NUMBERS: Final = re.compile(r"\d+")
+_WORDS: Final = re.compile(r"\w+")
+_BRACKETS: Final = re.compile(r"[(\[<（［【〈《].*?[)\]>）］】〉》]")
 # Two versions of a song are two songs, however few letters tell them apart: Type A is not Type B.
 _VERSION: Final = re.compile(r"\b(ver|vers|version|type|mix|remix|edit|arrange)\b", re.IGNORECASE)
 
@@ -70,18 +73,43 @@ def anime_titles(anime: Anime) -> frozenset[str]:
     return frozenset(anime_key(title) for title in titles if title)
 
 
-def differs_little(one: str, other: str, least: float = _LITTLE) -> bool:
-    """Whether two titles may be spellings of one: `least` of their letters agree, and all of their numbers do."""
-    first, second = normalised(one), normalised(other)
-    if first == second:
+def differs_little(one: str, other: str) -> bool:
+    """Whether two titles may be spellings of one: the same words in the same order, and one of them spelled otherwise.
+
+    What stands in brackets, numbers (Roman ones are short words) and versions must agree: they tell songs apart.
+    """
+    if normalised(one) == normalised(other):
         return True
-    if min(len(first), len(second)) < _SHORT or _NUMBERS.findall(first) != _NUMBERS.findall(second):
+    first, second = _words(one), _words(other)
+    if len(first) != len(second) or _VERSION.search(one) or _VERSION.search(other):
         return False
-    if _VERSION.search(one) or _VERSION.search(other):
+    if _BRACKETS.findall(one.casefold()) != _BRACKETS.findall(other.casefold()):
         return False
-    # SequenceMatcher depends on the order of the two; a verdict must not.
-    first, second = sorted((first, second))
-    return SequenceMatcher(None, first, second, autojunk=False).ratio() >= least
+    differing = [pair for pair in zip(first, second, strict=True) if pair[0] != pair[1]]
+    return len(differing) == 1 and _one_word_differs_little(*differing[0])
+
+
+def _words(title: str) -> list[str]:
+    return _WORDS.findall(unicodedata.normalize("NFKC", title).casefold())
+
+
+def _one_word_differs_little(one: str, other: str) -> bool:
+    if min(len(one), len(other)) < _SHORT or any(char.isdigit() for char in one + other):
+        return False
+    return _ratio(one, other) >= _WORD
+
+
+def _ratio(one: str, other: str) -> float:
+    """Of the letters of both, how many agree. SequenceMatcher depends on the order of the two; a verdict must not."""
+    first, second = sorted((one, other))
+    return SequenceMatcher(None, first, second, autojunk=False).ratio()
+
+
+def spelled_alike(one: Anime, other: Anime) -> bool:
+    """Whether two anime may be one whose title was corrected. Known MAL ids, and the marks at the end, must agree."""
+    if None not in (one.mal_id, other.mal_id) and one.mal_id != other.mal_id:
+        return False
+    return marks_of(one.title) == marks_of(other.title) and differs_little(one.title, other.title)
 
 
 def _told_apart_by_anidb(one: Song, other: Song) -> Verdict:
@@ -103,10 +131,11 @@ def _in_one_anime(one: Song, other: Song) -> Verdict:
             return Verdict("doubtful", "their titles differ little in the same anime, but others sing")
         return Verdict("same", "their titles differ little, with the same use in the same anime")
     if _shared_video(one, other):
-        if same_use:
-            return Verdict("same", "they have the same video and the same use in the same anime")
+        if same_use and not _other_singers(one, other):
+            return Verdict("corrected", "they have the same video and the same use in the same anime")
         return Verdict("doubtful", "they have the same video in the same anime, and other titles")
-    if same_use and _singers(one) & _singers(other) and differs_little(one.title, other.title, _SOMEWHAT):
+    titles = normalised(one.title), normalised(other.title)
+    if same_use and _singers(one) & _singers(other) and _ratio(*titles) >= _SOMEWHAT and not _numbered(*titles):
         return Verdict("doubtful", "their titles are alike, with the same singers and use in the same anime")
     return Verdict("apart", "their titles differ")
 
@@ -120,7 +149,7 @@ def _in_two_anime(one: Song, other: Song) -> Verdict:
     for first, second in _pairs_of_one_use(one, other):
         if same_title(first, second) and not _other_singers(one, other):
             return Verdict("corrected", "they have the same title and use in anime of the same title")
-        if differs_little(first.title, second.title) and None in (first.mal_id, second.mal_id):
+        if spelled_alike(first, second):
             if video:
                 return Verdict(
                     "corrected", "they have the same title, use and video in anime whose titles differ little"
@@ -129,6 +158,11 @@ def _in_two_anime(one: Song, other: Song) -> Verdict:
     if video:
         return Verdict("doubtful", "they have the same title and video in two anime")
     return Verdict("apart", "a title alone joins nothing")
+
+
+def _numbered(one: str, other: str) -> bool:
+    """Whether numbers tell two titles apart."""
+    return re.findall(r"\d+", one) != re.findall(r"\d+", other)
 
 
 def _pairs_of_one_use(one: Song, other: Song) -> Iterable[tuple[Anime, Anime]]:

@@ -212,7 +212,8 @@ class Song(BaseModel):
 class WithdrawnSong(BaseModel):
     """A song that left the catalogue: it is served no more, what was heard of it stays.
 
-    `merged_into`: the song that it turned out to be; that one's `aliases` name this one.
+    `merged_into`: the song that it turned out to be; that one's `aliases` name this one. `aliases`: its own, else: it
+    gets its id again when it comes back under one of them.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -221,3 +222,4 @@ class WithdrawnSong(BaseModel):
     song_id: Id
     withdrawn: Literal[True]
     merged_into: Id | None = None
+    aliases: Aliases = ()

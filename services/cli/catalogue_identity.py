@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from collectors.identity import Doubt, doubtful, joined
+from collectors.doubts import Doubt, doubtful
+from collectors.identity import joined
 from collectors.importing import withdrawal, write
 from contracts.catalogue import Song
 from services.cli.progress import say
@@ -44,7 +45,7 @@ def merge(
         )
     records = [
         (one.song_id, joined(one, gone).log_value()),
-        (gone.song_id, withdrawal(gone.song_id, merged_into=one.song_id)),
+        (gone.song_id, withdrawal(gone.song_id, one.song_id, gone)),
     ]
     asyncio.run(write(settings.kafka, records))
     say(f"{gone.song_id} is an alias of {one.song_id} now: {_named(one)}")

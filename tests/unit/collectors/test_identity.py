@@ -1,13 +1,15 @@
 """A song keeps its id through every correction; what is told apart stays apart; importing again writes nothing."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.identity import doubtful, joined, settled
-from collectors.importing import planned
+from collectors.doubts import doubtful
+from collectors.identity import joined, settled
+from collectors.importing import planned, withdrawal
 from contracts.catalogue import Anime, Appearance, Credits, Song, WithdrawnSong, anime_id_of
 from services.common.catalogue_log import CatalogueLog
 from tests.unit.collectors.test_likeness import a_song
@@ -125,6 +127,74 @@ def test_a_file_that_has_both_tells_them_apart() -> None:
     assert after(catalogue_of(both[:1]), both) == catalogue_of(both)
 
 
+def a_show(title: str, mal_id: int | None, songs: str = "abcdef", first: int = 100) -> list[Song]:
+    """Songs that are nobody else's, of one anime."""
+    return [a_song(f"Song {each} {first}", title, mal_id=mal_id, anidb=first + at) for at, each in enumerate(songs)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("Sailor Moon", 530), ("Sailor Moon R", 740)),
+        (("K-On!", 5680), ("K-On!!", 7791)),
+        (("K-On!", None), ("K-On!!", None)),
+    ],
+)
+def test_a_sequel_that_is_imported_alone_is_an_anime_of_its_own(first: Any, second: Any) -> None:
+    shared = [a_song("Moonlight", show, mal_id=mal_id, singers=("Dali",)) for show, mal_id in (first, second)]
+    found = after(catalogue_of([*a_show(*first), shared[0]]), [*a_show(*second, first=200), shared[1]])
+    assert len(found) == 13
+    anime = {use.anime.title: use.anime.anime_id for song in found.values() for use in song.appearances}
+    assert anime == {show: anime_id_of(mal_id, show) for show, mal_id in (first, second)}
+    both = next(song for song in found.values() if song.title == "Moonlight")
+    assert [use.anime.title for use in both.appearances] == [first[0], second[0]] or first[1] is None
+
+
+def test_a_remake_in_a_file_of_its_own_is_another_anime() -> None:
+    known = [*a_show("Hunter x Hunter", 136), a_song("Departure", "Hunter x Hunter", mal_id=136)]
+    found = after(catalogue_of(known), [a_song("Departure", "Hunter x Hunter", mal_id=11061)])
+    assert len(found) == len(known) + 1 and known[-1].song_id in found
+    assert len(doubtful(found.values())) == 1
+
+
+def test_a_part_of_a_catalogue_corrects_nothing_that_it_only_may_correct() -> None:
+    known = [*a_show("Titan", 1), a_song("First Song", "Titan", video="v")]
+    found = after(catalogue_of(known), [a_song("Second Song", "Titan", video="v")])
+    assert len(found) == len(known) + 1 and found[known[-1].song_id] == known[-1]
+
+
+def test_a_merge_outlives_the_next_import() -> None:
+    rows = [a_song("Alpha", singers=("Ann",)), a_song("Beta", singers=("Bob",), relation="ending")]
+    log = CatalogueLog()
+    log.apply([(song_id.encode(), value) for song_id, value in planned(rows, log).records])
+    log.apply(
+        [
+            (rows[0].song_id.encode(), joined(rows[0], rows[1]).log_value()),
+            (rows[1].song_id.encode(), withdrawal(rows[1].song_id, rows[0].song_id, rows[1])),
+        ]
+    )
+    for _ in range(2):
+        log.apply([(song_id.encode(), value) for song_id, value in planned(rows, log).records])
+        assert only(log.songs).song_id == rows[0].song_id and only(log.songs).aliases == (rows[1].song_id,)
+    assert planned(rows, log).records == []
+
+
+def test_a_withdrawn_song_comes_back_under_its_id() -> None:
+    log = CatalogueLog()
+    corrected = [*a_show("Titan", 1), a_song("Hikari", "Titan", anidb=9)]
+    for songs in ([*a_show("Titan", 1), a_song("Hikari", "Titan")], corrected, a_show("Titan", 1), corrected):
+        plan = planned(songs, log, withdraw_missing=True)
+        log.apply([(song_id.encode(), value) for song_id, value in plan.records])
+    back = log.songs[a_song("Hikari", "Titan").song_id]
+    assert back.anidb == 9 and back.aliases == ("anidb-9",)
+
+
+def test_a_file_that_knows_only_a_title_leaves_the_mal_id() -> None:
+    known = [*a_show("K-On!", 5680), a_song("Don't say lazy", "K-On!", mal_id=5680)]
+    found = after(catalogue_of(known), [a_song("Don't say lazy", "K-On!", mal_id=None)])
+    assert {song.anime.mal_id for song in found.values()} == {5680} and len(found) == len(known)
+
+
 def test_doubtful_songs_stay_apart_and_are_listed() -> None:
     one, other = a_song("Main Theme", singers=("Ann",)), a_song("Main Themes", singers=("Bob",))
     found = after(catalogue_of([one]), [other])
@@ -190,6 +260,7 @@ def test_ids_are_for_life_and_an_import_is_idempotent(first: list[Song], second:
         assert song_id in own or song_id in aliases, "every id that was ever given still means a song"
     assert after(found, second) == found
     assert len(settled(second, known).songs) == len(second)
+    assert len(aliases) == len(set(aliases)), "an alias means one song"
 
 
 def test_credits_are_joined_without_repeats() -> None:
