@@ -91,5 +91,6 @@ async def test_a_taken_port_is_named_with_what_to_do(log: KafkaSettings, tmp_pat
         async with process(log, tmp_path, port) as child:
             _, errors = await asyncio.wait_for(child.communicate(), 30)
     assert child.returncode != 0
-    assert f"cannot listen on 127.0.0.1:{port}".encode() in errors
+    assert f"Port {port} on 127.0.0.1 is taken by".encode() in errors
+    assert f"(process {os.getpid()})".encode() in errors
     assert b"ANIMUSIC_PORT" in errors

@@ -102,6 +102,29 @@ async def test_the_rest_is_another_revision_and_others_cannot_ask_for_it(house: 
     assert sorted(each.revision for each in await house.logged()) == list(range(7))
 
 
+async def test_a_catalogue_of_one_song_and_one_without_songs_are_no_outage(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
+    async with open_house(settings_for(log, valkey.url, tmp_path)) as house:
+        empty = await house.client.get("/readyz")
+        assert (empty.status_code, empty.json()["songs"]) == (200, 0)
+        refused = await house.client.post("/internal/playlists", json={"user_id": "u"})
+        assert (refused.status_code, "catalogue is empty" in refused.text) == (503, True)
+        await publish_songs(log, SONGS[:1])
+
+        async def there() -> bool:
+            return (await house.client.get("/readyz")).json()["songs"] == 1
+
+        await apoll(there, what="the song is there")
+        first = await house.ask()
+        assert [slot["song_id"] for slot in first["slots"]] == IDS[:1]
+        # Nothing else is eligible: the rest is empty, and what was served stays.
+        rest = await house.rest(first["playlist_id"], 1)
+        assert (rest.status_code, rest.json()["revision"]) == (201, 1)
+        assert [slot["song_id"] for slot in rest.json()["slots"]] == IDS[:1]
+        assert (await house.rest(first["playlist_id"], len(ARMS))).json()["error"] == "nothing_to_pick"
+
+
 async def test_a_playlist_is_resumed_by_a_process_that_did_not_serve_it(house: House, redis: Redis):
     async with following(house.settings, redis):
         first = await house.ask()

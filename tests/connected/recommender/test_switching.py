@@ -172,7 +172,7 @@ async def test_an_arm_without_any_version_is_left_out_until_there_is_one(
     async with open_house(settings) as house:
         answer = await house.ask()
         assert record.collection in answer["left_out"]["tfidf"]
-        assert "animusic models build tfidf" in answer["left_out"]["tfidf"]
+        assert "`animusic status` names the command" in answer["left_out"]["tfidf"]
         assert "tfidf" in (await house.client.get("/readyz")).json()["left_out"]
         settings.vectors_dir.mkdir(parents=True, exist_ok=True)
         (elsewhere / record.collection).rename(settings.vectors_dir / record.collection)
