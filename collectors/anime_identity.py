@@ -16,7 +16,9 @@ def _alike_titles(one: Anime, other: Anime) -> bool:
 
 
 def _completed(anime: Anime, known: Anime) -> Anime:
-    """What the import says of an anime, and what was known where it says nothing: many files know only its title."""
+    """The anime of an import that knows less of it: without MAL's id it has nothing else from there, so that stays."""
+    if anime.mal_id is not None or known.mal_id is None:
+        return anime
     silent = {name for name in type(anime).model_fields if not getattr(anime, name)}
     return anime.model_copy(update={name: getattr(known, name) for name in silent})
 
