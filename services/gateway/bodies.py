@@ -15,6 +15,8 @@ from services.gateway.problems import Refused
 SMALL_BODY_BYTES = 16 * 1024
 # 20,000 entries, spelled out with blanks, stay below it.
 LIST_BODY_BYTES = 2 * 1024 * 1024
+# A longer length needs no reading to be too large.
+_LENGTH_DIGITS: Final = 18
 # What Python and others write for a number that is none.
 _NO_NUMBER: Final = re.compile(rb"NaN|Infinity")
 
@@ -27,7 +29,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     if kind != "application/json" and kind.partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "not_json", "send the body as JSON with Content-Type: application/json")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    if declared.isdecimal() and (len(declared) > _LENGTH_DIGITS or int(declared) > limit):
         raise too_large(limit)
     return await _read(request, limit)
 
@@ -55,7 +57,8 @@ def parse_json(raw: bytes) -> Any:
     """The value of a JSON text. Raises Refused 400.
 
     NaN, Infinity and a number too large for a double (1e999) are read, although the first two are no JSON: many writers
-    make them of a division by zero. Whoever takes such a number refuses or drops it by itself; the rest is not lost.
+    make them of a division by zero. A whole number of more digits than Python reads is infinite, too. Whoever takes
+    such a number refuses or drops it by itself; the rest is not lost.
     """
     try:
         return orjson.loads(raw)
@@ -63,9 +66,16 @@ def parse_json(raw: bytes) -> Any:
         if not _NO_NUMBER.search(raw) and "infinity" not in str(error):
             raise Refused(400, "malformed", f"the body is no JSON: {error}") from None
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "malformed", f"the body is no JSON: {error}") from None
+
+
+def _whole(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 async def read_model(request: Request, model: type[_Model], limit: int = SMALL_BODY_BYTES) -> _Model:

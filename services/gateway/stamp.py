@@ -22,6 +22,8 @@ from services.gateway.times import Times
 _CLAIMS_REMEMBERED: Final = 20_000
 # Clocks that agree within this are right: what is corrected below it is not worth a word.
 _SAID_AHEAD_MS: Final = 1_000
+# Further ahead is no clock that drifted; a client may send any number of digits, and the answer does not repeat them.
+_FAR_AHEAD_MS: Final = 366 * 86_400_000
 _BEFORE_TOKEN: Final = "before_token"
 # In the order of FeedbackEvent's fields.
 _AS_GIVEN: Final = (
@@ -203,8 +205,9 @@ def _doubts(event: ClientEvent, voucher: Vouched, now: int) -> list[str]:
     doubts = []
     ahead = event.occurred_at - now
     if ahead > _SAID_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
+        by = "far" if ahead > _FAR_AHEAD_MS else f"{(ahead + 500) // 1000} s"
         doubts.append(
-            f"clock_ahead: occurred_at is {round(ahead / 1000)} s ahead of the server, so its time is that of arrival; "
+            f"clock_ahead: occurred_at is {by} ahead of the server, so its time is that of arrival; "
             "correct it by server_time"
         )
     if voucher.refusal == _BEFORE_TOKEN:

@@ -3,8 +3,9 @@
 import math
 
 import pytest
+from starlette.requests import Request
 
-from services.gateway.bodies import parse_json
+from services.gateway.bodies import SMALL_BODY_BYTES, parse_json, read_body
 from services.gateway.problems import Refused
 
 
@@ -37,3 +38,16 @@ def test_a_number_that_is_none_is_for_its_field_to_refuse_too() -> None:
     found = parse_json(b'{"a": NaN, "b": [Infinity, -Infinity, 1e999], "c": "NaN"}')
     assert math.isnan(found.pop("a"))
     assert found == {"b": [math.inf, -math.inf, math.inf], "c": "NaN"}
+
+
+def test_a_whole_number_of_any_length_is_for_its_field_to_refuse() -> None:
+    nines = b"9" * 5_000
+    assert parse_json(b'{"a": ' + nines + b', "b": [-' + nines + b", 7]}") == {"a": math.inf, "b": [-math.inf, 7]}
+    assert parse_json(b"[" + b"9" * 400 + b"]") == [10**400 - 1]
+
+
+async def test_a_declared_length_of_any_length_is_too_large() -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"9" * 5_000)]
+    with pytest.raises(Refused) as refused:
+        await read_body(Request({"type": "http", "headers": headers}), SMALL_BODY_BYTES)
+    assert refused.value.status == 413

@@ -207,6 +207,7 @@ def test_a_bad_event_is_rejected_with_a_reason_and_the_others_are_taken(
         pytest.param({"watch_seconds": 0, "duration_seconds": 1e-4}, ["watch_seconds, duration_seconds"], id="short"),
         pytest.param({"watch_seconds": float("nan")}, ["watch_seconds"], id="NaN"),
         pytest.param({"played_seconds": float("inf")}, ["played_seconds"], id="infinite"),
+        pytest.param({"watch_seconds": 10**400}, ["watch_seconds"], id="over a float"),
         pytest.param({"played_seconds": -1}, ["played_seconds"], id="negative"),
         pytest.param({"watch_seconds": "1:30"}, ["watch_seconds"], id="a clock face"),
         pytest.param({"duration_seconds": 0}, ["duration_seconds"], id="no length yet"),

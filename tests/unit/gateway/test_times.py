@@ -81,6 +81,16 @@ def test_a_time_ahead_becomes_the_time_of_arrival_and_the_answer_says_so() -> No
     assert "240 s ahead" in warned.reason
 
 
+@pytest.mark.parametrize(
+    "at", [NOW + 2 * YEAR_MS, 10**30, 10**400, 1e300], ids=["2 y", "30 digits", "400 digits", "float"]
+)
+def test_a_time_far_ahead_is_one_that_is_ahead_however_large(at: float) -> None:
+    post = arriving(stamper(), NOW, event("liked", at, LOW))
+    assert times(post) == [NOW]
+    (warned,) = post.warnings
+    assert warned.reason.startswith("clock_ahead: occurred_at is far ahead of the server, so")
+
+
 def test_what_two_good_clocks_differ_by_is_corrected_without_a_word() -> None:
     post = arriving(stamper(), NOW, event("liked", NOW + 30, LOW))
     assert times(post) == [NOW]
