@@ -32,7 +32,6 @@ _WHEN: Final = {
     404: "There is no such thing",
     413: "Too many bytes or events",
     415: "Not declared as JSON",
-    422: "`recommended_by` names no arm",
     429: "Too fast; wait for Retry-After",
     503: "The log or the recommender cannot answer now; wait for Retry-After",
 }

@@ -10,7 +10,6 @@
     413 too_large            the body has more bytes, or more events, than the route takes
     415 not_json             the body is not declared as application/json
     421 wrong_host           the Host header names somebody else (DNS rebinding)
-    422 unknown_arm          the paper's `recommended_by` names no arm
     429 too_many             one user posts, or one address opens sessions, too fast; Retry-After
     503 log_unavailable      the log did not acknowledge in time; Retry-After. What was sent may or may not be in it:
                              send it again with the same event ids

@@ -108,13 +108,13 @@ def _add_feedback(routes: APIRouter, parts: Parts) -> None:
             200,
             PaperFeedbackAnswer,
             body=json_body(PaperFeedback, PAPER_FEEDBACK_EXAMPLE),
-            fails=(*_WRITE_FAILS, 404, 422),
+            fails=(*_WRITE_FAILS, 404),
             bearer=False,
         ),
     )
     async def feedback(request: Request) -> Response:
         body, dropped = await read_without(request, PaperFeedback, BESIDE_A_LIKE)
-        arm = _arm_of(body)
+        arm, unknown = _arm_of(body)
         user_id = _charged(parts, body.anilist_username)
         song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
         stamp = parts.stamp(user_id)
@@ -122,7 +122,7 @@ def _add_feedback(routes: APIRouter, parts: Parts) -> None:
         stamped = parts.stamper.claimed(events, arm, stamp)
         token, _ = await log_events(parts, user_id, stamped)
         await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
-        return _short(PaperFeedbackAnswer(warnings=[*dropped, *impossible]))
+        return _short(PaperFeedbackAnswer(warnings=[*dropped, *unknown, *impossible]))
 
 
 def _add_playlist(routes: APIRouter, parts: Parts) -> None:
@@ -190,15 +190,14 @@ def _charged(parts: Parts, username: str) -> str:
     return user_id
 
 
-def _arm_of(body: PaperFeedback) -> str | None:
-    """The arm that the client names, None where it names none. Raises Refused 422 for a name that no arm has."""
+def _arm_of(body: PaperFeedback) -> tuple[str | None, list[str]]:
+    """The arm that the client names, None where it names none, and what is said of a name that no arm has."""
     if not body.recommended_by:
-        return None
+        return None, []
     arm = arm_named(body.recommended_by)
     if arm is None:
-        names = ", ".join(ARMS)
-        raise Refused(422, "unknown_arm", f"recommended_by names no arm; it may be one of {names}")
-    return arm
+        return None, sentences({"recommended_by": f"it names no arm; it may be one of {', '.join(ARMS)}"})
+    return arm, []
 
 
 def _video(slot: PlaylistSlot) -> PaperVideo:

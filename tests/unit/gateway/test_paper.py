@@ -2,11 +2,16 @@
 
 from typing import Any
 
+import httpx
+import orjson
 import pytest
 
-from contracts.http import PaperFeedback
+from contracts.http import LogPosition, PaperFeedback
+from contracts.tokens import Receipt
 from services.gateway.dropping import without_faults
+from services.gateway.routes import paper
 from services.gateway.routes.paper import BESIDE_A_LIKE, paper_events
+from services.gateway.stamp import Stamped
 
 NOW = 1_790_000_000_000
 
@@ -70,3 +75,42 @@ def test_a_like_that_is_neither_yes_nor_no_is_none() -> None:
     assert [event.kind for event in paper_events(body, "song-a", NOW)[0]] == ["started", "progress"]
     assert len(dropped) == 1
     assert dropped[0].startswith("dropped: liked: ")
+
+
+@pytest.mark.parametrize(
+    ("named", "arm", "warned"),
+    [
+        pytest.param("TF-IDF", "tfidf", 0, id="an arm"),
+        pytest.param("BERT", None, 1, id="no arm"),
+        pytest.param(" ", None, 1, id="a blank"),
+        pytest.param("", None, 0, id="nobody"),
+        pytest.param(7, None, 1, id="a number"),
+    ],
+)
+async def test_a_like_is_kept_whatever_arm_it_names(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, named: object, arm: str | None, warned: int
+) -> None:
+    logged: list[dict[str, Any]] = []
+
+    async def song_meant(*_: object) -> str:
+        return "song-a"
+
+    async def log_events(parts: Any, user_id: str, stamped: Stamped) -> tuple[str, LogPosition | None]:
+        logged.extend(orjson.loads(value) for value in stamped.values)
+        return parts.signer.receipt(user_id, Receipt("0" * 32, 0, 1)), None
+
+    async def reflected(*_: object) -> None:
+        return
+
+    for stub in (song_meant, log_events):
+        monkeypatch.setattr(paper, stub.__name__, stub)
+    monkeypatch.setattr(paper, "_reflected", reflected)
+    body = {"anilist_username": "new", "song_id": "a", "recommended_by": named, "liked": True}
+    answer = await client.post("/feedback", json=body)
+    assert answer.status_code == 200, answer.text
+    (like,) = logged
+    assert (like["kind"], like.get("arm"), like["attribution"]) == ("liked", arm, "claimed" if arm else "none")
+    warnings = answer.json().get("warnings", [])
+    assert [reason.split(": ")[:2] for reason in warnings] == [["dropped", "recommended_by"]] * warned
+    if named == "BERT":
+        assert warnings[0].endswith("it may be one of mpnet, minilm, node2vec, tfidf, popular, random")

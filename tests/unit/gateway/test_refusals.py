@@ -176,13 +176,6 @@ async def test_malformed_requests_say_where(
     assert says in refused(await client.request(method, path, json=body, headers=bearer), 400, "malformed")
 
 
-async def test_an_arm_that_nobody_has_is_422_with_the_names(client: httpx.AsyncClient) -> None:
-    body = {"anilist_username": "new", "song_id": "a", "recommended_by": "BERT", "watch_time": 1,
-            "total_video_time": 2, "liked": False}  # fmt: skip
-    message = refused(await client.post("/feedback", json=body), 422, "unknown_arm")
-    assert "mpnet, minilm, node2vec, tfidf, popular, random" in message
-
-
 @pytest.mark.parametrize(("path", "method"), [("/playlist?anilist_username=x", "GET"), ("/feedback", "POST")])
 async def test_the_papers_endpoints_where_they_are_off_name_the_setting(
     settings: Settings, path: str, method: str
