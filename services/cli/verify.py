@@ -42,7 +42,8 @@ def command(
     """
     chosen = Sample(_share(sample), frozenset(user or ()))
     try:
-        report = asyncio.run(Verification(Settings(), chosen, _Lines().tell, reach_seconds=wait).run())
+        verification = Verification(Settings(), chosen, _Lines().tell, reach_seconds=wait, say=say)
+        report = asyncio.run(verification.run())
     except _AWAY as error:
         say(f"could not be compared: {error or type(error).__name__}")
         raise typer.Exit(_COULD_NOT) from error

@@ -7,7 +7,7 @@ asked again once its marks have reached the log's end, a few times. Rows have of
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -23,6 +23,7 @@ from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.dlq.reading import read_letters
+from services.operator.reaching import warehouse_answers
 from services.operator.verify.catalogue import CatalogueCheck
 from services.operator.verify.clickhouse import Warehouse
 from services.operator.verify.kept import KeptCheck
@@ -35,6 +36,8 @@ from services.operator.verify.saying import Slot, differences, folded_of, said, 
 from services.profiles.generations import Generations
 
 _REACH_SECONDS: Final = 60.0
+# A warehouse that is starting listens within these.
+_LISTEN_SECONDS: Final = 20.0
 _ROUNDS: Final = 8
 _EXPLAINED_USERS: Final = 50
 Spans = Mapping[TopicPartition, tuple[int, int]]
@@ -50,11 +53,13 @@ class Verification:
         tell: Progress = lambda phase, done, total: None,
         *,
         reach_seconds: float = _REACH_SECONDS,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._settings = settings
         self._sample = sample
         self._tell = tell
         self._reach_seconds = reach_seconds
+        self._say = say
         self._letters: Letters = {}
         self._partitions = 0
         self._known: set[str] = set()
@@ -97,6 +102,7 @@ class Verification:
         self._ids = ids
         self._partitions = sum(tp.topic == FEEDBACK.name for tp in spans)
         names = {MarkName(ids[tp.topic], tp.partition): upto for tp, (_, upto) in spans.items()}
+        await warehouse_answers(self._settings.clickhouse, min(self._reach_seconds, _LISTEN_SECONDS), self._say)
         deadline = time.monotonic() + self._reach_seconds
         while behind := await self._behind(names):
             if time.monotonic() > deadline:

@@ -41,17 +41,19 @@ async def test_what_was_just_written_is_waited_for(log: KafkaSettings, warehouse
     await _build(log)
     said: list[str] = []
     assert await warehouse_lacks(settings, [MODEL_BUILDS.name], 60, said.append) == 0
-    assert said == [f"waiting for the warehouse: 1 records of {MODEL_BUILDS.name} are not in it yet"]
+    behind = f"waiting for the warehouse: 1 records of {MODEL_BUILDS.name} are not in it yet"
+    assert said == [f"waiting for the warehouse: nothing answers at 127.0.0.1:{warehouse.port} yet", behind]
     assert (await warehouse.ask("SELECT count() FROM animusic.model_builds"))[0][0] == 1
     assert await warehouse_lacks(settings, [MODEL_BUILDS.name], 60, said.append) == 0
-    assert len(said) == 1
+    assert len(said) == 2
 
 
-async def test_what_does_not_come_is_counted(log: KafkaSettings, tmp_path: Path) -> None:
+async def test_what_does_not_answer_is_said_where_the_log_does(log: KafkaSettings, tmp_path: Path) -> None:
     nowhere = ClickhouseSettings(dsn=f"http://127.0.0.1:{free_port()}/animusic")
     await _build(log)
     settings = Settings(data_dir=tmp_path, kafka=log, clickhouse=nowhere)
-    assert await warehouse_lacks(settings, [MODEL_BUILDS.name], 0.5, lambda line: None) == 1
+    with pytest.raises(ConnectionError, match="the warehouse did not answer at"):
+        await warehouse_lacks(settings, [MODEL_BUILDS.name], 0.5, lambda line: None)
     away = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     unasked = Settings(data_dir=tmp_path, kafka=away, clickhouse=nowhere)
     assert await warehouse_lacks(unasked, [MODEL_BUILDS.name], 0.5, lambda line: None) == 0
