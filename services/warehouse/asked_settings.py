@@ -36,6 +36,8 @@ _OBEYED: Final = frozenset(
         *("asterisk_include_materialized_columns", "asterisk_include_alias_columns"),
     }
 )
+# The limits that may be a fraction.
+_OF_SECONDS: Final = ("max_execution_time",)
 _OBEYED_FAMILY: Final = "output_format_"
 # It names a file that the server would write; an Avro schema may name a registry that it would ask.
 _NOT_OBEYED: Final = ("output_format_schema", "output_format_avro_confluent")
@@ -82,7 +84,7 @@ def _refusal(name: str, value: str, in_force: Mapping[str, str], limits: Mapping
     if name not in in_force:
         return Refused(115, f"there is no setting {name}; `SELECT name FROM system.settings` lists them")
     if name in limits:
-        return None if _number(value) is not None else Refused(72, f"{name}={value} is no number")
+        return _no_limit(name, value)
     if name == "readonly":
         return None if value in ("1", "2") else Refused(164, _cannot(name, "every statement here only reads"))
     if name == "session_timezone":
@@ -94,6 +96,14 @@ def _refusal(name: str, value: str, in_force: Mapping[str, str], limits: Mapping
     if _is_obeyed(name) or _IGNORED.match(name) or value == in_force[name]:
         return None
     return Refused(164, _cannot(name, "this endpoint is read-only. Leave it out"))
+
+
+def _no_limit(name: str, value: str) -> Refused | None:
+    if _number(value) is None:
+        return Refused(72, f"{name}={value} is no number")
+    if name not in _OF_SECONDS and not (value.isascii() and value.isdecimal()):
+        return Refused(72, f"{name}={value} is no whole number")
+    return None
 
 
 def _cannot(name: str, why: str) -> str:

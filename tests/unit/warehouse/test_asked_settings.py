@@ -91,6 +91,8 @@ def test_a_limit_may_be_asked_lower_and_never_higher(name: str, value: str, held
         ("max_execution_time", "soon", 72, "max_execution_time=soon is no number"),
         ("max_execution_time", "-1", 72, "no number"),
         ("max_memory_usage", "nan", 72, "no number"),
+        ("max_memory_usage", "0.5", 72, "max_memory_usage=0.5 is no whole number"),
+        ("max_result_bytes", "1e3", 72, "max_result_bytes=1e3 is no whole number"),
         ("extrems", "1", 115, "there is no setting extrems"),
     ],
 )
