@@ -26,6 +26,8 @@ _PLAIN, _LZ4, _ZSTD = 0x02, 0x82, 0x90
 _BLOCK_BYTES: Final = 1 << 20
 # Below this, compressing saves nothing that anybody notices.
 _WORTH_BYTES: Final = 1_000
+# Members (gzip) or frames of one body: each costs a copy of what follows it.
+_MOST_MEMBERS: Final = 100
 
 
 class TooLong(ValueError):
@@ -130,14 +132,22 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _read_by(make: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
-    """A decoder of whole bodies: of a part it would make a part of a statement."""
+    """A decoder of whole bodies, of one member or several: of a part it would make a part of a statement."""
 
     def read(body: bytes, most: int) -> bytes:
-        decompressor = make()
-        text: bytes = decompressor.decompress(body, most)
-        if len(text) < most and not decompressor.eof:
-            raise EOFError("it ends too early")
-        return text
+        text = b""
+        for _ in range(_MOST_MEMBERS):
+            decompressor = make()
+            part: bytes = decompressor.decompress(body, most - len(text))
+            text += part
+            if len(text) >= most:
+                return text
+            if not decompressor.eof:
+                raise EOFError("it ends too early")
+            body = decompressor.unused_data
+            if not body:
+                return text
+        raise EOFError(f"it has more than {_MOST_MEMBERS} parts")
 
     return read
 

@@ -97,3 +97,21 @@ def test_an_answer_is_encoded_as_the_client_wishes(accepted: str, chosen: str | 
     assert encoding_for(accepted) == chosen
     if chosen is not None:
         assert decoded(encoded(b"x" * 2_000, chosen), chosen, MOST) == b"x" * 2_000
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name not in ("", "identity")])
+def test_a_body_of_several_members_is_read_to_its_end(name: str) -> None:
+    encode = ENCODERS[name]
+    assert decoded(encode(b"SELECT 1 ") + encode(b"") + encode(b"LIMIT 0"), name, MOST) == b"SELECT 1 LIMIT 0"
+    with pytest.raises(TooLong):
+        decoded(encode(b"x" * MOST) + encode(b"x"), name, MOST)
+    assert decoded(encode(b"x" * (MOST - 1)) + encode(b"x"), name, MOST) == b"x" * MOST
+    with pytest.raises(ValueError, match=f"is not {name}"):
+        decoded(encode(b"SELECT 1") + b"LIMIT 0, which is in no member", name, MOST)
+    with pytest.raises(ValueError, match="ends too early"):
+        decoded(encode(b"SELECT 1 ") + encode(b"LIMIT 0 and more")[:-3], name, MOST)
+
+
+def test_a_body_of_too_many_members_is_refused() -> None:
+    with pytest.raises(ValueError, match="it has more than 100 parts"):
+        decoded(gzip.compress(b"") * 101, "gzip", MOST)
