@@ -8,6 +8,7 @@ There are no users: whoever can reach the port is answered, whatever name and pa
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -29,6 +30,8 @@ from services.warehouse.coding import as_blocks, encoded, encoding_for, worth_en
 from services.warehouse.native import wants_block_info, with_block_info
 from services.warehouse.requests import form_fields, is_form, refused, sent_text
 
+# What a header can hold, for it comes back in one.
+_QUERY_ID: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 _DATABASES: Final = ("", DATABASE, "default")
 _STATUS: Final = {
     **dict.fromkeys((6, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 271, 386, 457), 400),
@@ -111,13 +114,16 @@ class Endpoint:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _query(self, request: Request) -> Response:
-        query_id = request.query_params.get("query_id") or str(uuid.uuid4())
+        asked = request.query_params.get("query_id", "")
+        takes = _QUERY_ID.fullmatch(asked) is not None
         headers = {
-            "X-ClickHouse-Query-Id": query_id,
+            "X-ClickHouse-Query-Id": asked if takes else str(uuid.uuid4()),
             "X-ClickHouse-Server-Display-Name": DATABASE,
             "X-ClickHouse-Timezone": "UTC",
         }
         try:
+            if asked and not takes:
+                raise refused("query_id must be printable ASCII without a blank at either end", 36)
             with self._seconds.time():
                 return await self._answer(request, headers)
         except ClickhouseError as error:
