@@ -34,6 +34,9 @@ def command(
         print(answer.text.strip(), file=sys.stderr)
         raise typer.Exit(1)
     sys.stdout.buffer.write(answer.content)
+    if output is None and not answer.content.strip():
+        # A table without rows is no text at all, which looks as if nothing had happened.
+        print("no rows", file=sys.stderr)
 
 
 def _parameters(settings: Settings, wanted: str) -> dict[str, str]:

@@ -43,4 +43,6 @@ def test_a_server_is_asked_to_read_only(asked, external, readonly, monkeypatch, 
     monkeypatch.setenv("ANIMUSIC_CLICKHOUSE__DSN", f"http://writer:secret@127.0.0.1:{port}/animusic")
     result = CliRunner().invoke(app, ["sql", "SELECT 1"])
     assert result.exit_code == 0, result.output
+    # A table without rows is said to have none.
+    assert "no rows" in result.output
     assert [parameters.get("readonly") for parameters in told] == [readonly]
