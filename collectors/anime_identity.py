@@ -98,7 +98,7 @@ class AnimeIds:
                 gone = [old for old in gone if old.anime.anime_id != alike[0]]
 
     def _own_ids(self) -> set[str]:
-        """Ids that are an anime's own: nobody has them as an alias."""
+        """Ids that are an anime's own, and so no other's alias."""
         return self._known.keys() | {self._id_of.get(each, each) for each in self._told}
 
     def id_of(self, anime: Anime) -> str:

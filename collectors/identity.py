@@ -159,7 +159,7 @@ def _matches(songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds) 
 def _named(
     songs: Sequence[Song], known: Mapping[str, Song], claims: Mapping[str, Sequence[Song]]
 ) -> dict[str, list[str]]:
-    """Each song of the import takes the known song that it fits best; what nobody took is merged where it fits best.
+    """Each song of the import takes the known song that it fits best; the rest is merged where it fits best.
 
     One each comes first: else a song could swallow the record of another that is in the same file.
     """
@@ -267,7 +267,7 @@ class _Writer:
         return fresh.model_copy(update=changes)
 
     def new(self, song: Song) -> Song:
-        """A song that is not known: under the id that it had before it was withdrawn, else one that nobody ever had."""
+        """A song that is not known: under the id that it had before it was withdrawn, else a new one."""
         fresh, song_id = self._anime.settle(song), song.song_id
         before = {self._former.withdrawn[key] for key in _keys(song) if key in self._former.withdrawn} - self._taken
         if len(before) == 1:
