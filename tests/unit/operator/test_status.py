@@ -199,3 +199,20 @@ def test_what_a_supervisor_says_is_told_with_whether_it_lives(tmp_path: Path) ->
 )
 def test_ages_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert age(seconds) == said
+
+
+def test_an_engine_in_a_warehouse_that_starts_is_no_fault_yet() -> None:
+    service = ServiceHealth("warehouse", "http://z", False, "does not answer (ConnectError)")
+    trouble = replace(WELL.clickhouse, trouble="ConnectError: All connection attempts failed")
+    starting = replace(
+        WELL,
+        services=[service],
+        clickhouse=trouble,
+        processes=[Process("warehouse", "starting", 1, 0, True, seconds=3.0)],
+    )
+    assert [(each.name, each.state) for each in judge(starting, Limits())] == [("warehouse", "warn")]
+    late = replace(starting, processes=[replace(starting.processes[0], seconds=600.0)])
+    assert {(each.name, each.state) for each in judge(late, Limits())} >= {
+        ("clickhouse", "fail"),
+        ("warehouse", "fail"),
+    }
