@@ -13,14 +13,14 @@ from urllib.parse import quote_plus
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.events import Id
-from contracts.ranges import LIKES, MAL_ID, POPULARITY, RANK, RATING, SCORE, VIEWS
+from contracts.ranges import ANIDB_ID, LIKES, MAL_ID, POPULARITY, RANK, RATING, SCORE, VIEWS
 
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
 # Apostrophes and primes, as they are typed: one mark.
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u2032\u00b4`", "'"))
 # At a title's end these only close or separate: they tell no title from another.
 _NO_MARK = frozenset('",;:。~〜≪≫')
-_ANIDB_ID = re.compile(r"anidb-(\d+)")
+_OF_ANIDB = re.compile(r"anidb-(\d{1,15})")
 
 
 def normalised(title: str) -> str:
@@ -171,7 +171,7 @@ class Song(BaseModel):
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     song_id: Id
     aliases: Aliases = ()
-    anidb_id: Annotated[int, Field(ge=1)] | None = None
+    anidb_id: Annotated[int | None, ANIDB_ID] = None
     title: Annotated[str, Field(min_length=1)]
     appearances: Annotated[tuple[Appearance, ...], Field(min_length=1)]
     credits: Credits = Credits()
@@ -189,8 +189,8 @@ class Song(BaseModel):
     @property
     def anidb(self) -> int | None:
         """AniDB's id of the song, as far as it is known."""
-        named = _ANIDB_ID.fullmatch(self.song_id)
-        return self.anidb_id or (int(named[1]) if named else None)
+        named = _OF_ANIDB.fullmatch(self.song_id)
+        return self.anidb_id or (int(named[1]) if named and ANIDB_ID.holds(int(named[1])) else None)
 
     @property
     def url(self) -> str:

@@ -49,7 +49,7 @@ SCORE: Final = Range(0, 10)
 RATING: Final = Range(0, 10)
 VIEWS: Final = Range(0, _UINT64)
 LIKES: Final = Range(0, _UINT64)
-# A part of a song's id, not a field of its own.
+# Most often a part of a song's id, and no field of its own.
 ANIDB_ID: Final = Range(1, _UINT32)
 
 # Column of a catalogue file -> what its numbers may be.

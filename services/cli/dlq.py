@@ -209,7 +209,7 @@ def _must_choose(wanted: Filter, everything: bool, verb: str) -> None:
     chosen = Filter(states=wanted.states, limit=wanted.limit) != wanted
     if not chosen and not everything:
         raise ValueError(
-            f"name letters, or say which by --reason, --topic, --user …; `animusic dlq {verb} --all` means all"
+            f"name letters, or say which by --reason, --topic, --user …; `--all` means all. Nothing was done ({verb})"
         )
 
 

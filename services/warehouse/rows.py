@@ -14,7 +14,7 @@ from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.profiles import Forgotten
-from contracts.ranges import LIKES, MAL_ID, POPULARITY, RATING, SCORE, VIEWS, Range
+from contracts.ranges import ANIDB_ID, LIKES, MAL_ID, POPULARITY, RATING, SCORE, VIEWS, Range
 
 UUID_TYPE: Final = pa.binary(16)
 _STRINGS: Final = pa.list_(pa.string())
@@ -196,7 +196,7 @@ CATALOGUE_RECORDS: Final = (Song, WithdrawnSong)
 # What the contract lets into a column of numbers; each fits its column, so that no song is kept from ClickHouse by one.
 CATALOGUE_RANGES: Final[Mapping[str, Range]] = {
     "mal_id": MAL_ID, "mal_score": SCORE, "mal_popularity": POPULARITY, "rating": RATING, "youtube_views": VIEWS,
-    "youtube_likes": LIKES,
+    "youtube_likes": LIKES, "anidb_id": ANIDB_ID,
 }  # fmt: skip
 
 

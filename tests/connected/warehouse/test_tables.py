@@ -89,7 +89,8 @@ def _song(numbers: dict[str, int]) -> Song:
     }  # fmt: skip
     link = {"site": "youtube", "id": "x", "views": numbers["youtube_views"], "likes": numbers["youtube_likes"]}
     appearances = [{"anime": anime, "relation": "opening"}]
-    told = {"song_id": "s", "title": "S", "appearances": appearances, "links": [link], "rating": numbers["rating"]}
+    told = {"song_id": "s", "title": "S", "appearances": appearances, "links": [link]}
+    told |= {name: numbers[name] for name in ("rating", "anidb_id")}
     return Song.model_validate(told)
 
 

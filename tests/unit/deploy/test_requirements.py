@@ -33,6 +33,10 @@ def asked(extras: list[str]) -> set[str]:
     )
 
 
+# In the standard library of newer Pythons than the oldest that we take.
+LATER_STDLIB = {"compression"}
+
+
 def imported(*folders: str) -> Iterator[tuple[str, Path]]:
     """(top-level module, file) of every absolute import outside the standard library and our own packages."""
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
@@ -42,7 +46,7 @@ def imported(*folders: str) -> Iterator[tuple[str, Path]]:
                 names = [node.module]
             for name in names:
                 top = name.split(".")[0]
-                if top not in OURS and top not in sys.stdlib_module_names:
+                if top not in OURS and top not in sys.stdlib_module_names | LATER_STDLIB:
                     yield top, path.relative_to(ROOT)
 
 
