@@ -102,7 +102,10 @@ class Verification:
         self._ids = ids
         self._partitions = sum(tp.topic == FEEDBACK.name for tp in spans)
         names = {MarkName(ids[tp.topic], tp.partition): upto for tp, (_, upto) in spans.items()}
-        await warehouse_answers(self._settings.clickhouse, min(self._reach_seconds, _LISTEN_SECONDS), self._say)
+        try:
+            await warehouse_answers(self._settings.clickhouse, min(self._reach_seconds, _LISTEN_SECONDS), self._say)
+        except ConnectionError as silent:
+            raise CannotCompare(str(silent)) from silent
         deadline = time.monotonic() + self._reach_seconds
         while behind := await self._behind(names):
             if time.monotonic() > deadline:
