@@ -34,7 +34,7 @@ from services.warehouse.requests import form_fields, is_form, refused, sent_text
 _QUERY_ID: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 _DATABASES: Final = ("", DATABASE, "default")
 _STATUS: Final = {
-    **dict.fromkeys((6, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 271, 386, 457), 400),
+    **dict.fromkeys((6, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 271, 386, 457, 467), 400),
     **dict.fromkeys((164, 291, 452, 497), 403),
     **dict.fromkeys((46, 47, 50, 60, 73, 81, 115), 404),
     160: 408,

@@ -20,7 +20,9 @@ from services.warehouse.rows import Place, Placed
 pytestmark = pytest.mark.connected
 
 TOPIC_ID = "a" * 32
-NOT_OF_USERS = {"freshness", "marks_clean", "songs", "live_models", "builds", "build_stages"}
+NOT_OF_USERS = {
+    "freshness", "marks_clean", "songs", "song_aliases", "anime_aliases", "live_models", "builds", "build_stages",
+}  # fmt: skip
 
 
 class Hour:
@@ -150,7 +152,7 @@ def _all_of(clickhouse: ChdbConnection, view: str) -> list[str]:
 
 
 def _heard(clickhouse: ChdbConnection, user_id: str) -> None:
-    """A playlist with one slot, which was watched and liked."""
+    """A playlist with one slot, which was watched and liked, and a veto of another anime."""
     playlist_id, at = uuid.uuid4(), now_ms() - 60_000
     slot = {"slot": 0, "song_id": "a", "anime_id": "x", "arm": "tfidf", "p_arm": 1, "p_song": 1, "score": 1}
     served = ServedPlaylist.model_validate(
@@ -164,6 +166,8 @@ def _heard(clickhouse: ChdbConnection, user_id: str) -> None:
         FeedbackEvent.model_validate({**about, "event_id": uuid.uuid4(), "kind": kind, **more})
         for kind, more in (("shown", {}), ("progress", watched), ("liked", {}))
     ]
+    veto = {"user_id": user_id, "anime_id": "y", "occurred_at": at, "received_at": at, "attribution": "none"}
+    events.append(FeedbackEvent.model_validate({**veto, "event_id": uuid.uuid4(), "kind": "vetoed"}))
     offset = int(clickhouse.query("SELECT count() AS n FROM animusic.feedback")["n"][0].as_py())
     placed = [(Place(TOPIC_ID, 0, offset + number, at), event) for number, event in enumerate(events)]
     clickhouse.insert("animusic.feedback", rows.feedback(placed))
