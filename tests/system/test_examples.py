@@ -118,7 +118,7 @@ def _pasted(newcomer: Newcomer, shell: Shell, example: Example) -> str | None:
     if line in newcomer.pasted:
         return None
     newcomer.pasted.add(line)
-    if "--watch" in line or "models watch" in line:
+    if any("--watch" in words or words[1:3] == ["models", "watch"] for words in commands(line)):
         return _until_ctrl_c(newcomer, example)
     status, printed = shell.paste(line)
     verbs = [words[1] for words in commands(line) if words[0] == "animusic"]

@@ -95,10 +95,15 @@ def _shown(system: System, song_id: str) -> dict[str, Any]:
     return dict(json.loads(_works(system, "catalogue", "show", song_id)))
 
 
+def _song(listener: Listener, song_id: str) -> dict[str, Any]:
+    """The song as the recommender has it; empty while it does not know the id."""
+    return dict(listener.http.get(f"/v1/songs/{song_id}").json().get("song", {}))
+
+
 def _served_as(listener: Listener, song_id: str, title: str) -> None:
     """Wait until the recommender has the corrected record, under the id that the song always had."""
     poll(
-        lambda: listener.http.get(f"/v1/songs/{song_id}").json()["song"]["title"] == title,
+        lambda: _song(listener, song_id).get("title") == title,
         timeout=30,
         what=f"{song_id} is called {title}",
     )
@@ -125,7 +130,7 @@ def _merge_a_second_record(system: System, listener: Listener, liked: dict[str, 
     listener.send(event("started", song_id=SECOND_ID))
     assert "alias" in system.command("catalogue", "merge", liked["song_id"], SECOND_ID).stderr
     poll(
-        lambda: listener.http.get(f"/v1/songs/{SECOND_ID}").json()["song"]["song_id"] == liked["song_id"],
+        lambda: _song(listener, SECOND_ID).get("song_id") == liked["song_id"],
         timeout=30,
         what="the second record is an alias",
     )
