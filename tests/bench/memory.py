@@ -18,9 +18,8 @@ async def measure(stage: Stage) -> Section:
     """The section. Restarts the system once to time a second start."""
     section = Section(
         "Memory and starts",
-        "Proportional set size (pages that several processes share are divided among them) of each process of the "
-        "system with 14,885 songs and six arms, after the sections above; starts until everything is ready (Kafka's "
-        "jars were in the cache, so nothing was fetched).",
+        "Proportional set size of each process with 14,885 songs and six arms, after the sections above. Starts: until "
+        "everything is ready, with Kafka's jars in the cache.",
     )
     system = await stage.system()
     await stage.songs()

@@ -47,11 +47,9 @@ async def measure(stage: Stage) -> Section:
     directory = stage.directory / "rebuild"
     section = Section(
         "Warehouse rebuilt (R6)",
-        f"`animusic replay warehouse` over {count:,} feedback events of {LISTENERS:,} listeners in 8 partitions: "
-        "read and decoded by two processes, inserted with all materialised views, compared with the live tables at "
-        "equal marks, exchanged; it begins when the engine has merged what the live consumer inserted. An analyst asks "
-        f"for the curves meanwhile, {_ASK_S:.0f} s after each answer, which is a second or two of a core each time. "
-        "What limits it is CPU: the cost of an event says what two free cores would do.",
+        f"`animusic replay warehouse` over {count:,} feedback events of {LISTENERS:,} listeners in 8 partitions, from "
+        "reading to the exchange of tables, once the engine is at rest. An analyst asks for the curves "
+        f"{_ASK_S:.0f} s after each answer. CPU is the limit.",
     )
     with kafka_node(directory / "kafka") as node:
         settings = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
