@@ -51,9 +51,10 @@ def percent(shares: Mapping[str, float], least: float = 0.01) -> str:
 
 
 def milliseconds(seconds: Mapping[str, float], count: int) -> str:
-    """`recommender 6.2, kafka 1.1`: CPU ms of each process for one of `count`; below 0.5 ms is left out."""
+    """`recommender 6.2, kafka 1.1, all 7.9`: CPU ms of processes for one of `count`; below 1 ms only in the sum."""
     each = sorted(((used * 1e3 / count, name) for name, used in seconds.items()), reverse=True)
-    return ", ".join(f"{name} {used:.1f}" for used, name in each if used >= 0.5)
+    told = [f"{name} {used:.1f}" for used, name in each if used >= 1.0]
+    return ", ".join([*told, f"all {sum(used for used, _ in each):.1f}"])
 
 
 def share_of(ratio: float) -> str:

@@ -59,7 +59,7 @@ async def measure(stage: Stage) -> Section:
         f"`POST /v1/playlists` through the gateway with 14,885 songs, {requests:,} requests a row, while {RATE} "
         "events/s change the profiles of these listeners. tf-idf and node2vec are built; MiniLM and MPNet are random "
         "clustered vectors. *Events of others*: these listeners' profiles do not change. *Short*: playlists with fewer "
-        "than six songs. *CPU ms*: of each process for one playlist, the events included; it depends less than "
+        "than six songs. *CPU ms*: of processes for one playlist, the events included; it depends less than "
         "latencies on the machine's other work.",
     )
     system = await stage.system()

@@ -172,11 +172,10 @@ def _add_rate(section: Section, found: Sequence[Rebuilt], bare: float, beside: S
     section.add("bare aiokafka consumption", f"{bare:,.0f} records/s")
     section.add("… beside the same playlists and events", f"{', '.join(f'{one:,.0f}' for one in beside)} records/s")
     section.add(
-        "rebuilt, from the start of its processes until the live marks were reached",
+        "rebuilt, until the live marks were reached",
         f"{middle.rate:,} events/s, the median of {', '.join(f'{one.rate:,}' for one in found)}",
         "R6: ≥ 50,000/s",
-        f"its processes: {middle.own_cpu / middle.records * 1e6:.1f} µs of CPU a record, start, comparison and "
-        f"hand-over included; of one core: {middle.cpu}",
+        f"{middle.own_cpu / middle.records * 1e6:.1f} µs of CPU a record, all included; CPU: {middle.cpu}",
         kept=middle.rate >= 50_000,
     )
     # Of equally many records: the quotient of the times that they took.
@@ -186,13 +185,12 @@ def _add_rate(section: Section, found: Sequence[Rebuilt], bare: float, beside: S
         "… of bare consumption beside the same",
         share_of(share),
         "≥ 40 %",
-        f"by round {each}; of bare consumption alone, which has what listeners take here: "
-        f"{share_of(middle.rate / bare)}",
+        f"by round {each}; of bare consumption alone {share_of(middle.rate / bare)}",
         kept=share >= 0.4,
     )
-    section.add("from the command to its end, comparison and hand-over included", f"{middle.wall:.1f} s")
+    section.add("whole command, with comparison and hand-over", f"{middle.wall:.1f} s")
     peak = max(one.peak for one in found)
-    section.add("memory of all its processes, peak", f"{peak / MIB:,.0f} MB", "≤ 1 GB", kept=peak <= 1 << 30)
+    section.add("peak memory of its processes", f"{peak / MIB:,.0f} MB", "≤ 1 GB", kept=peak <= 1 << 30)
 
 
 def _add_serving(section: Section, alone: Outcome, found: Sequence[Rebuilt], when: str) -> None:
@@ -236,10 +234,10 @@ async def _add_nothing_missing(
     finally:
         await redis.aclose()
     section.add(
-        "another rebuild, with nothing else going on",
+        "another rebuild, alone",
         f"{again.rate:,} events/s ({again.records:,} records)",
-        "≥ 40 % of bare consumption",
-        f"{share_of(again.rate / bare)} of bare consumption, which was alone, too",
+        "≥ 40 % of bare",
+        f"{share_of(again.rate / bare)} of bare consumption alone",
         kept=again.rate >= 0.4 * bare,
     )
     arrived, accepted = (sum(getattr(one, name) for one in found) for name in ("arrived", "accepted"))
@@ -247,8 +245,7 @@ async def _add_nothing_missing(
         "events that arrived meanwhile",
         f"{arrived:,} in the topic",
         "none missing",
-        f"{accepted:,} accepted; the live consumer had them {waited:.1f} s after the last command; "
-        f"{live} after the last switch beside another rebuild of the whole log: "
-        f"{parity.different} fields differ of {parity.fields:,}",
+        f"{accepted:,} accepted; consumed {waited:.1f} s after the last command; {live} and another rebuild: "
+        f"{parity.different} of {parity.fields:,} fields differ",
         kept=parity.equal and arrived == accepted,
     )
