@@ -26,7 +26,7 @@ def markdown(outcome: Outcome, *, minutes: float, seed: int, date: str, load: fl
     head = (
         "# Reliability: the ledger after a soak\n\n"
         f"Written by `make soak MINUTES={minutes:g}` (seed {seed}) on {date}: {hardware()}, load average {load:.1f}. "
-        f"R4 asks for 200,000 events: `make soak MINUTES=30`. A run of {FULL_MINUTES:.0f} minutes or more has every "
+        f"R4 asks for 200,000 events in 30 minutes. A run of {FULL_MINUTES:.0f} minutes or more has every "
         f"fault of R4, a shorter one each kind. This one took {outcome.seconds / 60:.1f} minutes.\n\n"
         f"Seeded listeners posted {total:,} events over HTTP in {outcome.posts:,} posts, {outcome.duplicates:,} of "
         "them twice, with times that were late, out of order, ahead or missing. Posts were retried "
@@ -68,7 +68,7 @@ def _by_kind(done: Sequence[Done]) -> str:
     return "\n".join(
         [
             "## Time to healthy\n",
-            "Healthy: every part is ready, both stores have what the log held at that moment, and a like of then is in "
+            "Healthy: every part is ready, both stores have what the log held at that moment, and a like made then is in "
             "the next playlist's profile and in the warehouse. Seconds after the fault, or after its end.\n",
             "| fault | times | median, s | longest, s |",
             "| --- | --- | --- | --- |",
