@@ -68,7 +68,7 @@ def _by_kind(done: Sequence[Done]) -> str:
     return "\n".join(
         [
             "## Time to healthy\n",
-            "Healthy: every part is ready, both stores have what the log held at that moment, and a like made then is in "
+            "Healthy: every part is ready, both stores have what the log held at that moment, and a new like is in "
             "the next playlist's profile and in the warehouse. Seconds after the fault, or after its end.\n",
             "| fault | times | median, s | longest, s |",
             "| --- | --- | --- | --- |",
