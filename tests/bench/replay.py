@@ -206,7 +206,7 @@ def _add_serving(section: Section, alone: Outcome, found: Sequence[Rebuilt], whe
 
 
 def _figures(seen: Outcome) -> str:
-    errors = f", {seen.errors} errors {seen.statuses}" if seen.errors else ", no error"
+    errors = f", {seen.errors} errors {seen.statuses}" if seen.errors else ""
     p50, p99 = seen.quantile(0.5), seen.quantile(0.99)
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms of {len(seen.latencies_ms):,} at {seen.per_second:.1f}/s{errors}"
 
