@@ -72,8 +72,7 @@ _HEAD = (
     "# Benchmarks\n\n"
     "Written by `make bench`; a section that is measured again replaces the former one. Load generator, Kafka, stores "
     "and services share the cores: compare ratios rather than absolute figures. CPU in percent is a share of one core. "
-    "Load averages are of the start. `R…` is a requirement. *Stated* figures come from another two-core machine and "
-    "only give the scale.\n"
+    "`R…` is a requirement. *Stated* figures come from another two-core machine and only give the scale.\n"
 )
 
 
