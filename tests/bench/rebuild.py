@@ -49,7 +49,7 @@ async def measure(stage: Stage) -> Section:
         "Warehouse rebuilt (R6)",
         f"`animusic replay warehouse` over {count:,} feedback events of {LISTENERS:,} listeners in 8 partitions, from "
         "reading to the exchange of tables, once the engine is at rest. An analyst asks for the curves "
-        f"{_ASK_S:.0f} s after each answer. CPU is the limit.",
+        f"{_ASK_S:.0f} s after each answer.",
     )
     with kafka_node(directory / "kafka") as node:
         settings = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
