@@ -55,9 +55,8 @@ async def measure(stage: Stage) -> Section:
     section = Section(
         "Backup",
         f"{count:,} feedback events of {LISTENERS:,} listeners and {count // LISTS_EVERY:,} anime lists in 8 "
-        "partitions. `animusic backup`, then the data of Kafka, Valkey and ClickHouse is deleted, `animusic restore` "
-        "into a new Kafka, and profiles and warehouse follow it from the start. Digests are of every profile (by "
-        "shard, contracts.fold) and of every row of the registers' tables.",
+        "partitions: `animusic backup`, deletion of Kafka, Valkey and ClickHouse, `animusic restore` into a new Kafka; "
+        "profiles and warehouse then follow it. Digests cover every profile and every row of the registers' tables.",
     )
     with kafka_node(root / "kafka") as node:
         log = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
@@ -79,10 +78,10 @@ async def measure(stage: Stage) -> Section:
         log = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
         restored = await restore(log, root / "files", _quiet)
         rate = restored.written / restored.seconds
-        section.add("restore", f"{restored.seconds:.1f} s", "", f"{rate:,.0f} records/s, checksums and topics included")
+        section.add("restore", f"{restored.seconds:.1f} s", "", f"{rate:,.0f} records/s")
         after = await _views(log, root / "after")
     section.add("profiles and warehouse follow", f"{after.seconds:.0f} s", "", f"the first time {before.seconds:.0f} s")
-    section.add("most memory of this process", f"{_peak_mb():.0f} MB", "", "generator, backup and restore in one")
+    section.add("peak memory", f"{_peak_mb():.0f} MB", "", "generator, backup and restore in one process")
     _add_verdict(section, before, after)
     return section
 

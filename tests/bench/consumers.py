@@ -53,9 +53,8 @@ async def measure(stage: Stage) -> Section:
     directory = stage.directory / "consumers"
     section = Section(
         "Consumers",
-        f"`animusic serve profiles` and `animusic serve warehouse` on a topic of {count:,} feedback events of "
-        f"{USERS:,} listeners in 8 partitions that was there before they started; beside it an aiokafka consumer that "
-        "only counts the same records. The time from the process's start to its first record is stated apart.",
+        f"`animusic serve profiles` and `animusic serve warehouse` read a topic of {count:,} feedback events of "
+        f"{USERS:,} listeners in 8 partitions. Bare consumption is an aiokafka consumer that only counts the records.",
     )
     with kafka_node(directory / "kafka") as node, valkey_node(directory / "valkey") as valkey:
         settings = KafkaSettings(bootstrap_servers=node.bootstrap_servers)
@@ -78,8 +77,8 @@ def _add(section: Section, name: str, drained: Drained, bare: float) -> None:
         f"{name} drains",
         f"{drained.per_second:,.0f} events/s",
         "",
-        f"{share_of(drained.per_second / bare)} of bare; first record {drained.start_seconds:.1f} s after its start; "
-        f"{drained.per_cpu_second:,.0f} events per CPU second of its own; CPU of one core: {drained.cpu}",
+        f"{share_of(drained.per_second / bare)} of bare; first record after {drained.start_seconds:.1f} s; "
+        f"{drained.per_cpu_second:,.0f} events per CPU second; CPU: {drained.cpu}",
     )
 
 

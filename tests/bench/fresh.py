@@ -48,10 +48,9 @@ async def measure(stage: Stage) -> Section:
     count = QUICK_LIKES if stage.quick else LIKES
     section = Section(
         "Fresh: from a like to its effects (R8)",
-        f"{count} likes, one at a time, while {RATE} events/s of other listeners flow in. Counted from the moment "
-        "before the post is sent: until the profile's mark has passed the like (seen by polling the store through "
-        f"`services.profiles.reader` every {LOOK_EVERY_S * 1000:g} ms), and until a SELECT on the warehouse's endpoint "
-        "returns it.",
+        f"{count} likes, one at a time, while {RATE} events/s of other listeners arrive. Times run from before the "
+        f"post until the profile's mark has passed the like (polled every {LOOK_EVERY_S * 1000:g} ms), or until a "
+        "SELECT in the warehouse returns it.",
     )
     system, songs = await stage.system(), await stage.songs()
     crowd = await stage.listeners(HEARD)
@@ -67,13 +66,13 @@ async def measure(stage: Stage) -> Section:
         honoured, unheard, asked = await _receipts(system.port, await feedback_id(settings), crowd[:half], songs, count)
     _add_waits(section, seen, waited, flowed)
     section.add(
-        "playlists with the like's receipt: fresh, and its mark reflected",
+        "playlists that reflect the like's receipt",
         f"{honoured} of {count}",
         "R8: always",
         f"like and playlist together: p50 {np.quantile(asked, 0.5):.1f} ms, p95 {np.quantile(asked, 0.95):.1f} ms",
         kept=honoured == count,
     )
-    section.add("… which did not contain the song just liked", f"{unheard} of {count}", "", kept=unheard == count)
+    section.add("… without the song just liked", f"{unheard} of {count}", "all", kept=unheard == count)
     return section
 
 
@@ -85,7 +84,7 @@ def _add_waits(section: Section, seen: list[tuple[float, float]], waited: list[f
     late = float(np.quantile(waited, 0.95))
     section.add("like → ClickHouse", _quantiles(np.array(waited), 1e-3, "s"), "R8: p95 < 5 s", kept=late < 5_000)
     flow = f"{flowed.per_second:.0f} events/s, {flowed.refused} refused"
-    section.add("events that flowed meanwhile", flow, "", f"its process took {share_of(flowed.share)} of a core")
+    section.add("other events", flow, "", f"generator {share_of(flowed.share)}")
 
 
 def _quantiles(values: "np.ndarray[tuple[int], np.dtype[np.float64]]", factor: float, unit: str) -> str:

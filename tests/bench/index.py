@@ -40,11 +40,10 @@ class Case:
 async def measure(stage: Stage) -> Section:
     """The section. Needs no running system."""
     section = Section(
-        "Vector index: a scan of 8-bit copies beside a graph",
-        f"{SONGS:,} clustered vectors of 768 dimensions (60 clusters, a song's anime is its cluster), asked from one "
-        f"thread with means of {FAVOURITES} songs at random, as listeners ask. Recall@{TOP} against the cosine with "
-        f"every row; times are medians. *Forbidden*: the {FORBIDDEN:,} nearest songs must not come, as those that a "
-        "listener has heard. The graph is Qdrant Edge's HNSW over the same rows, full precision.",
+        "Vector index: 8-bit scan and HNSW graph",
+        f"{SONGS:,} vectors of 768 dimensions in 60 clusters; queries are means of {FAVOURITES} random songs. "
+        f"Recall@{TOP} against the exact cosine; CPU is the median of a search. *Forbidden*: the {FORBIDDEN:,} nearest "
+        "songs are excluded, as heard ones are. The graph is Qdrant Edge's HNSW in full precision.",
     )
     case = _case(20 if stage.quick else 200)
     directory = stage.directory / "index"
@@ -52,13 +51,13 @@ async def measure(stage: Stage) -> Section:
     write_shard(directory / "scan", case.points, case.rows)
     built = time.perf_counter() - began
     scan = EdgeIndex.open(directory / "scan")
-    _add(section, "scan of 8-bit copies, as published", built, case, _scanning(scan))
+    _add(section, "8-bit scan, as published", built, case, _scanning(scan))
     scan.close()
     for m, construct, search in GRAPHS:
         say(f"building the graph m {m}, ef {construct}")
         began = time.perf_counter()
         shard = _graph(directory / f"graph-{m}", case, m, construct)
-        name = f"graph, m {m}, ef {construct} to build, {search} to search"
+        name = f"graph m {m}, ef {construct}, search {search}"
         _add(section, name, time.perf_counter() - began, case, _walking(shard, search))
         shard.close()
     _add_computed(section, case)
@@ -115,9 +114,9 @@ def _graph(directory: Path, case: Case, m: int, construct: int) -> Any:
 def _add(section: Section, what: str, built: float, case: Case, search: Search) -> None:
     for forbidding in (False, True):
         recall, milliseconds = _asked(case, search, forbidding=forbidding)
-        name = f"{what}; {FORBIDDEN:,} nearest forbidden" if forbidding else what
-        beside = "" if forbidding else f"written and optimised in {built:.1f} s"
-        section.add(name, f"recall@{TOP} {recall:.3f}, {milliseconds:.2f} ms of CPU a search", "", beside)
+        name = f"{what}; forbidden" if forbidding else what
+        beside = "" if forbidding else f"built in {built:.1f} s"
+        section.add(name, f"recall@{TOP} {recall:.3f}, CPU {milliseconds:.2f} ms", "", beside)
 
 
 def _asked(case: Case, search: Search, *, forbidding: bool) -> tuple[float, float]:
@@ -142,4 +141,4 @@ def _add_computed(section: Section, case: Case) -> None:
             began = time.process_time()
             np.argpartition(-(case.rows @ query) / lengths, TOP)
             took.append(time.process_time() - began)
-    section.add("no index: the cosine with every row, by numpy", f"{np.median(took) * 1e3:.2f} ms of CPU a search")
+    section.add("no index: cosine in numpy", f"CPU {np.median(took) * 1e3:.2f} ms")

@@ -46,8 +46,8 @@ async def measure(stage: Stage) -> Section:
     count = QUICK_RECORDS if stage.quick else RECORDS
     section = Section(
         "What a record costs",
-        f"CPU for one of {count:,} feedback records of {LISTENERS:,} listeners as the gateway writes them, hardly a "
-        "song twice a listener: the worst case for what is folded. In one process, without Kafka.",
+        f"CPU for one of {count:,} feedback records of {LISTENERS:,} listeners, in one process, without Kafka. Few "
+        "songs repeat per listener: the worst case for folding.",
     )
     values = [value for _, value in feedback(count, LISTENERS)]
     lines: list[LightRecord] = [(offset, 0, value) for offset, value in enumerate(values)]
@@ -135,8 +135,8 @@ async def _add_store(section: Section, lines: Sequence[LightRecord], batch: int,
         await redis.aclose()
     used = cpu_seconds({"valkey": pid})["valkey"] - before
     each = f"{used / len(lines) * 1e6:.1f} µs"
-    sent = f"{own / len(lines) * 1e6:.1f} µs of the process that packs and sends them"
-    section.add(f"merged into Valkey, {batch:,} records a flush", each, "", f"CPU of Valkey; {sent}")
+    sent = f"{own / len(lines) * 1e6:.1f} µs of the sending process"
+    section.add(f"merged into Valkey, {batch:,} records a flush", each, "", f"Valkey; {sent}")
 
 
 def _add_accounts(section: Section) -> None:

@@ -1,4 +1,4 @@
-"""What benchmarks print and write: rows with a promise and what ran beside, the hardware, and how busy it was."""
+"""What benchmarks print and write: rows with a promise and notes, the hardware, and how busy it was."""
 
 import os
 import platform
@@ -70,11 +70,9 @@ def _lines(path: Path) -> list[str]:
 
 _HEAD = (
     "# Benchmarks\n\n"
-    "Written by `make bench`; a section that was measured again replaces the one before it. "
-    "Load generator, Kafka, stores and services share the cores; what the generator took is stated apart. "
-    "Machines are noisy: read ratios before absolute figures. `R…` are the requirements' numbers. What is marked "
-    "*stated* was measured on another machine (2 cores): it gives the scale, it is no comparison under equal "
-    "conditions.\n"
+    "Written by `make bench`; a section that is measured again replaces the former one. Load generator, Kafka, stores "
+    "and services share the cores: compare ratios rather than absolute figures. CPU in percent is a share of one core. "
+    "`R…` is a requirement. *Stated* figures come from another two-core machine and only give the scale.\n"
 )
 
 
@@ -86,8 +84,8 @@ def markdown(sections: Sequence[Section], date: str, command: str, before: str =
 
 
 def _markdown(section: Section, date: str, command: str) -> str:
-    measured = f"`{command}` on {date}: {hardware()}. Load average when it began: {section.load_before:.1f}."
-    head = "| what | measured | promised | beside it |\n| --- | --- | --- | --- |"
+    measured = f"`{command}`, {date}: {hardware()}, load average {section.load_before:.1f}."
+    head = "| what | measured | promised | notes |\n| --- | --- | --- | --- |"
     rows = [f"| {r.what} | {r.figure} | {r.promised} | {r.beside} |" for r in section.rows]
     return "\n".join([f"{section.title}\n\n{section.note}\n\n{measured}\n", head, *rows, ""])
 
@@ -95,7 +93,7 @@ def _markdown(section: Section, date: str, command: str) -> str:
 def show(section: Section) -> None:
     """Print a finished section as a table."""
     table = Table(title=f"{section.title} (load average {section.load_before:.1f})", title_justify="left")
-    for column in ("what", "measured", "promised", "beside it"):
+    for column in ("what", "measured", "promised", "notes"):
         table.add_column(column)
     for row in section.rows:
         table.add_row(row.what, row.figure, row.promised.replace("**", ""), row.beside)

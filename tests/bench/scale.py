@@ -21,7 +21,7 @@ async def measure(stage: Stage) -> Section:
     """The section. Starts a system of its own for each size above one; says how long that took."""
     section = Section(
         "Cost by size of the catalogue (R9)",
-        f"Six arms, {HEARD} songs heard, one client, 200 events/s flowing; a system of its own for each size.",
+        f"Six arms, {HEARD} songs heard, one client, 200 events/s; a separate system for each size.",
     )
     for times in stage.scale:
         await _add(section, stage, times)
@@ -41,7 +41,7 @@ async def _add(section: Section, stage: Stage, times: int) -> None:
         seen, short, _, cpu = await cell(own, listeners, listeners, 1, requests)
     finally:
         await own.end()
-    beside = f"CPU a playlist: {cpu}; all models built in {built:.0f} s"
+    beside = f"CPU ms: {cpu}; models built in {built:.0f} s"
     section.add(f"{times}× = {times * SONGS:,} songs", figures(seen, short), "", beside)
 
 

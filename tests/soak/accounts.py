@@ -159,8 +159,7 @@ def _playlists(settings: Settings, told: Told) -> Line:
     return Line(
         "playlists answered, rows of playlists_clean",
         len(rows),
-        f"{len(told.served):,} noted by the clients; others went to clients that had gone, or were asked for to see "
-        "whether the system is healthy",
+        f"{len(told.served):,} seen by the clients; the rest answered clients that had left, or health checks",
         lost=sorted(told.served - set(rows)),
         doubled=sorted(one for one, count in Counter(rows).items() if count > 1),
     )
@@ -176,8 +175,7 @@ def _letters(settings: Settings, poison: Mapping[bytes, bytes]) -> Line:
     return Line(
         "dead letters, poisoned records named",
         len({letter.place for letter in letters}),
-        f"{len(poison):,} injected; {letters.total():,} letters of {len(STEPS)} consumers, written again when a "
-        "record is read again",
+        f"{len(poison):,} injected; {letters.total():,} records of {len(STEPS)} consumers, with repetitions",
         lost=[*map(str, sorted(wanted - found)), *map(str, sorted(poison.keys() - set(injected)))],
         strange=[
             *map(str, sorted(found - wanted)),

@@ -32,8 +32,8 @@ def sections(stage: Stage) -> list[Section]:
     """One section, also where there is nothing to measure with: then it says what is missing."""
     section = Section(
         "Sentence models",
-        "Texts of made-up songs in, vectors in the embeddings cache out, with every batch committed; loading the model "
-        "is not in it. *Rebuild*: the same songs after one in a hundred has changed.",
+        "From texts of synthetic songs to vectors in the embeddings cache, without loading the model. *Encoded again*: "
+        "after one song in a hundred has changed.",
     )
     for arm, variable in VARIABLES.items():
         missing = _missing(variable)
@@ -47,9 +47,9 @@ def sections(stage: Stage) -> list[Section]:
 
 def _missing(variable: str) -> str:
     if find_spec("sentence_transformers") is None:
-        return "no sentence-transformers here: `make neural` brings it"
+        return "sentence-transformers is not installed: run `make neural`"
     if not Path(os.environ.get(variable, "")).is_dir() or variable not in os.environ:
-        return f"no weights here: {variable} names the directory of a copy"
+        return f"no weights: {variable} must name the directory of a copy"
     return ""
 
 
@@ -72,7 +72,7 @@ def _add(section: Section, stage: Stage, arm: str, weights: Path, device: str) -
         seconds, cpu, encoded = _built(model, songs, encoder)
         section.add(
             f"{arm} on {_named(device)}: songs encoded a second", f"{encoded / seconds:,.1f}", "",
-            f"{encoded:,} texts in {seconds:.1f} s, {cpu:.1f} CPU seconds; "
+            f"{encoded:,} texts in {seconds:.1f} s, {cpu:.1f} CPU s; "
             f"{SONGS:,} songs in {SONGS * seconds / encoded / 60:.1f} min",
         )  # fmt: skip
         changed = [_changed(song) if row % 100 == 0 else song for row, song in enumerate(songs)]

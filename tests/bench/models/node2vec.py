@@ -38,9 +38,9 @@ def measure(stage: Stage) -> list[Section]:
 def _whole(stage: Stage) -> Section:
     section = Section(
         "node2vec at the original's parameters",
-        "14,885 made-up songs; walks of 10, 20 from each node, window 5, 16 dimensions, p = q = 1, 5 epochs (the "
-        "library's default), nodes song, anime, composer, tag. The whole process counts: start of Python, imports, "
-        "making up the songs. *Default* has 64 dimensions, 2 epochs and all nodes.",
+        "14,885 synthetic songs; 20 walks of 10 from each node, window 5, 16 dimensions, p = q = 1, 5 epochs, nodes "
+        "song, anime, composer, tag. Figures are of the whole process. *Default* has 64 dimensions, 2 epochs and all "
+        "nodes.",
     )
     for preset in ("paper", "default"):
         seen, _ = stage.vectors("node2vec", SONGS, "--preset", preset)
@@ -60,9 +60,8 @@ def _beside(stage: Stage) -> Section:
     songs = synthetic_songs(QUICK_SONGS if stage.quick else BOTH_SONGS)
     section = Section(
         f"node2vec beside PyPI node2vec: {len(songs):,} songs",
-        "The same graph and the same parameters, one after the other, each in a process of its own; CPU and memory are "
-        "the process'. Retrieval: composers are withheld from both, and songs are asked for other songs of their "
-        "composer (not of their title); means over songs, with 95 % bootstrap intervals.",
+        "The same graph and parameters, each in its own process. Retrieval: composers are withheld, and each song is "
+        "asked for other songs of its composer; means with 95 % bootstrap intervals.",
     )
     python = stage.original()
     ours, _ = stage.vectors("node2vec", len(songs), "--preset", "paper")
