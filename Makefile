@@ -74,7 +74,7 @@ soak: $(VENV)/.dev  ## break the running system for half an hour, then compare e
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
 
 .PHONY: schemas
-schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
+schemas: $(VENV)/.run  ## generate contracts/schemas and contracts/published from the contracts
 	$(BIN)/animusic schemas
 
 .PHONY: lock
