@@ -8,10 +8,9 @@ from filelock import FileLock, Timeout
 
 from services.common.listening import sentence
 from services.common.settings import Settings
-from services.local.engines.ports import settled_port
-from services.local.errors import AlreadyRunning, PublicPortTaken
-from services.local.files import read_json
-from services.local.layout import Layout
+from services.local.errors import AlreadyRunning, PortTaken
+from services.local.layout import Layout, read_json
+from services.local.processes.ports import settled_port
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def _where(layout: Layout) -> str:
 
 
 def public_port(settings: Settings, layout: Layout) -> int:
-    """The one public port; 0 in the settings chooses a free one and keeps it. Raises PublicPortTaken."""
+    """The one public port; 0 in the settings chooses a free one and keeps it. Raises PortTaken."""
     if settings.port == 0:
         return settled_port(0, layout.port("gateway"), "ANIMUSIC_PORT")
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
@@ -49,5 +48,5 @@ def public_port(settings: Settings, layout: Layout) -> int:
             probe.listen(1)
         except OSError as error:
             said = sentence(error, settings.host, settings.port, "ANIMUSIC_PORT")
-            raise PublicPortTaken(said) from None
+            raise PortTaken(said) from None
     return settings.port

@@ -10,8 +10,7 @@ from contracts.topics import CATALOGUE, MODELS
 from services.common.kafka import read_to_end
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings, Settings
-from services.local.files import read_json, write_json
-from services.local.layout import Layout
+from services.local.layout import Layout, read_json, write_json
 
 # The models that this machine builds by itself; the others need an encoder, and are built when asked.
 BUILT_HERE: Final = ("tfidf", "node2vec")

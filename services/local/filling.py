@@ -14,7 +14,7 @@ from services.local.contents import SAMPLE, SHIPPED_ARMS, CatalogueState, Conten
 from services.local.errors import PartFailed
 from services.local.jobs import run_job
 from services.local.layout import Layout
-from services.local.progress import Steps
+from services.local.screen import Steps
 
 SHIPPED: Final = (SAMPLE, "synthetic")
 

@@ -4,20 +4,18 @@ import base64
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.common.listening import who_listens
-from services.local.engines.engine import Engine
-from services.local.engines.errors import EngineFailed, PathRefused, PortTaken
-from services.local.engines.java import Java, find_java
-from services.local.engines.kafka_archive import archive_flags
-from services.local.engines.kafka_jars import KafkaJars
-from services.local.engines.kafka_misplaced import CLUSTER_ID, refuse_misplaced_log
-from services.local.engines.kafka_probe import cluster_at
-from services.local.engines.ports import is_free, settled_port
-from services.local.engines.properties import properties
-from services.local.engines.surroundings import settled
+from services.local.errors import PathRefused, PortTaken, ProcessFailed
+from services.local.processes.environment import settled
+from services.local.processes.java import Java, find_java, properties
+from services.local.processes.kafka_jars import KafkaJars
+from services.local.processes.kafka_misplaced import CLUSTER_ID, refuse_misplaced_log
+from services.local.processes.kafka_probe import cluster_at
+from services.local.processes.managed import ManagedProcess
+from services.local.processes.ports import is_free, settled_port
 
 FORMAT_TIMEOUT_S = 60
 
@@ -84,7 +82,7 @@ JVM_FLAGS = [
 ]
 
 
-class KafkaNode(Engine):
+class KafkaNode(ManagedProcess):
     """One Kafka on one data directory; ports and cluster id stay through restarts."""
 
     name = "Kafka"
@@ -99,13 +97,9 @@ class KafkaNode(Engine):
         heap_mb: int = 256,
         settings: Mapping[str, str] | None = None,
         java: Java | None = None,
-        jvm_flags: Sequence[str] | None = None,
         log_path: Path | None = None,
     ) -> None:
-        """Ports: 0 takes the last start's, else a free one. `settings` goes over NODE_SETTINGS.
-
-        `jvm_flags` are added to JVM_FLAGS; without them the class archive is used, where there is one.
-        """
+        """Ports: 0 takes the last start's, else a free one. `settings` goes over NODE_SETTINGS."""
         super().__init__()
         self.data_dir = data_dir.absolute()
         self.log_path = log_path or self.data_dir / "kafka.log"
@@ -115,7 +109,6 @@ class KafkaNode(Engine):
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._java = java
-        self._jvm_flags = jvm_flags
         self._controller_port = 0
 
     @property
@@ -131,7 +124,7 @@ class KafkaNode(Engine):
     def prepare(self) -> None:
         """Choose the ports, write server.properties, format the storage once.
 
-        Raises PortTaken, NoJava, NoUtf8Locale, PathRefused, LogMisplaced, or EngineFailed when the storage cannot be
+        Raises PortTaken, NoJava, NoUtf8Locale, PathRefused, LogMisplaced, or ProcessFailed when the storage cannot be
         formatted.
         """
         self._check_class_path()
@@ -213,7 +206,7 @@ class KafkaNode(Engine):
         done = subprocess.run(command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S)
         if done.returncode != 0:
             said = (done.stdout + done.stderr).decode("utf-8", "replace")
-            raise EngineFailed(
+            raise ProcessFailed(
                 f"Kafka's storage in {self.data_dir} could not be formatted; is the disk full, or the directory from "
                 f"another Kafka?\n{said}"
             )
@@ -227,9 +220,8 @@ class KafkaNode(Engine):
 
     def _jvm(self) -> list[str]:
         self._java = self._java or find_java()
-        more = archive_flags(self._jars, self._java) if self._jvm_flags is None else self._jvm_flags
         logging = f"-Dlog4j.configuration={(self.data_dir / 'log4j.properties').as_uri()}"
-        return [str(self._java.executable), *JVM_FLAGS, *more, logging]
+        return [str(self._java.executable), *JVM_FLAGS, logging]
 
     def _properties_path(self) -> str:
         return str(self.data_dir / "server.properties")

@@ -6,18 +6,17 @@ from contextlib import contextmanager
 from services.common.process_identity import is_alive
 from services.common.settings import KafkaSettings, Settings
 from services.local.claim import claimed
-from services.local.engines.children import reap_stale
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_jars import default_cache_dir, kafka_jars
-from services.local.files import read_json
-from services.local.layout import Layout
+from services.local.layout import Layout, read_json
+from services.local.processes.children import reap_stale
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_jars import default_cache_dir, kafka_jars
 
 
 @contextmanager
-def standing_log(settings: Settings) -> Iterator[KafkaSettings]:
+def running_log(settings: Settings) -> Iterator[KafkaSettings]:
     """The log that the settings name or that runs on the data directory; else its Kafka alone, started and stopped.
 
-    Raises AlreadyRunning while a system is on its way up or down, EngineError when Kafka cannot be started.
+    Raises AlreadyRunning while a system is on its way up or down, LocalError when Kafka cannot be started.
     """
     layout = Layout(settings.data_dir.absolute())
     if "bootstrap_servers" in settings.kafka.model_fields_set and not _left_by_a_killed_system(layout):

