@@ -91,7 +91,7 @@ class Contents:
     def stale_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
         """The arms of BUILT_HERE whose model is missing, or built from another state of the catalogue.
 
-        A version that somebody switched or went back to by hand since is left alone.
+        A version that was switched or rolled back to by hand since then is left alone.
         """
         noted = self._noted.get("models", {})
         current = noted.get("built_from") == state.as_json()
@@ -106,7 +106,7 @@ class Contents:
     def shipped_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
         """The arms that the shipped vectors are to be imported for: none has them live, or a start like this one does.
 
-        A model that somebody built, imported or rolled back to by hand is left alone.
+        A model that was built, imported or rolled back to by hand is left alone.
         """
         if self.catalogue != SAMPLE:
             return []

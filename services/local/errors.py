@@ -6,8 +6,8 @@ LocalError
 ├── PortTaken        another program listens on a port that was asked for
 ├── NoJava           no Java 17 or newer was found
 ├── JarsMissing      Kafka's jars could not be fetched, or the given directory lacks them
-├── SocketUnsafe     the short directory for Valkey's socket belongs to somebody else
-├── NoUtf8Locale     Java cannot spell the data directory: the machine has no UTF-8 locale
+├── SocketUnsafe     the short directory for Valkey's socket belongs to another user
+├── NoUtf8Locale     Java cannot write the name of the data directory: there is no UTF-8 locale
 ├── PathRefused      a path that Java cannot be given
 ├── LogMisplaced     an earlier version wrote Kafka's log outside the data directory
 └── ProcessFailed    Kafka or Valkey ended, or was not ready in time; carries the end of its log
@@ -47,7 +47,7 @@ class SocketUnsafe(LocalError):
 
 
 class NoUtf8Locale(LocalError):
-    """The data directory has letters beyond ASCII, and the machine has no UTF-8 locale to spell them in."""
+    """The data directory has characters beyond ASCII, and the machine has no UTF-8 locale to write them in."""
 
 
 class PathRefused(LocalError):

@@ -52,8 +52,8 @@ def service_part(name: str, service: str, url: str, environment: Mapping[str, st
     return _answering_part(name, service, animusic("serve", service), url, environment)
 
 
-def watch_part(name: str, url: str, environment: Mapping[str, str]) -> Part:
-    """What rebuilds models when the catalogue changes; ready while it can follow the log."""
+def model_worker_part(name: str, url: str, environment: Mapping[str, str]) -> Part:
+    """The model rebuild worker; ready while it can follow the log."""
     return _answering_part(name, "watch", animusic("models", "watch"), url, environment)
 
 

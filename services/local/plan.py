@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from services.common.settings import Settings
 from services.local.claim import public_port
 from services.local.layout import Layout
-from services.local.parts import Part, child_environment, managed_part, service_part, watch_part
+from services.local.parts import Part, child_environment, managed_part, model_worker_part, service_part
 from services.local.processes.kafka import KafkaNode
 from services.local.processes.kafka_jars import KafkaJars
 from services.local.processes.ports import settled_port
@@ -124,12 +124,12 @@ class Plan:
             for number, port in enumerate(self.profiles_ports, start=1)
         ]
 
-    def watchers(self) -> list[Part]:
-        """What looks after the models and what counts, once all else is there; settings turn each off."""
+    def background(self) -> list[Part]:
+        """The model rebuild worker and the probe, which start last; settings turn each off."""
         parts = []
         if self.settings.models.watch:
             port = {"ANIMUSIC_MODELS__WATCH_PORT": str(self.watch_port)}
-            parts.append(watch_part("watch", _local(self.watch_port), child_environment(self.layout, **port)))
+            parts.append(model_worker_part("watch", _local(self.watch_port), child_environment(self.layout, **port)))
         if self.settings.probe.enabled:
             asks = self.settings.probe.gateway_url or self.url
             told = {"ANIMUSIC_PROBE__PORT": str(self.probe_port), "ANIMUSIC_PROBE__GATEWAY_URL": asks}

@@ -89,7 +89,7 @@ class Supervisor:
         with Steps(self._console) as steps:
             stores = await self._begin(await self._stores(plan, steps))
             await self._wait_for([store for store in stores if store.name != "kafka"], steps)
-            # The services wait for a log that is on its way, but not for topics that nobody has made yet.
+            # The services wait for a log that is starting, but not for topics that do not exist yet.
             services = await self._begin(plan.services()) if self._layout.contents.exists() else []
             await self._wait_for([store for store in stores if store.name == "kafka"], steps)
             with steps.step("topics", "making what is missing") as step:
@@ -98,7 +98,7 @@ class Supervisor:
             services = services or await self._begin(plan.services())
             await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
             # Playlists do not need these.
-            await self._begin(plan.watchers())
+            await self._begin(plan.background())
             self._note_status()
         self._show(plan)
 

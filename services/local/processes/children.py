@@ -159,7 +159,7 @@ def _write_pidfile(pidfile: Path, child: subprocess.Popen[bytes]) -> None:
     except psutil.NoSuchProcess:
         return
     partial = pidfile.with_suffix(".partial")
-    # A child that runs is not to be forgotten for want of room: whoever asked for it would start a second one.
+    # On a full disk the child is still returned: an error here would make the caller start a second one.
     with contextlib.suppress(OSError):
         partial.write_text(json.dumps({"pid": child.pid, "started": started}), encoding="utf-8")
         partial.replace(pidfile)

@@ -77,7 +77,7 @@ JVM_FLAGS = [
     "-XX:ReservedCodeCacheSize=64m",
     "-Xss512k",
     "-Djava.awt.headless=true",
-    # log4j 2 is on Kafka's class path and unused; without this it complains that nobody configured it.
+    # log4j 2 is on Kafka's class path and unused; without this it warns that it has no configuration.
     "-Dlog4j2.StatusLogger.level=OFF",
 ]
 
@@ -142,7 +142,7 @@ class KafkaNode(ManagedProcess):
         return [*self._jvm(), *heap, "-cp", self._jars.class_path, "kafka.Kafka", self._properties_path()]
 
     def env(self) -> dict[str, str]:
-        """This process's environment, less the variables that change a JVM behind our back, with a UTF-8 locale.
+        """This process's environment with a UTF-8 locale, without the variables that change every JVM's options.
 
         Raises NoUtf8Locale.
         """

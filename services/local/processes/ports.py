@@ -27,7 +27,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*, other_than: int = 0) -> int:
-    """A port that nobody listens on, never the same twice; drawn at random: two programs that ask at once differ."""
+    """A free port, never the same twice; drawn at random, so that two programs that ask at once get different ones."""
     for _ in range(200):
         port = random.randint(LOWEST, HIGHEST)
         if port != other_than and port not in _handed_out and is_free(port):
