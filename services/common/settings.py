@@ -205,8 +205,8 @@ class ProbeSettings(BaseModel):
     """What counts the log for the ledger, and the synthetic listener who measures freshness."""
 
     enabled: bool = Field(True, description="`animusic run` starts the probe")
-    every_seconds: float = Field(10.0, ge=1, description="between two rounds of the synthetic listener")
-    count_every_seconds: float = Field(15.0, ge=1, description="between two counts of the topic")
+    every_seconds: float = Field(30.0, ge=1, description="between two rounds of the synthetic listener")
+    count_every_seconds: float = Field(30.0, ge=1, description="between two counts of the topic")
     gateway_url: str | None = Field(None, description="where the listener asks; unset: the public port of this machine")
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65_535, description="health and metrics of the probe; 0: any free one")
