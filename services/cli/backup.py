@@ -11,7 +11,7 @@ from contracts.topics import MODELS, TOPICS
 from model_jobs.live import live_models
 from services.cli.progress import bar
 from services.common.settings import Settings
-from services.local.running_log import running_log
+from services.local.claim import running_log
 from services.operator.backup.beside import key_digest, read_beside, save
 from services.operator.backup.taking import Taken, backup
 

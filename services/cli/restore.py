@@ -9,7 +9,7 @@ import typer
 
 from services.cli.progress import bar
 from services.common.settings import Settings
-from services.local.running_log import running_log
+from services.local.claim import running_log
 from services.operator.backup.beside import bring_back, check, key_digest, read_beside
 from services.operator.backup.manifest import MANIFEST
 from services.operator.backup.restoring import Restored, restore
