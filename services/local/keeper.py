@@ -18,9 +18,11 @@ from services.local.processes.children import ended, spawn
 
 State = Literal["starting", "ready", "not ready", "restarting", "stopped"]
 
-# Between two probes of a part: until it is ready after a start, and from then on.
-PROBE_S: Final = 0.1
-PROBE_WHEN_READY_S: Final = 2.0
+# Between two probes of a part. A probe goes through every part that the part needs, so that they cost an idle system
+# more than their count says; Compose's health checks are as far apart.
+PROBE_WHEN_STARTING_S: Final = 0.1
+PROBE_WHEN_READY_S: Final = 5.0
+PROBE_WHEN_NOT_READY_S: Final = 1.0
 # Waits before the next start; the last one repeats. A part that stayed up for STEADY_S begins at the first again.
 BACKOFF_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_S: Final = 30.0
@@ -137,11 +139,15 @@ class Keeper:
                 trouble = await asyncio.to_thread(self.part.trouble, child.pid)
                 if child.poll() is None:
                     self._note(trouble)
-                pause = PROBE_S if self.state == "starting" else PROBE_WHEN_READY_S
-                await asyncio.wait({end}, timeout=pause)
+                await asyncio.wait({end}, timeout=self._pause())
             return end.result()
         finally:
             end.cancel()
+
+    def _pause(self) -> float:
+        if self.state == "starting":
+            return PROBE_WHEN_STARTING_S
+        return PROBE_WHEN_READY_S if self.state == "ready" else PROBE_WHEN_NOT_READY_S
 
     def _note(self, trouble: str | None) -> None:
         self.trouble = trouble

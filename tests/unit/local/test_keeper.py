@@ -168,6 +168,7 @@ async def test_not_ready_in_time_is_an_error_with_its_log(layout) -> None:
 
 async def test_readiness_that_is_lost_shows(layout, monkeypatch) -> None:
     monkeypatch.setattr(module, "PROBE_WHEN_READY_S", 0.01)
+    monkeypatch.setattr(module, "PROBE_WHEN_NOT_READY_S", 0.01)
     scene = Scene(layout, SLEEPS)
     await scene.keeper.start()
     await scene.keeper.ready(10)
