@@ -52,7 +52,7 @@ def test_background_work_has_a_low_priority(own) -> None:
         redis.config_set("rdb-key-save-delay", 200_000)  # microseconds for each key: the child is to be seen
         try:
             redis.bgrewriteaof()
-            poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the rewriting child has the lowest priority")
+            poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the child has nice 19")
             assert parts["valkey"].nice() == mine
         finally:
             redis.config_set("rdb-key-save-delay", 0)
