@@ -18,7 +18,6 @@ COPY contracts contracts
 COPY services services
 COPY collectors collectors
 COPY model_jobs model_jobs
-COPY deploy/clickhouse deploy/clickhouse
 RUN pip install --no-deps --no-build-isolation -e . \
     && useradd --system --create-home --uid 10001 animusic \
     && install -d -o animusic -g animusic /data

@@ -35,6 +35,10 @@ run: $(VENV)/.run  ## start the whole system on http://127.0.0.1:8080 (CATALOGUE
 test: $(VENV)/.dev  ## run every test; the stores are started by the tests themselves
 	$(BIN)/python -m pytest $(TESTS) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+.PHONY: unit
+unit: $(VENV)/.dev  ## run the tests that start no store, in a minute
+	$(BIN)/python -m pytest tests/unit -q -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
 .PHONY: neural
 neural: $(VENV)/.neural  ## add what encodes texts (minilm, mpnet); torch is several GB
 
@@ -74,7 +78,7 @@ soak: $(VENV)/.dev  ## break the running system for half an hour, then compare e
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
 
 .PHONY: schemas
-schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
+schemas: $(VENV)/.run  ## generate contracts/schemas and contracts/published from the contracts
 	$(BIN)/animusic schemas
 
 .PHONY: lock

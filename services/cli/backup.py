@@ -11,7 +11,7 @@ from contracts.topics import MODELS, TOPICS
 from model_jobs.live import live_models
 from services.cli.progress import bar
 from services.common.settings import Settings
-from services.local.standing_log import standing_log
+from services.local.claim import running_log
 from services.operator.backup.beside import key_digest, read_beside, save
 from services.operator.backup.taking import Taken, backup
 
@@ -37,7 +37,7 @@ def command(
             "set ANIMUSIC_DATA_DIR or ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
         )
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with standing_log(settings) as log:
+    with running_log(settings) as log:
         taken = asyncio.run(backup(log, directory, names, bar))
         live = asyncio.run(live_models(log)) if MODELS.name in names else {}
     missing = save(directory, settings.embeddings_dir, live, _key(settings))

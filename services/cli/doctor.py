@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from services.common.settings import Settings
-from services.local.files import read_json
-from services.local.layout import Layout
+from services.local.layout import Layout, read_json
 from services.operator.doctor import Doctor
 from services.operator.findings import Finding
 

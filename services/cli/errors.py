@@ -10,9 +10,8 @@ from redis.exceptions import RedisError
 from services.common.listening import CannotListen
 from services.common.process_identity import is_alive
 from services.common.settings import ENDPOINTS_FILE, asked_data_dir
-from services.local.engines.errors import EngineError
 from services.local.errors import LocalError
-from services.local.files import read_json
+from services.local.layout import read_json
 
 # sysexits.h: what a supervisor or a shell script may tell apart.
 UNAVAILABLE: Final = 69
@@ -34,7 +33,7 @@ def explain(error: Exception) -> Explanation:
         return Explanation(_settings_sentence(error), CONFIG)
     if isinstance(error, ConnectionError | TimeoutError | KafkaError | RedisError) or _is_http_connection(error):
         return Explanation(_unreachable(error), UNAVAILABLE)
-    if isinstance(error, EngineError | LocalError):
+    if isinstance(error, LocalError | LocalError):
         return Explanation(str(error), FAILED)
     if isinstance(error, CannotListen):
         return Explanation(str(error), CONFIG)

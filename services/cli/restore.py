@@ -9,7 +9,7 @@ import typer
 
 from services.cli.progress import bar
 from services.common.settings import Settings
-from services.local.standing_log import standing_log
+from services.local.claim import running_log
 from services.operator.backup.beside import bring_back, check, key_digest, read_beside
 from services.operator.backup.manifest import MANIFEST
 from services.operator.backup.restoring import Restored, restore
@@ -37,7 +37,7 @@ def command(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = Settings()
     check(directory)
-    with standing_log(settings) as log:
+    with running_log(settings) as log:
         restored = asyncio.run(restore(log, directory, bar, resume=resume))
     arms = bring_back(directory, settings.embeddings_dir)
     _say(settings, directory, restored, arms)

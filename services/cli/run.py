@@ -35,7 +35,7 @@ def command(
         os.environ.update([_scaled(asked)])
     layout = Layout.of(Settings().data_dir)
     with claimed(layout):
-        # What a killed run left there would pass for addresses that somebody set.
+        # Addresses that a killed run left there would be read as settings.
         layout.endpoints.unlink(missing_ok=True)
         supervisor = Supervisor(Settings(data_dir=layout.root), layout, Console())
         asyncio.run(_until_stopped(supervisor))

@@ -15,8 +15,7 @@ from rich.text import Text
 
 from services.common.settings import Settings
 from services.common.tables import print_block
-from services.local.files import read_json
-from services.local.layout import Layout
+from services.local.layout import Layout, read_json
 from services.operator.status.judging import Limits, age
 from services.operator.status.looking import Looker
 from services.operator.status.model import Lag, Status

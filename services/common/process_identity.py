@@ -1,6 +1,6 @@
 """Who answers: every /readyz names its service, its installation and its process.
 
-Another program may answer 200 on a port of ours, and so may another installation. Whoever asks whether a part is ready
+Another program may answer 200 on a port of ours, and so may another installation. A check of readiness
 compares these three, so that "ready" means this process of this installation.
 """
 
@@ -22,7 +22,7 @@ class ProcessIdentity:
     Attributes:
         service: `gateway`, `profiles`, `warehouse`, `recommender`, `watch` or `probe`.
         installation: what `animusic run` named it (ANIMUSIC_INSTALLATION); "" in a cluster that names none.
-        pid: its process id; None where nobody knows which to expect.
+        pid: its process id; None where it is not known.
     """
 
     service: str

@@ -117,7 +117,7 @@ class WarehouseSettings(BaseModel):
     query_seconds: int = Field(30, ge=1, description="longest an analyst's query may take")
     query_memory_mb: int = Field(1_000, ge=50)
     engine_memory_mb: int = Field(1_500, ge=200, description="limit of the whole chDB engine")
-    nice: int = Field(10, ge=0, le=19, description="how far it stands back behind what listeners wait for")
+    nice: int = Field(10, ge=0, le=19, description="nice value of the process: listeners wait for the others")
 
 
 class RecommenderSettings(BaseModel):
@@ -127,7 +127,7 @@ class RecommenderSettings(BaseModel):
     port: int = Field(8081, ge=0, le=65_535)
     processes: int = Field(1, ge=1, le=16, description="recommender processes of the local system")
     order: Literal["random", "fixed"] = Field("random", description="slot order; fixed is the paper's")
-    cold_start: Literal["fade", "paper"] = Field("fade", description="how the anime list gives way to favourites")
+    cold_start: Literal["fade", "paper"] = Field("fade", description="how favourites replace the anime list")
     cold_songs: int = Field(20, ge=1, description="songs of the anime list that stand in for likes")
     wait_ms: int = Field(500, ge=0, description="longest wait for a receipt's mark")
     rest_after_shown: int = Field(3, ge=1, description="times shown and never started before a song rests")
@@ -180,7 +180,9 @@ class ModelsSettings(BaseModel):
     watch_quiet_seconds: float = Field(5.0, ge=0.1, description="how long the catalogue must be quiet before that")
     watch_at_most_seconds: float = Field(60.0, gt=0, description="longest that a change waits for quiet")
     watch_host: str = "127.0.0.1"
-    watch_port: int = Field(0, ge=0, le=65_535, description="health and metrics of the watch; 0: any free one")
+    watch_port: int = Field(
+        0, ge=0, le=65_535, description="health and metrics of the model rebuild worker; 0: any free one"
+    )
 
     @field_validator("neural")
     @classmethod
@@ -203,8 +205,8 @@ class ProbeSettings(BaseModel):
     """What counts the log for the ledger, and the synthetic listener who measures freshness."""
 
     enabled: bool = Field(True, description="`animusic run` starts the probe")
-    every_seconds: float = Field(10.0, ge=1, description="between two rounds of the synthetic listener")
-    count_every_seconds: float = Field(15.0, ge=1, description="between two counts of the topic")
+    every_seconds: float = Field(30.0, ge=1, description="between two rounds of the synthetic listener")
+    count_every_seconds: float = Field(30.0, ge=1, description="between two counts of the topic")
     gateway_url: str | None = Field(None, description="where the listener asks; unset: the public port of this machine")
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65_535, description="health and metrics of the probe; 0: any free one")

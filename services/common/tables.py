@@ -1,4 +1,4 @@
-"""Tables on a terminal or in a file: what somebody copies out of one (an id, a name) is whole, however narrow it is."""
+"""Tables on a terminal or in a file: an id or a name that is copied from one is whole, however narrow it is."""
 
 from collections.abc import Collection
 

@@ -1,11 +1,7 @@
-"""Logs and metrics, the same way in every process: one line an entry on standard error, Prometheus on a port."""
+"""Logs, the same way in every process: one line an entry on standard error."""
 
 import logging
 import sys
-import threading
-from wsgiref.simple_server import WSGIServer
-
-from prometheus_client import start_http_server
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _CHATTY = ("aiokafka", "httpx", "httpcore", "uvicorn.access")
@@ -16,8 +12,3 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=level, format=_FORMAT, stream=sys.stderr, force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def serve_metrics(port: int) -> tuple[WSGIServer, threading.Thread]:
-    """Serve this process' metrics on a loopback port (0: any free one); `server.server_port` says which."""
-    return start_http_server(port, addr="127.0.0.1")

@@ -1,4 +1,4 @@
-"""One supervisor for each data directory, and one program on the public port."""
+"""One holder for each data directory, one program on the public port; and the log for a command."""
 
 import socket
 from collections.abc import Iterator
@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from filelock import FileLock, Timeout
 
 from services.common.listening import sentence
-from services.common.settings import Settings
-from services.local.engines.ports import settled_port
-from services.local.errors import AlreadyRunning, PublicPortTaken
-from services.local.files import read_json
-from services.local.layout import Layout
+from services.common.process_identity import is_alive
+from services.common.settings import KafkaSettings, Settings
+from services.local.errors import AlreadyRunning, PortTaken
+from services.local.layout import Layout, read_json
+from services.local.processes.children import reap_stale
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_jars import default_cache_dir, kafka_jars
+from services.local.processes.ports import settled_port
 
 
 @contextmanager
@@ -38,7 +41,7 @@ def _where(layout: Layout) -> str:
 
 
 def public_port(settings: Settings, layout: Layout) -> int:
-    """The one public port; 0 in the settings chooses a free one and keeps it. Raises PublicPortTaken."""
+    """The one public port; 0 in the settings chooses a free one and keeps it. Raises PortTaken."""
     if settings.port == 0:
         return settled_port(0, layout.port("gateway"), "ANIMUSIC_PORT")
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
@@ -49,5 +52,39 @@ def public_port(settings: Settings, layout: Layout) -> int:
             probe.listen(1)
         except OSError as error:
             said = sentence(error, settings.host, settings.port, "ANIMUSIC_PORT")
-            raise PublicPortTaken(said) from None
+            raise PortTaken(said) from None
     return settings.port
+
+
+@contextmanager
+def running_log(settings: Settings) -> Iterator[KafkaSettings]:
+    """The log for a command that needs nothing else.
+
+    The one that the settings name or that runs on the data directory; else its Kafka alone, started and stopped.
+
+    Raises AlreadyRunning while a system is on its way up or down, LocalError when Kafka cannot be started.
+    """
+    layout = Layout(settings.data_dir.absolute())
+    if "bootstrap_servers" in settings.kafka.model_fields_set and not _left_by_a_killed_system(layout):
+        yield settings.kafka
+        return
+    layout = Layout.of(settings.data_dir)
+    with claimed(layout):
+        reap_stale(layout.pids)
+        node = KafkaNode(
+            layout.root / "kafka",
+            kafka_jars(default_cache_dir(), jars_dir=settings.local.kafka_jars_dir),
+            heap_mb=settings.local.kafka_heap_mb,
+            log_path=layout.log("kafka"),
+        )
+        node.start(layout.pidfile("kafka"))
+        try:
+            node.wait_ready()
+            yield settings.kafka.model_copy(update={"bootstrap_servers": node.bootstrap_servers})
+        finally:
+            node.stop()
+
+
+def _left_by_a_killed_system(layout: Layout) -> bool:
+    status = read_json(layout.status)
+    return "pid" in status and not is_alive(status["pid"], status.get("started"))

@@ -10,8 +10,7 @@ from contracts.topics import CATALOGUE, MODELS
 from services.common.kafka import read_to_end
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings, Settings
-from services.local.files import read_json, write_json
-from services.local.layout import Layout
+from services.local.layout import Layout, read_json, write_json
 
 # The models that this machine builds by itself; the others need an encoder, and are built when asked.
 BUILT_HERE: Final = ("tfidf", "node2vec")
@@ -92,7 +91,7 @@ class Contents:
     def stale_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
         """The arms of BUILT_HERE whose model is missing, or built from another state of the catalogue.
 
-        A version that somebody switched or went back to by hand since is left alone.
+        A version that was switched or rolled back to by hand since then is left alone.
         """
         noted = self._noted.get("models", {})
         current = noted.get("built_from") == state.as_json()
@@ -107,7 +106,7 @@ class Contents:
     def shipped_arms(self, settings: Settings, state: CatalogueState, live: dict[str, LiveModel]) -> list[str]:
         """The arms that the shipped vectors are to be imported for: none has them live, or a start like this one does.
 
-        A model that somebody built, imported or rolled back to by hand is left alone.
+        A model that was built, imported or rolled back to by hand is left alone.
         """
         if self.catalogue != SAMPLE:
             return []

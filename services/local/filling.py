@@ -14,7 +14,7 @@ from services.local.contents import SAMPLE, SHIPPED_ARMS, CatalogueState, Conten
 from services.local.errors import PartFailed
 from services.local.jobs import run_job
 from services.local.layout import Layout
-from services.local.progress import Steps
+from services.local.screen import Steps
 
 SHIPPED: Final = (SAMPLE, "synthetic")
 
@@ -118,8 +118,8 @@ async def _catalogue(settings: Settings, layout: Layout, contents: Contents, ste
     if not state.empty and not _must_import(settings, loaded):
         steps.say(f"[green]✓[/green] catalogue: {escape(loaded or 'what was imported before')}")
         return state
-    # A catalogue that somebody asks for by name is served alone; what was heard of the songs before it stays. Another
-    # state of the same file is nothing that somebody asked for: it may be broken, and withdraws few songs at the most.
+    # Another catalogue replaces the loaded one; feedback on its songs stays. A changed file of the same name may be
+    # broken, so it may withdraw only few songs.
     alone = () if state.empty else ("--withdraw-missing",) if asked == loaded else ("--withdraw-missing", "--yes")
     with steps.step("catalogue", f"importing {asked}") as step:
         in_part = await _imported_in_part(asked, alone, settings, layout)

@@ -1,17 +1,17 @@
 """Commands that end by themselves: catalogue imports and model builds, as children of the supervisor."""
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
-from services.local.engines.children import spawn
 from services.local.errors import PartFailed
 from services.local.keeper import how_it_ended
 from services.local.layout import Layout
 from services.local.logs import rotate, tail
 from services.local.parts import animusic, child_environment
+from services.local.processes.children import ended, spawn
 
-POLL_S: Final = 0.05
 STOP_S: Final = 5.0
 
 
@@ -29,14 +29,12 @@ async def run_to_end(name: str, command: list[str], shown: str, layout: Layout) 
     rotate(log)
     child = spawn(command, child_environment(layout), log, pidfile=pidfile)
     try:
-        while (status := child.poll()) is None:  # noqa: ASYNC110 - a process tells nobody that it ended
-            await asyncio.sleep(POLL_S)
+        status = await ended(child)
     except asyncio.CancelledError:
         child.terminate()
-        try:
-            await asyncio.to_thread(child.wait, STOP_S)
-        finally:
-            child.kill()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended(child), STOP_S)
+        child.kill()
         raise
     finally:
         pidfile.unlink(missing_ok=True)

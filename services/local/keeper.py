@@ -10,17 +10,19 @@ from typing import Final, Literal
 
 import psutil
 
-from services.local.engines.children import spawn
-from services.local.engines.errors import EngineError
-from services.local.errors import PartFailed
+from services.local.errors import LocalError, PartFailed
 from services.local.layout import Layout
 from services.local.logs import last_sentence, rotate, tail
 from services.local.parts import Part
+from services.local.processes.children import ended, spawn
 
 State = Literal["starting", "ready", "not ready", "restarting", "stopped"]
 
-POLL_S: Final = 0.05
-PROBE_WHEN_READY_S: Final = 1.0
+# Between two probes of a part. A probe goes through every part that the part needs, so that they cost an idle system
+# more than their count says; Compose's health checks are as far apart.
+PROBE_WHEN_STARTING_S: Final = 0.1
+PROBE_WHEN_READY_S: Final = 5.0
+PROBE_WHEN_NOT_READY_S: Final = 1.0
 # Waits before the next start; the last one repeats. A part that stayed up for STEADY_S begins at the first again.
 BACKOFF_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_S: Final = 30.0
@@ -48,8 +50,10 @@ class Keeper:
         self._changed = changed
         self._child: subprocess.Popen[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._ever_ready = asyncio.Event()
+        self._ever_ready = False
         self._failure: PartFailed | None = None
+        # Set once the part was ready or is given up.
+        self._decided = asyncio.Event()
         self._ends_in_a_row = 0
 
     @property
@@ -63,20 +67,19 @@ class Keeper:
         return self._child.pid if self._child is not None else None
 
     async def start(self) -> None:
-        """Start the part and begin to watch it. Raises what its preparation raises (EngineError)."""
+        """Start the part and begin to watch it. Raises what its preparation raises (LocalError)."""
         await self._spawn()
         self._task = asyncio.create_task(self._keep(), name=f"keep {self.name}")
 
     async def ready(self, seconds: float) -> None:
         """Return once the part has been ready. Raises PartFailed with the end of its log."""
-        deadline = time.monotonic() + seconds
-        while not self._ever_ready.is_set():
-            if self._failure is not None:
-                raise self._failure
-            if time.monotonic() > deadline:
-                why = f": {self.trouble}" if self.trouble else ""
-                raise PartFailed(f"{self.name} was not ready within {seconds:.0f} s{why}. {self._tail()}")
-            await asyncio.sleep(POLL_S)
+        try:
+            await asyncio.wait_for(self._decided.wait(), seconds)
+        except TimeoutError:
+            why = f": {self.trouble}" if self.trouble else ""
+            raise PartFailed(f"{self.name} was not ready within {seconds:.0f} s{why}. {self._tail()}") from None
+        if self._failure is not None:
+            raise self._failure
 
     async def stop(self, seconds: float) -> None:
         """Ask the part to end, wait, and kill it when it has not ended after `seconds`."""
@@ -97,13 +100,12 @@ class Keeper:
 
     async def _end(self, child: subprocess.Popen[bytes], seconds: float) -> None:
         child.terminate()
-        deadline = time.monotonic() + seconds
-        while child.poll() is None:
-            if time.monotonic() > deadline:
-                self._tell(f"{self.name} did not stop within {seconds:.0f} s and was killed")
-                child.kill()
-                await asyncio.to_thread(child.wait)
-            await asyncio.sleep(POLL_S)
+        try:
+            await asyncio.wait_for(ended(child), seconds)
+        except TimeoutError:
+            self._tell(f"{self.name} did not stop within {seconds:.0f} s and was killed")
+            child.kill()
+            await ended(child)
 
     async def _spawn(self) -> None:
         self._move_to("starting")
@@ -125,31 +127,39 @@ class Keeper:
             if self._failure is None:
                 await self._start_again(status)
         self._move_to("stopped")
+        self._decided.set()
 
     async def _watch(self) -> int:
-        """Follow the running child until it ends; its exit status."""
+        """Probe the running child until it ends; its exit status."""
         child = self._child
         assert child is not None
-        next_probe = 0.0
-        while (status := child.poll()) is None:
-            if time.monotonic() >= next_probe:
+        end = asyncio.create_task(ended(child))
+        try:
+            while not end.done():
                 trouble = await asyncio.to_thread(self.part.trouble, child.pid)
                 if child.poll() is None:
                     self._note(trouble)
-                next_probe = time.monotonic() + (PROBE_WHEN_READY_S if trouble is None else POLL_S)
-            await asyncio.sleep(POLL_S)
-        return status
+                await asyncio.wait({end}, timeout=self._pause())
+            return end.result()
+        finally:
+            end.cancel()
+
+    def _pause(self) -> float:
+        if self.state == "starting":
+            return PROBE_WHEN_STARTING_S
+        return PROBE_WHEN_READY_S if self.state == "ready" else PROBE_WHEN_NOT_READY_S
 
     def _note(self, trouble: str | None) -> None:
         self.trouble = trouble
         if trouble is None:
-            self._ever_ready.set()
+            self._ever_ready = True
             self._move_to("ready")
+            self._decided.set()
         elif self.state == "ready":
             self._move_to("not ready")
 
     def _hopeless(self, status: int) -> PartFailed | None:
-        if self._ever_ready.is_set() or (status != CONFIG_STATUS and self._ends_in_a_row < EARLY_ENDS):
+        if self._ever_ready or (status != CONFIG_STATUS and self._ends_in_a_row < EARLY_ENDS):
             return None
         if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
             return PartFailed(f"{self.name} cannot start. {said}")
@@ -168,7 +178,7 @@ class Keeper:
             await asyncio.sleep(delay)
             try:
                 return await self._spawn()
-            except (EngineError, OSError) as error:
+            except (LocalError, OSError) as error:
                 why = self.trouble = f"could not be started: {error}"
                 self._ends_in_a_row += 1
 

@@ -1,7 +1,11 @@
-"""Where things lie in a data directory."""
+"""A data directory: where things lie in it, its small JSON files, and the name of its installation."""
 
+import json
+import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from services.common.settings import ENDPOINTS_FILE
 
@@ -66,3 +70,37 @@ class Layout:
     def port(self, name: str) -> Path:
         """The file that keeps a part's port from one start to the next."""
         return self.run / "ports" / name
+
+
+def installation_of(layout: Layout) -> str:
+    """The name of an installation: every child is told it, every /readyz names it.
+
+    Made when there is none. The caller holds the directory (claim.claimed).
+    """
+    path = layout.installation
+    try:
+        if name := path.read_text(encoding="utf-8").strip():
+            return name
+    except FileNotFoundError:
+        pass
+    name = uuid.uuid4().hex
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(f"{name}\n", encoding="utf-8")
+    partial.replace(path)
+    return name
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace `path` in one step: a reader sees the old content or the new, never a half."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content; empty when the file is not there or cannot be read as JSON."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""What the supervisor runs: an engine or one of our services, each a command with a way to ask whether it is ready."""
+"""What the supervisor runs: Kafka, Valkey and our services, each a command with a way to ask whether it is ready."""
 
 import http.client
 import json
@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from services.common.process_identity import ProcessIdentity
 from services.common.settings import REPO_ROOT
-from services.local.engines.engine import Engine
-from services.local.installation import installation_of
-from services.local.layout import Layout
+from services.local.layout import Layout, installation_of
+from services.local.processes.managed import ManagedProcess
 
 PROBE_TIMEOUT_S: Final = 2.0
 # A /readyz takes a few hundred bytes.
@@ -43,22 +42,22 @@ class Part:
     cwd: Path | None = None
 
 
-def engine_part(name: str, engine: Engine, address: str) -> Part:
-    """An engine (Kafka, Valkey) as a part."""
-    return Part(name, address, engine.prepare, engine.command, engine.env, engine.trouble, engine.data_dir)
+def managed_part(name: str, process: ManagedProcess, address: str) -> Part:
+    """A managed process (Kafka, Valkey) as a part."""
+    return Part(name, address, process.prepare, process.command, process.env, process.trouble, process.data_dir)
 
 
 def service_part(name: str, service: str, url: str, environment: Mapping[str, str]) -> Part:
     """One of our services as a part; it is ready when its own /readyz says so."""
-    return _process_part(name, service, animusic("serve", service), url, environment)
+    return _answering_part(name, service, animusic("serve", service), url, environment)
 
 
-def watch_part(name: str, url: str, environment: Mapping[str, str]) -> Part:
-    """What rebuilds models when the catalogue changes; ready while it can follow the log."""
-    return _process_part(name, "watch", animusic("models", "watch"), url, environment)
+def model_worker_part(name: str, url: str, environment: Mapping[str, str]) -> Part:
+    """The model rebuild worker; ready while it can follow the log."""
+    return _answering_part(name, "watch", animusic("models", "watch"), url, environment)
 
 
-def _process_part(name: str, service: str, command: list[str], url: str, environment: Mapping[str, str]) -> Part:
+def _answering_part(name: str, service: str, command: list[str], url: str, environment: Mapping[str, str]) -> Part:
     installation = environment.get("ANIMUSIC_INSTALLATION", "")
     return Part(
         name=name,

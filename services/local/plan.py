@@ -1,7 +1,7 @@
 """What runs where: which parts are ours to start, on which ports, and the addresses that all others are told.
 
-A part whose address the environment gives (ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS, ANIMUSIC_REDIS__URL) is somebody
-else's and not started; ANIMUSIC_CLICKHOUSE__EXTERNAL leaves the warehouse process and takes its engine away.
+A store whose address the environment gives (ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS, ANIMUSIC_REDIS__URL) is not started.
+With ANIMUSIC_CLICKHOUSE__EXTERNAL the warehouse process writes to a server and has no engine of its own.
 """
 
 import socket
@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from services.common.settings import Settings
 from services.local.claim import public_port
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_jars import KafkaJars
-from services.local.engines.ports import settled_port
-from services.local.engines.valkey import ValkeyNode
 from services.local.layout import Layout
-from services.local.parts import Part, child_environment, engine_part, service_part, watch_part
+from services.local.parts import Part, child_environment, managed_part, model_worker_part, service_part
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_jars import KafkaJars
+from services.local.processes.ports import settled_port
+from services.local.processes.valkey import ValkeyNode
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Plan:
 
     @classmethod
     def of(cls, settings: Settings, layout: Layout) -> "Plan":
-        """Choose the ports; `settings` must not hold an earlier run's endpoints. Raises PublicPortTaken, PortTaken."""
+        """Choose the ports; `settings` must not hold an earlier run's endpoints. Raises PortTaken, PortTaken."""
         port = _given(settings.recommender, "port")
         first = settled_port(port, layout.port("recommender-0"), "ANIMUSIC_RECOMMENDER__PORT")
         more = [settled_port(0, layout.port(f"recommender-{n}")) for n in range(1, settings.recommender.processes)]
@@ -124,12 +124,12 @@ class Plan:
             for number, port in enumerate(self.profiles_ports, start=1)
         ]
 
-    def watchers(self) -> list[Part]:
-        """What looks after the models and what counts, once all else is there; settings turn each off."""
+    def background(self) -> list[Part]:
+        """The model rebuild worker and the probe, which start last; settings turn each off."""
         parts = []
         if self.settings.models.watch:
             port = {"ANIMUSIC_MODELS__WATCH_PORT": str(self.watch_port)}
-            parts.append(watch_part("watch", _local(self.watch_port), child_environment(self.layout, **port)))
+            parts.append(model_worker_part("watch", _local(self.watch_port), child_environment(self.layout, **port)))
         if self.settings.probe.enabled:
             asks = self.settings.probe.gateway_url or self.url
             told = {"ANIMUSIC_PROBE__PORT": str(self.probe_port), "ANIMUSIC_PROBE__GATEWAY_URL": asks}
@@ -140,13 +140,13 @@ class Plan:
         return service_part(name, service, url, child_environment(self.layout, **told))
 
 
-def engine_parts(kafka: KafkaNode | None, valkey: ValkeyNode | None) -> list[Part]:
-    """The engines that are ours, as parts. Kafka must have been prepared: its port is its address."""
+def managed_parts(kafka: KafkaNode | None, valkey: ValkeyNode | None) -> list[Part]:
+    """Kafka and Valkey as parts, where they are ours. Kafka must have been prepared: its port is its address."""
     parts = []
     if kafka is not None:
-        parts.append(engine_part("kafka", kafka, kafka.bootstrap_servers))
+        parts.append(managed_part("kafka", kafka, kafka.bootstrap_servers))
     if valkey is not None:
-        parts.append(engine_part("valkey", valkey, valkey.url))
+        parts.append(managed_part("valkey", valkey, valkey.url))
     return parts
 
 

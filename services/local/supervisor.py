@@ -1,9 +1,7 @@
 """The whole system on one machine: started, filled, watched, stopped."""
 
 import asyncio
-import contextlib
 import os
-import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,27 +14,22 @@ from rich.markup import escape
 from services.common.kafka import ensure_topics
 from services.common.settings import Settings
 from services.common.tables import print_table
-from services.local.engines.children import reap_stale
-from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
-from services.local.engines.kafka_misplaced import leftover_sentence
-from services.local.engines.valkey import let_rewrites_stand_back
-from services.local.errors import PartFailed
-from services.local.files import write_json
 from services.local.filling import check_catalogue, fill
-from services.local.installation import installation_of
-from services.local.jobs import run_to_end
 from services.local.keeper import Keeper
-from services.local.layout import Layout
+from services.local.layout import Layout, installation_of, write_json
 from services.local.logs import rotate
 from services.local.parts import Part
-from services.local.plan import Plan, engine_parts
-from services.local.progress import Steps
-from services.local.summary import curl_lines, table
+from services.local.plan import Plan, managed_parts
+from services.local.processes.children import reap_stale
+from services.local.processes.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
+from services.local.processes.kafka_misplaced import leftover_sentence
+from services.local.processes.valkey import lower_rewrites
+from services.local.screen import Steps, curl_lines, table
 
 READY_S: Final = 120.0
 ROTATE_EVERY_S: Final = 30.0
-LOOK_FOR_REWRITES_S: Final = 0.1
-# Who must end before whom: what feeds the log first, then what drinks from it, the stores last.
+LOOK_FOR_REWRITES_S: Final = 1.0
+# The order of a stop: what writes to the log, what reads it, the stores.
 STOP_ORDER: Final = (
     ("probe",),
     ("gateway", "watch"),
@@ -60,7 +53,7 @@ class Supervisor:
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, say what runs, go on until `stop` is set, and stop everything in order.
 
-        Raises LocalError, EngineError or ConnectionError when the start fails; then, too, everything was stopped.
+        Raises LocalError, LocalError or ConnectionError when the start fails; then, too, everything was stopped.
         """
         try:
             if await self._unless(stop, self._start()):
@@ -94,22 +87,22 @@ class Supervisor:
             self._say(f"stopped {name}, which an earlier run had left behind")
         self._plan = plan = Plan.of(self._settings, self._layout)
         with Steps(self._console) as steps:
-            engines = await self._begin(await self._engines(plan, steps))
-            await self._wait_for([engine for engine in engines if engine.name != "kafka"], steps)
-            # The services wait for a log that is on its way, but not for topics that nobody has made yet.
+            stores = await self._begin(await self._stores(plan, steps))
+            await self._wait_for([store for store in stores if store.name != "kafka"], steps)
+            # The services wait for a log that is starting, but not for topics that do not exist yet.
             services = await self._begin(plan.services()) if self._layout.contents.exists() else []
-            await self._wait_for([engine for engine in engines if engine.name == "kafka"], steps)
+            await self._wait_for([store for store in stores if store.name == "kafka"], steps)
             with steps.step("topics", "making what is missing") as step:
                 created = await ensure_topics(self._told().kafka)
                 step.done(f"{len(created)} created" if created else "all there")
             services = services or await self._begin(plan.services())
             await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
-            # Nobody waits for it: playlists do not need it.
-            await self._begin(plan.watchers())
+            # Playlists do not need these.
+            await self._begin(plan.background())
             self._note_status()
         self._show(plan)
 
-    async def _engines(self, plan: Plan, steps: Steps) -> list[Part]:
+    async def _stores(self, plan: Plan, steps: Steps) -> list[Part]:
         kafka = plan.kafka(await self._jars(steps)) if plan.own_kafka else None
         valkey = plan.valkey() if plan.own_valkey else None
         if kafka is not None:
@@ -118,7 +111,7 @@ class Supervisor:
             if leftover is not None:
                 self._say(leftover)
         write_json(self._layout.endpoints, plan.endpoints(kafka, valkey))
-        return engine_parts(kafka, valkey)
+        return managed_parts(kafka, valkey)
 
     async def _jars(self, steps: Steps) -> KafkaJars:
         ready: Path | None = self._settings.local.kafka_jars_dir
@@ -165,15 +158,7 @@ class Supervisor:
     # ---- running ----------------------------------------------------------------------------------------------------
 
     async def _go_on(self) -> None:
-        await together(self._train_kafka(), self._watch_logs(), self._let_rewrites_stand_back())
-
-    async def _train_kafka(self) -> None:
-        """Once, after the first start, so that the next one is quicker; whether it works out matters to nobody."""
-        if self._plan is not None and self._plan.own_kafka:
-            jars_dir = self._settings.local.kafka_jars_dir
-            module = [sys.executable, "-P", "-m", "services.local.train_kafka", *([str(jars_dir)] if jars_dir else [])]
-            with contextlib.suppress(PartFailed):
-                await run_to_end("train-kafka", module, "train_kafka", self._layout)
+        await together(self._watch_logs(), self._lower_rewrites())
 
     async def _watch_logs(self) -> None:
         while True:
@@ -181,13 +166,12 @@ class Supervisor:
             for keeper in self._keepers:
                 rotate(self._layout.log(keeper.name))
 
-    async def _let_rewrites_stand_back(self) -> None:
-        known: set[int] = set()
+    async def _lower_rewrites(self) -> None:
         while True:
             await asyncio.sleep(LOOK_FOR_REWRITES_S)
             for keeper in self._keepers:
                 if keeper.name == "valkey" and keeper.pid is not None:
-                    known = let_rewrites_stand_back(keeper.pid, known)
+                    lower_rewrites(keeper.pid)
 
     def _say(self, text: str) -> None:
         self._console.print(f"{datetime.now(UTC):%H:%M:%S} {text}", highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The tables and views of the warehouse: numbered files in deploy/clickhouse, applied in order, once.
+"""The tables and views of the warehouse: numbered files in ddl/, applied in order, once.
 
 Every statement can be run again, so a migration that a kill interrupted is simply run once more.
 """
@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final
 
 import pyarrow as pa
 
 from services.common.clickhouse import DATABASE, Clickhouse
-from services.common.settings import REPO_ROOT
 
-DIRECTORY: Final = REPO_ROOT / "deploy" / "clickhouse"
+DDL: Final[Traversable] = files("services.warehouse") / "ddl"
 _NAME = re.compile(r"^(\d{4})_(\w+)\.sql$")
 _log = logging.getLogger("animusic.warehouse")
 _TABLE: Final = f"""
@@ -46,10 +46,10 @@ class Migration:
                 yield statement.strip()
 
 
-def migrations(directory: Path = DIRECTORY) -> list[Migration]:
+def migrations(directory: Traversable = DDL) -> list[Migration]:
     """All migrations in order. Raises ValueError when a number is missing or there twice."""
     found = []
-    for path in sorted(directory.glob("*.sql")):
+    for path in sorted(_sql_files(directory), key=lambda path: path.name):
         match = _NAME.match(path.name)
         if match is None:
             raise ValueError(f"{path.name} is no migration: name it NNNN_words_with_underscores.sql")
@@ -57,6 +57,10 @@ def migrations(directory: Path = DIRECTORY) -> list[Migration]:
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"the migrations in {directory} must be numbered 0001, 0002, … without a gap")
     return found
+
+
+def _sql_files(directory: Traversable) -> Iterator[Traversable]:
+    return (path for path in directory.iterdir() if path.name.endswith(".sql"))
 
 
 def migrate(clickhouse: Clickhouse, wanted: list[Migration] | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""From records of the log to columns of the warehouse. Pure; the columns are those of deploy/clickhouse."""
+"""From records of the log to columns of the warehouse. Pure; the columns are those of services/warehouse/ddl."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter

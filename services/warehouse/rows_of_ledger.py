@@ -1,4 +1,4 @@
-"""From records of the ledger's topic to columns (deploy/clickhouse/0005). Pure."""
+"""From records of the ledger's topic to columns (services/warehouse/ddl/0005). Pure."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -17,6 +17,7 @@ from tests.bench import (
     consumers,
     fresh,
     gateway,
+    idle,
     index,
     memory,
     playlists,
@@ -31,6 +32,7 @@ from tests.bench.stage import Stage
 WRITTEN = REPO_ROOT / "docs" / "benchmarks.md"
 # In the order in which they run: what starts parts of its own first, then what shares one running system.
 SECTIONS: dict[str, Callable[[Stage], Awaitable[Section]]] = {
+    "idle": idle.measure,
     "catalogue": catalogue.measure,
     "index": index.measure,
     "records": records.measure,

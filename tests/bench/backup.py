@@ -17,8 +17,8 @@ from contracts.placement import shard_of
 from contracts.topics import FEEDBACK, PROFILES, TOPICS
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
-from services.local.engines.ports import free_port
 from services.local.parts import animusic
+from services.local.processes.ports import free_port
 from services.operator.backup.restoring import restore
 from services.operator.backup.taking import backup
 from tests.bench.consumers import feedback, write

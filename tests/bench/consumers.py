@@ -17,8 +17,8 @@ from contracts.topics import FEEDBACK
 from services.common.clock import now_ms
 from services.common.kafka import ensure_topics, producer
 from services.common.settings import KafkaSettings
-from services.local.engines.ports import free_port
 from services.local.parts import animusic
+from services.local.processes.ports import free_port
 from tests.bench.bare import consume_bare
 from tests.bench.http_load import ask_once, request
 from tests.bench.machine import CpuMeter, percent, share_of

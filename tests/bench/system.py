@@ -24,8 +24,9 @@ class Measured(System):
     `new`: the directory held nothing before, so the first start was the first on this data.
     """
 
-    def __init__(self, data_dir: Path, *, catalogue: str = "synthetic") -> None:
-        super().__init__(data_dir, ANIMUSIC_LOCAL__CATALOGUE=catalogue, **_SETTINGS)
+    def __init__(self, data_dir: Path, *, catalogue: str = "synthetic", probe: bool = False) -> None:
+        told = {"ANIMUSIC_LOCAL__CATALOGUE": catalogue, "ANIMUSIC_PROBE__ENABLED": str(probe).lower()}
+        super().__init__(data_dir, **told, **_SETTINGS)
         self.starts: list[float] = []
         self.new = not data_dir.exists()
         self.port = 0

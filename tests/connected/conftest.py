@@ -13,8 +13,8 @@ from contracts.topics import TOPICS, Topic, partitions_for
 from services.common.clickhouse import ChdbConnection, ChdbEngine
 from services.common.kafka import ensure_topics, partition_ids
 from services.common.settings import KafkaSettings
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.valkey import ValkeyNode
 from tests.connected.warehouse import engine as chdb
 from tests.support.stores import kafka_node, valkey_node
 from tests.support.waiting import apoll

@@ -18,7 +18,7 @@ from contracts.events import FeedbackEvent
 from contracts.fold import Folded, Write, fold, stored_fields, watched_value, writes
 from contracts.registers import FIRST_EXPOSURE, PLAYED, SERVED, SERVED_SLICES, VETO, WATCHED, Register
 from services.common.clickhouse import ChdbConnection
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.warehouse.rows import Place, feedback
 from tests.connected.warehouse import engine as chdb
 from tests.support.following import GENERATION, profiles_in

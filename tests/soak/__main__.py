@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 from services.common.settings import REPO_ROOT
-from services.local.engines.children import spawn
 from services.local.parts import animusic
+from services.local.processes.children import spawn
 from tests.soak.plan import plan
 from tests.soak.report import LIMIT_S, markdown, slowest
 from tests.soak.run import Outcome, Run

@@ -7,9 +7,9 @@ import time
 
 import httpx
 
-from services.local.engines.children import spawn
-from services.local.engines.ports import free_port
 from services.local.parts import animusic
+from services.local.processes.children import spawn
+from services.local.processes.ports import free_port
 from services.profiles.app import TOPICS
 from tests.support.system import System
 from tests.support.waiting import poll

@@ -10,9 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.common.settings import KafkaSettings
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_probe import brokers_alive
-from services.local.engines.ports import free_port
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_probe import brokers_alive
+from services.local.processes.ports import free_port
 from tests.support.stores import jars
 from tests.support.waiting import apoll, poll
 

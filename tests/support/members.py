@@ -12,8 +12,8 @@ from typing import Final
 import httpx
 
 from services.common.settings import KafkaSettings
-from services.local.engines.ports import free_port
 from services.local.parts import animusic
+from services.local.processes.ports import free_port
 from tests.support.waiting import poll
 
 ROOT: Final = Path(__file__).parents[2]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_jars import KafkaJars, default_cache_dir, kafka_jars
+from services.local.processes.valkey import ValkeyNode
 
 
 def jars() -> KafkaJars:

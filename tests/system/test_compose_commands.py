@@ -21,10 +21,10 @@ import httpx
 import pytest
 
 from services.common.settings import Settings
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.ports import free_port
-from services.local.engines.valkey import ValkeyNode
 from services.local.parts import animusic
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.ports import free_port
+from services.local.processes.valkey import ValkeyNode
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 from tests.support.stores import kafka_node, valkey_node
 from tests.support.system import ROOT

@@ -42,8 +42,8 @@ def test_it_prints_what_runs_and_where(own) -> None:
     assert sum(process.memory_info().rss for process in own.processes()) < 3 << 30
 
 
-def test_what_listeners_do_not_wait_for_stands_back(own) -> None:
-    """The engine of the analysts, and the child in which Valkey writes its file anew."""
+def test_background_work_has_a_low_priority(own) -> None:
+    """The warehouse, and the child in which Valkey rewrites its file."""
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     parts = {name: psutil.Process(own.part(name)["pid"]) for name in ("valkey", "gateway", "profiles", "warehouse")}
     wanted = dict.fromkeys(parts, mine) | {"warehouse": max(10, mine)}
@@ -52,7 +52,7 @@ def test_what_listeners_do_not_wait_for_stands_back(own) -> None:
         redis.config_set("rdb-key-save-delay", 200_000)  # microseconds for each key: the child is to be seen
         try:
             redis.bgrewriteaof()
-            poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the rewriting child stands back")
+            poll(lambda: [c.nice() for c in parts["valkey"].children()] == [19], what="the child has nice 19")
             assert parts["valkey"].nice() == mine
         finally:
             redis.config_set("rdb-key-save-delay", 0)

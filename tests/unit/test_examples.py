@@ -31,7 +31,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TABLES = set(
     re.findall(
         r"CREATE (?:OR REPLACE )?(?:MATERIALIZED )?(?:TABLE|VIEW)(?: IF NOT EXISTS)? animusic\.(\w+)",
-        "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "deploy" / "clickhouse").glob("*.sql"))),
+        "".join(
+            path.read_text(encoding="utf-8") for path in sorted((ROOT / "services" / "warehouse" / "ddl").glob("*.sql"))
+        ),
     )
 )
 DOCUMENTS = documents()

@@ -1,4 +1,4 @@
-"""What the ledger says, and what to do about it. The arithmetic is in SQL (deploy/clickhouse/0005_ledger.sql)."""
+"""What the ledger says, and what to do about it. The arithmetic is in SQL (services/warehouse/ddl/0005_ledger.sql)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

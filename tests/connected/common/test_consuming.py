@@ -19,7 +19,7 @@ from services.common.consuming.flow import Flow
 from services.common.consuming.model import Lost
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from tests.support.appending import AppendingSink
 from tests.support.following import (
     at_end,

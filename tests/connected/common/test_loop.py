@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from services.common.loop import new_event_loop, run
 from services.common.redis import REDIS_OUTAGES, connect
 from services.common.settings import RedisSettings
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.valkey import ValkeyNode
 
 pytestmark = pytest.mark.connected
 

@@ -11,7 +11,7 @@ from faststream.middlewares import AckPolicy
 from redis.asyncio import Redis
 
 from services.common.settings import KafkaSettings, RedisSettings, Settings, WarehouseSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.warehouse.app import Warehouse
 from tests.connected.warehouse import engine as chdb
 from tests.support.following import following

@@ -16,7 +16,7 @@ from contracts.http import Problem
 from contracts.topics import FEEDBACK
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
-from services.local.engines.kafka import KafkaNode
+from services.local.processes.kafka import KafkaNode
 from tests.connected.gateway.conftest import Running, at, liked, records_of, running, settings_of
 from tests.support.stores import kafka_node
 from tests.support.waiting import apoll

@@ -13,7 +13,7 @@ from services.local.contents import Contents
 from services.local.errors import PartFailed
 from services.local.filling import _catalogue
 from services.local.layout import Layout
-from services.local.progress import Steps
+from services.local.screen import Steps
 
 pytestmark = pytest.mark.connected
 

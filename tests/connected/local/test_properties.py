@@ -6,8 +6,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.local.engines.java import find_java
-from services.local.engines.properties import properties
+from services.local.processes.java import find_java, properties
 from tests.support.names import EVERY_TRAP, TRAPS
 
 INDENT = 8

@@ -6,7 +6,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.common.kafka_topic_id import topic_ids
-from services.local.engines.kafka import KafkaNode
+from services.local.processes.kafka import KafkaNode
 from tests.support.waiting import apoll
 
 pytestmark = pytest.mark.connected

@@ -19,7 +19,7 @@ from services.common.settings import KafkaSettings, QdrantSettings, Settings
 from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting
 from services.common.vectors.server_rows import assembled, read_collection
-from services.local.engines.ports import free_port
+from services.local.processes.ports import free_port
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 
 pytestmark = pytest.mark.connected

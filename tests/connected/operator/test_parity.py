@@ -7,7 +7,7 @@ from contracts.fold import user_digest
 from contracts.placement import shard_of
 from services.common.redis import connect
 from services.common.settings import RedisSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.parity import _FIELDS_A_TRIP, Difference, compare, digest_of
 from services.profiles.keys import ShardKeys
 

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
 from services.common.settings import KafkaSettings
-from services.local.engines.valkey import ValkeyNode
 from services.local.parts import animusic
+from services.local.processes.valkey import ValkeyNode
 from services.operator.parity import compare, digest_of
 from services.operator.replay.lease import holder
 from services.operator.replay.profiles import Rebuild, Wish

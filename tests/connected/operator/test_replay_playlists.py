@@ -19,7 +19,7 @@ from services.cli.main import app
 from services.common.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.common.vectors.published import published_models
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.replay.counterfactual import Replayed, tallied
 from services.operator.replay.playlists import Answer, chosen, composed_again, opening
 from services.operator.replay.then import Wanted

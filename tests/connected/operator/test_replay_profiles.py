@@ -24,7 +24,7 @@ from contracts.registers import LIKED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings, Settings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.generations import former_generation, listed, prune
 from services.operator.parity import Parity, compare, digest_of
 from services.operator.replay.drilldown import explain

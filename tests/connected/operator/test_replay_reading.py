@@ -13,7 +13,7 @@ from contracts.events import FeedbackEvent
 from contracts.placement import partition_of
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, RedisSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.replay.job import Job
 from services.operator.replay.planning import Bound, planned
 from services.operator.replay.reading import _GATHER_SECONDS, Reader

@@ -15,8 +15,8 @@ from contracts.topics import CATALOGUE, FEEDBACK
 from services.common.clickhouse import ChdbConnection
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.backup.manifest import read_manifest
 from services.operator.backup.restoring import restore
 from services.operator.backup.source import describe

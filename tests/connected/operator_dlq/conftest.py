@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from services.common.clickhouse import ChdbConnection
 from services.common.settings import KafkaSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from tests.connected.operator_dlq.house import House, house
 
 

@@ -19,8 +19,8 @@ from contracts.placement import partition_of
 from services.cli.main import app
 from services.common.clickhouse import ChdbConnection
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
-from services.local.engines.ports import free_port
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.ports import free_port
+from services.local.processes.valkey import ValkeyNode
 from services.operator.ledger.asking import Sql
 from services.operator.ledger.books import Books, opened
 from services.operator.ledger.counting import Counter, NotYet

@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from contracts.topics import FEEDBACK, PROFILES
 from services.common.redis import connect
 from services.common.settings import ClickhouseSettings, KafkaSettings, RedisSettings, Settings
-from services.local.engines.ports import free_port
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.ports import free_port
+from services.local.processes.valkey import ValkeyNode
 from services.operator.replay.lease import Lease
 from services.operator.status.judging import Limits
 from services.operator.status.looking import Looker

@@ -14,7 +14,7 @@ from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeEntry, AnimeList, Forgotten
 from contracts.topics import PLAYLISTS, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.verify.checking import Verification
 from services.operator.verify.model import Fault, Sample
 from services.profiles.store import HISTORY_LISTS

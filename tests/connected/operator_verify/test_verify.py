@@ -21,7 +21,7 @@ from contracts.profiles import Forgotten
 from contracts.registers import LIKED, SERVED_SLICES
 from contracts.topics import CATALOGUE, FEEDBACK, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.verify.checking import Verification
 from services.operator.verify.model import CannotCompare, Report, Sample
 from tests.connected.warehouse.test_service import ROOT, Process

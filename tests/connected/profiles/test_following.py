@@ -24,7 +24,7 @@ from services.common.consuming.consumer import Consumer
 from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import KafkaSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.profiles.generations import Generations
 from services.profiles.reader import ProfileReader
 from services.profiles.sink import GRACE_SECONDS, LOOK_SECONDS

@@ -13,7 +13,7 @@ from contracts.fold import Stored
 from contracts.placement import shard_of
 from services.common.redis import connect
 from services.common.settings import RedisSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.profiles.keys import ShardKeys
 from services.profiles.store import MergeCall, ProfileStore
 from services.profiles.trips import FIELDS_IN_FLIGHT

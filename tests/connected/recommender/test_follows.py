@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from collectors.synthetic import synthetic_songs
 from services.common.settings import KafkaSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.operator.status.machine import _behind, _body
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for
 from tests.support.following import at_end, following

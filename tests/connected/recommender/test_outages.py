@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from collectors.synthetic import synthetic_songs
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
-from services.local.engines.ports import free_port
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.ports import free_port
+from services.local.processes.valkey import ValkeyNode
 from tests.connected.recommender.house import open_house, publish_songs, settings_for, switch_to
 from tests.support.following import at_end, following
 from tests.support.stores import kafka_node, valkey_node

@@ -15,7 +15,7 @@ from contracts.models import LiveModel
 from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting, write_collection
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from services.recommender.library import Library
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire

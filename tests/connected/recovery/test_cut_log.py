@@ -14,8 +14,8 @@ from services.common.kafka import ensure_topics
 from services.common.kafka_epochs import epoch_ends
 from services.common.kafka_topic_id import look
 from services.common.settings import KafkaSettings
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.ports import free_port
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.ports import free_port
 from tests.connected.common.test_consuming import running, send
 from tests.support.stores import jars
 from tests.support.waiting import apoll

@@ -16,7 +16,7 @@ from services.common.clickhouse import ChdbConnection
 from services.common.consuming.subscribing import instance_of
 from services.common.kafka import partition_counts
 from services.common.settings import KafkaSettings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from tests.connected.common.test_consuming import Run, administering, send
 from tests.connected.common.test_consuming import running as appending
 from tests.connected.warehouse import engine as shared

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from collectors.synthetic import synthetic_songs
 from services.common.settings import KafkaSettings, Settings
-from services.local.engines.valkey import ValkeyNode
+from services.local.processes.valkey import ValkeyNode
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.following import at_end, following
 from tests.support.waiting import apoll

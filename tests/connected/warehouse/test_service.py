@@ -19,7 +19,7 @@ from contracts.events import FeedbackEvent
 from contracts.fold import fold
 from contracts.topics import FEEDBACK
 from services.common.settings import KafkaSettings
-from services.local.engines.ports import free_port
+from services.local.processes.ports import free_port
 from services.warehouse.sink import TOPICS
 from tests.support.following import dead_letters, producing, put_events
 from tests.support.histories import histories

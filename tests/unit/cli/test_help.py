@@ -1,9 +1,8 @@
 """The help of every verb is whole at any width, and what it tells to type can be typed."""
 
-import os
+import contextlib
+import io
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from services.cli.main import app
+from services.cli.verbs import readable
 
 
 def verbs(command: Any = None, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -26,12 +26,13 @@ ALL = {" ".join(path): command for path, command in verbs()}
 
 
 def shown(verb: str, columns: int) -> str:
-    environment = {**os.environ, "COLUMNS": str(columns)}
-    code = "from services.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *verb.split(), "--help"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What `animusic VERB --help` prints where a terminal has this width."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
+        patch.setenv("COLUMNS", str(columns))
+        readable(get_command(app))([*verb.split(), "--help"], prog_name="animusic")
+    assert ended.value.code == 0
+    return out.getvalue()
 
 
 def test_there_are_verbs_in_groups() -> None:

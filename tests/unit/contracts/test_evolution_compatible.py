@@ -15,7 +15,7 @@ from contracts.events import FeedbackEvent
 from contracts.evolution.compatible import breaks
 from contracts.evolution.meanings import specimens
 from contracts.profiles import PROFILE_RECORD
-from services.cli import published, schemas
+from services.cli import schemas
 
 EVENT: dict[str, Any] = FeedbackEvent.model_json_schema()
 Change = Callable[[dict[str, Any]], Any]
@@ -170,7 +170,7 @@ def test_a_definition_that_refers_to_itself_is_compared() -> None:
     assert breaks(tree, TypeAdapter(int).json_schema())
 
 
-TOPIC_SCHEMAS = {path.parent.name: path for path in (published.DIRECTORY / "topics").rglob("*.json")}
+TOPIC_SCHEMAS = {path.parent.name: path for path in (schemas.PUBLISHED / "topics").rglob("*.json")}
 
 
 def holders(schema: Any) -> Iterator[dict[str, Any]]:
@@ -211,19 +211,19 @@ def test_every_field_of_everything_published_is_guarded(topic: str) -> None:
     schema = json.loads(TOPIC_SCHEMAS[topic].read_text())
     wrong = [what for what, proposed, breaking in mutations(schema) if bool(breaks(schema, proposed)) != breaking]
     assert wrong == []
-    assert set(TOPIC_SCHEMAS) == set(published.TOPICS)
+    assert set(TOPIC_SCHEMAS) == set(schemas.PUBLISHED_TOPICS)
 
 
 # ---- what is published ----------------------------------------------------------------------------------------------
 
 
 def test_what_is_published_still_holds() -> None:
-    broken = published.broken_promises(published.DIRECTORY)
-    assert not broken, "\n".join([*broken, published.REMEDY])
+    broken = schemas.broken_promises(schemas.PUBLISHED)
+    assert not broken, "\n".join([*broken, schemas.REMEDY])
 
 
 def test_what_is_published_has_followed_every_addition() -> None:
-    stale = schemas.stale_files(published.DIRECTORY, published.proposed())
+    stale = schemas.stale_files(schemas.PUBLISHED, schemas.proposed())
     assert not stale, f"`animusic schemas` adds them: {sorted(map(str, stale))}"
 
 
@@ -231,25 +231,25 @@ def test_a_published_file_that_nothing_reads_any_more_is_a_broken_promise(tmp_pa
     path = tmp_path / "topics" / "animusic.feedback.v1" / "0.json"
     path.parent.mkdir(parents=True)
     path.write_text("{}")
-    (said,) = published.broken_promises(tmp_path)
+    (said,) = schemas.broken_promises(tmp_path)
     assert said == "topics/animusic.feedback.v1/0.json: is published, and nothing reads it any more"
 
 
 def test_a_kind_that_means_something_else_is_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    meanings = json.loads((published.DIRECTORY / published.MEANINGS).read_text())
-    assert published.changed_meanings(meanings) == []
+    meanings = json.loads((schemas.PUBLISHED / schemas.MEANINGS).read_text())
+    assert schemas.changed_meanings(meanings) == []
     monkeypatch.setattr(fold, "_SETTLING", frozenset({"ended", "skipped"}))
-    found = published.changed_meanings(meanings)
+    found = schemas.changed_meanings(meanings)
     assert {said.split()[1] for said in found} == {"liked"}
     assert len(found) == sum(record["kind"] == "liked" for record in specimens())
 
 
 def test_a_breaking_change_of_the_contract_stops_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = published.proposed()
+    now = schemas.proposed()
     name = "topics/animusic.feedback.v1/1.json"
     schema = json.loads(now[name])
     schema["properties"].pop("rate")
-    monkeypatch.setattr(published, "proposed", lambda: {**now, name: json.dumps(schema)})
+    monkeypatch.setattr(schemas, "proposed", lambda: {**now, name: json.dumps(schema)})
     with pytest.raises(RuntimeError) as refused:
         schemas.command(check_compatible=True)
     assert f"{name}: rate: would be read no longer" in str(refused.value)

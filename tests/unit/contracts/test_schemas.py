@@ -5,12 +5,12 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from services.cli.schemas import DIRECTORY, RECORDS, generated, stale_files
+from services.cli.schemas import RECORDS, SCHEMAS, generated, stale_files, unpublished
 from tests.unit.contracts.test_examples import examples
 
 
 def test_no_schema_is_stale() -> None:
-    stale = sorted(str(path.relative_to(DIRECTORY)) for path in stale_files(DIRECTORY))
+    stale = sorted(str(path.relative_to(SCHEMAS)) for path in stale_files(SCHEMAS, unpublished()))
     assert not stale, f"`animusic schemas` writes them anew: {stale}"
 
 
@@ -19,13 +19,13 @@ def test_a_changed_a_missing_and_a_surplus_file_are_noticed(tmp_path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    assert stale_files(tmp_path) == {}
+    assert stale_files(tmp_path, generated()) == {}
     changed, missing, surplus = tmp_path / "http/Problem.json", tmp_path / "http/NewSession.json", tmp_path / "old.json"
     changed.write_text("{}")
     missing.unlink()
     surplus.write_text("{}")
-    assert set(stale_files(tmp_path)) == {changed, missing, surplus}
-    assert stale_files(tmp_path)[surplus] is None
+    assert set(stale_files(tmp_path, generated())) == {changed, missing, surplus}
+    assert stale_files(tmp_path, generated())[surplus] is None
 
 
 # A dead letter is somebody's untouched bytes: it has no schema of its own.

@@ -196,7 +196,7 @@ def test_whoever_names_a_host_says_what_becomes_of_the_endpoints_without_a_beare
 
 def test_analysts_may_only_read_the_one_database(services) -> None:
     done = compose("config", "--format", "json", **SECRETS)
-    users = ET.fromstring(json.loads(done.stdout)["configs"]["analyst"]["content"])
+    users = ET.parse(ROOT / json.loads(done.stdout)["configs"]["analyst"]["file"]).getroot()
     (mounted,) = services["clickhouse"]["configs"]
     assert (mounted["source"], mounted["target"]) == ("analyst", "/etc/clickhouse-server/users.d/analyst.xml")
     user = users.find("users/analyst")

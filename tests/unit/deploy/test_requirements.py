@@ -90,3 +90,25 @@ def test_pins_name_no_index(name) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     assert "://" not in text
     assert not re.search(r"^--?(index|extra-index|find-links|i|f)\b", text, re.M)
+
+
+DATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+CODE = {".py", ".pyc"}
+
+
+def test_an_installed_wheel_has_every_file_that_the_packages_read() -> None:
+    shipped = {
+        path
+        for package, globs in DATA.items()
+        for glob in globs
+        for path in (ROOT / package.replace(".", "/")).glob(glob)
+    }
+    there = {
+        path
+        for folder in ("contracts", "services", "collectors", "model_jobs")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in CODE
+    }
+    # The examples are for the tests alone.
+    assert {str(path) for path in there - shipped if "examples" not in path.parts} == set()
+    assert all(any((ROOT / package.replace(".", "/")).glob(glob)) for package, globs in DATA.items() for glob in globs)

@@ -7,9 +7,8 @@ import pytest
 
 from services.common.settings import Settings
 from services.local.claim import claimed, public_port
-from services.local.errors import AlreadyRunning, PublicPortTaken
-from services.local.files import read_json, write_json
-from services.local.layout import Layout
+from services.local.errors import AlreadyRunning, PortTaken
+from services.local.layout import Layout, read_json, write_json
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +35,13 @@ def test_a_taken_port_names_the_port_and_the_setting(tmp_path) -> None:
     layout = Layout.of(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(PublicPortTaken, match=rf"Port {port} .*process {os.getpid()}.*ANIMUSIC_PORT={port + 1}"):
+        with pytest.raises(PortTaken, match=rf"Port {port} .*process {os.getpid()}.*ANIMUSIC_PORT={port + 1}"):
             public_port(Settings(port=port), layout)
     assert public_port(Settings(port=port), layout) == port
 
 
 def test_an_address_of_another_machine_is_told_apart(tmp_path) -> None:
-    with pytest.raises(PublicPortTaken, match="ANIMUSIC_HOST"):
+    with pytest.raises(PortTaken, match="ANIMUSIC_HOST"):
         public_port(Settings(host="192.0.2.1"), Layout.of(tmp_path))
 
 

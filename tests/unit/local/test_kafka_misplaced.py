@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.local.engines.errors import LogMisplaced
-from services.local.engines.kafka_misplaced import leftover_sentence, misplaced_log, refuse_misplaced_log
+from services.local.errors import LogMisplaced
+from services.local.processes.kafka_misplaced import leftover_sentence, misplaced_log, refuse_misplaced_log
 
 CLUSTER = "AbcdefghijklmnopqrstuQ"
 

@@ -101,7 +101,7 @@ async def test_what_cannot_be_noted_on_a_full_disk_is_looked_after_all_the_same(
 async def test_waits_grow_and_a_steady_run_begins_anew(layout, monkeypatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_S", (0.01, 0.02, 0.03))
     scene = Scene(layout, "")
-    scene.keeper._ever_ready.set()
+    scene.keeper._ever_ready = True
     await scene.keeper.start()
 
     async def four() -> bool:
@@ -168,6 +168,7 @@ async def test_not_ready_in_time_is_an_error_with_its_log(layout) -> None:
 
 async def test_readiness_that_is_lost_shows(layout, monkeypatch) -> None:
     monkeypatch.setattr(module, "PROBE_WHEN_READY_S", 0.01)
+    monkeypatch.setattr(module, "PROBE_WHEN_NOT_READY_S", 0.01)
     scene = Scene(layout, SLEEPS)
     await scene.keeper.start()
     await scene.keeper.ready(10)
@@ -207,7 +208,7 @@ async def test_one_that_does_not_stop_is_killed(layout) -> None:
 async def test_a_stop_while_it_waits_to_start_again_leaves_nothing(layout, monkeypatch) -> None:
     monkeypatch.setattr(module, "BACKOFF_S", (30.0,))
     scene = Scene(layout, "")
-    scene.keeper._ever_ready.set()
+    scene.keeper._ever_ready = True
     await scene.keeper.start()
     await apoll(_is(scene, "restarting"), what="waiting to start again")
     await asyncio.wait_for(scene.keeper.stop(10), 5)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.engines import ports
+from services.local.processes import ports
 
 
 @pytest.fixture

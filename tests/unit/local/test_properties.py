@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.local.engines.properties import properties
+from services.local.processes.java import properties
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.settings import ClickhouseSettings, Settings
-from services.local.engines.ports import free_port
+from services.local.processes.ports import free_port
 from services.operator import reaching
 from services.operator.reaching import warehouse_answers, warehouse_lacks
 from services.operator.status.sampling import LogSample

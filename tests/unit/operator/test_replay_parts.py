@@ -13,7 +13,7 @@ from contracts.marks import MarkName
 from contracts.placement import shard_of
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, RedisSettings
-from services.local.engines.ports import free_port
+from services.local.processes.ports import free_port
 from services.operator.replay.folding import FIELDS_A_CALL, calls_of
 from services.operator.replay.job import Job, Partition, Report
 from services.operator.replay.lease import Holder, Lease

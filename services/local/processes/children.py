@@ -7,6 +7,7 @@ On Linux the kernel kills a child when its parent dies (PR_SET_PDEATHSIG). Two t
 Elsewhere `reap_stale` finds what a previous run left behind: by pid and start time, so that a reused pid is safe.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,6 +24,8 @@ import psutil
 
 START_TIME_TOLERANCE_S = 1.0
 REAP_TIMEOUT_S = 10.0
+# Only where the kernel cannot tell: macOS, Linux before 5.3.
+POLL_S = 0.2
 
 TRAMPOLINE = Path(__file__).with_name("die_with_parent.py")
 
@@ -46,6 +49,30 @@ def spawn(
     if pidfile is not None:
         _write_pidfile(pidfile, child)
     return child
+
+
+async def ended(child: subprocess.Popen[bytes]) -> int:
+    """The exit status of a child, once it has ended. On Linux the kernel tells; nothing is polled."""
+    if child.poll() is None:
+        try:
+            pidfd = os.pidfd_open(child.pid)
+        except (AttributeError, OSError):
+            while child.poll() is None:  # noqa: ASYNC110 - nothing here tells that a process ended
+                await asyncio.sleep(POLL_S)
+        else:
+            await _readable(pidfd)
+    return child.wait()
+
+
+async def _readable(pidfd: int) -> None:
+    """Wait until the process of a pidfd has ended, and close it."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
 
 
 def reap_stale(pidfile_dir: Path) -> list[str]:
@@ -132,7 +159,7 @@ def _write_pidfile(pidfile: Path, child: subprocess.Popen[bytes]) -> None:
     except psutil.NoSuchProcess:
         return
     partial = pidfile.with_suffix(".partial")
-    # A child that runs is not to be forgotten for want of room: whoever asked for it would start a second one.
+    # On a full disk the child is still returned: an error here would make the caller start a second one.
     with contextlib.suppress(OSError):
         partial.write_text(json.dumps({"pid": child.pid, "started": started}), encoding="utf-8")
         partial.replace(pidfile)

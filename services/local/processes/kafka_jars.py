@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from services.local.engines.errors import JarsMissing
+from services.local.errors import JarsMissing
 
 KAFKA_VERSION = "4.3.1"
 STAMP = "class-path.json"
@@ -34,8 +34,6 @@ class KafkaJars:
 
     directory: Path
     names: tuple[str, ...]
-    archives: Path | None = None
-    """Where class archives of these jars are kept; None: nowhere (a directory that is not ours)."""
 
     @property
     def class_path(self) -> str:
@@ -119,7 +117,7 @@ def _stamped(home: Path) -> KafkaJars | None:
         return None
     if not whole or {name: entry.get("sha256") for name, entry in stamp.items()} != _sums_by_name():
         return None
-    return KafkaJars(home, tuple(stamp), home.with_name(f"{home.name}-archives"))
+    return KafkaJars(home, tuple(stamp))
 
 
 def _sums_by_name() -> dict[str, str]:

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from services.local.engines.errors import NoUtf8Locale
-from services.local.engines.surroundings import is_installed, settled
+from services.local.errors import NoUtf8Locale
+from services.local.processes.environment import is_installed, settled
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are UTF-8 in every locale")
 

