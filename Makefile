@@ -16,8 +16,8 @@ SOAK ?=
 
 # uv where it is, else venv and pip. Both check the hash of every package.
 UV := $(shell command -v uv 2>/dev/null)
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
 .PHONY: help
 help:  ## list these verbs
@@ -81,8 +81,10 @@ schemas: $(VENV)/.run  ## generate contracts/schemas from the contracts
 lock:  ## pin requirements/*.txt anew from pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: pip install uv"; exit 1; }
 	$(UV) pip compile $(LOCK) pyproject.toml requirements/build.in -o requirements/run.txt
-	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev \
+	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev --extra evaluation \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(UV) pip compile $(LOCK) -c requirements/dev.txt --extra evaluation \
+		pyproject.toml requirements/build.in -o requirements/evaluation.txt
 	$(UV) pip compile $(LOCK) requirements/bench.in -o requirements/bench.txt
 	$(UV) pip compile $(LOCK) -c requirements/dev.txt --extra neural \
 		pyproject.toml requirements/build.in -o requirements/neural.txt
@@ -111,10 +113,11 @@ $(VENV)/.neural: requirements/neural.txt pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "AniMusic needs Python 3.11 or newer, and none was found." \
+	@test -n "$(PYTHON)" || { echo "AniMusic needs Python 3.11, 3.12 or 3.13, and none was found." \
 		"Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is" \
-		"$$("$(PYTHON)" --version 2>&1), but AniMusic needs Python 3.11 or newer."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is" \
+		"$$("$(PYTHON)" --version 2>&1), but AniMusic needs Python 3.11, 3.12 or 3.13." \
+		"Name one: make run PYTHON=/path/to/python3"; exit 1; }
 	@echo "Making the environment in $(VENV)"
 ifneq ($(UV),)
 	@$(UV) venv --quiet --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(VENV)
