@@ -38,6 +38,9 @@ test: $(VENV)/.dev  ## run every test; the stores are started by the tests thems
 .PHONY: neural
 neural: $(VENV)/.neural  ## add what encodes texts (minilm, mpnet); torch is several GB
 
+.PHONY: evaluation
+evaluation: $(VENV)/.evaluation  ## add what draws pictures of evaluated models (matplotlib)
+
 .PHONY: test-neural
 test-neural:  ## run the tests of encoding, in an environment of their own (.venv-neural, several GB)
 	@$(MAKE) --no-print-directory VENV=.venv-neural neural-tests
@@ -110,6 +113,10 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/.neural: requirements/neural.txt pyproject.toml | $(BIN)/python
 	@$(call install,requirements/neural.txt)
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.evaluation: requirements/evaluation.txt pyproject.toml | $(BIN)/python
+	@$(call install,requirements/evaluation.txt)
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:

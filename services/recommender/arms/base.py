@@ -1,6 +1,6 @@
 """What every arm is: one signature, one question.
 
-A new arm is one file in this folder that sets `ARM`, and its number in `contracts/arms.py`.
+A new arm is a line in `content.py` or a file beside it, its place in `all_arms`, and its number in `contracts/arms.py`.
 """
 
 from collections.abc import Callable, Mapping

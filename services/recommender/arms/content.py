@@ -1,4 +1,4 @@
-"""The content arms: the open song whose vector is nearest to the listener's."""
+"""The four content arms, listed at the end: each picks the open song whose vector is nearest to the listener's."""
 
 from collections.abc import Iterator
 from typing import Final, TypeGuard
@@ -87,3 +87,15 @@ def _computed(ask: Ask, model: BoundModel, vector: Vector) -> Iterator[tuple[int
 def not_built(arm: str) -> str:
     """What to do about an arm without a model."""
     return f"not built: animusic models build {arm}"
+
+
+CONTENT: Final = (
+    # The meaning of a song's text as all-mpnet-base-v2 reads it, 768 dimensions.
+    ContentArm("mpnet"),
+    # The same as all-MiniLM-L6-v2 reads it, 384 dimensions.
+    ContentArm("minilm"),
+    # Where a song stands in the graph of songs, anime, people and tags.
+    ContentArm("node2vec"),
+    # The words of a song - title, credits, tags, anime - against those of the favoured songs' joined text.
+    ContentArm("tfidf"),
+)
