@@ -132,7 +132,7 @@ class RecommenderSettings(BaseModel):
     wait_ms: int = Field(500, ge=0, description="longest wait for a receipt's mark")
     rest_after_shown: int = Field(3, ge=1, description="times shown and never started before a song rests")
     rest_playlists: int = Field(10, ge=0, description="playlists that it then rests")
-    cached_profiles: int = Field(5_000, ge=0, description="decoded profiles kept in memory")
+    cache_mb: int = Field(512, ge=0, description="memory for what is kept of listeners between requests")
 
 
 NEURAL_MODELS = {
