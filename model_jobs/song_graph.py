@@ -6,7 +6,7 @@ its kind does: the kind of its end that is not the song, or that is not the anim
 
 Views are no edge weights. A view count is a property of one song, not of a song and something else: as the weight of
 the edges at a song it would only send more walks to popular songs, draw all vectors towards them, and make node2vec a
-second `popular` arm, which stands in the playlist already. Nor do known counts and unknown ones (two in five; in some
+second `popular` arm, which is in the playlist already. Nor do known counts and unknown ones (two in five; in some
 files nineteen in twenty) fit on one scale.
 """
 

@@ -1,6 +1,6 @@
 """An evaluation as a picture: one panel a measure, one line an arm, a dot with its interval.
 
-A filled dot is over all candidates, a ring over songs of other anime alone. Numbers stand beside the dots, so that
+A filled dot is over all candidates, a ring over songs of other anime alone. Numbers are beside the dots, so that
 nothing has to be read off an axis; each axis begins at 0. One column of panels, so that it is readable on a telephone.
 """
 

@@ -16,12 +16,11 @@ from collectors.synthetic import SMALLEST, SONGS
 from contracts.catalogue import Song
 from model_jobs.evaluate.asking import QUERIES
 from model_jobs.evaluate.evaluation import Plan, evaluate
-from model_jobs.evaluate.figures import Evaluation, Figure, arms_of
+from model_jobs.evaluate.figures import Evaluation, Figure, arms_of, as_json, write_csv
 from model_jobs.evaluate.metrics import Interval
 from model_jobs.evaluate.models_here import arms_here, models_here
 from model_jobs.evaluate.picture import check_drawable, write_picture
 from model_jobs.evaluate.withhold import FIELDS, Field
-from model_jobs.evaluate.writing import as_json, write_csv
 from model_jobs.model import Report
 from services.cli.progress import say
 from services.cli.reaching import reach_log

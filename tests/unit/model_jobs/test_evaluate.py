@@ -16,11 +16,10 @@ from collectors.sources import read, source_named
 from collectors.synthetic import synthetic_songs
 from contracts.catalogue import Anime, Credits, Link, Song
 from model_jobs.evaluate.evaluation import Plan, evaluate
-from model_jobs.evaluate.figures import COLUMNS, Evaluation
+from model_jobs.evaluate.figures import COLUMNS, Evaluation, as_json, write_csv
 from model_jobs.evaluate.listeners import Listeners
 from model_jobs.evaluate.models_here import arms_here, models_here
 from model_jobs.evaluate.picture import drawn, panels_of, write_picture
-from model_jobs.evaluate.writing import as_json, write_csv
 from model_jobs.model import Report, Vectors, no_report
 from model_jobs.neural.cache import EmbeddingCache, digest_of
 from model_jobs.tfidf import Tfidf, text_of

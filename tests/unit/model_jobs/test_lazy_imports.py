@@ -12,7 +12,7 @@ _HEAVY = ("gensim", "networkx", "matplotlib", "torch")
     "serving",
     [
         "services.recommender.app", "services.gateway.app", "services.profiles.app", "services.warehouse.app",
-        "services.cli.main", "services.cli.models_evaluate", "model_jobs.watch",
+        "services.cli.main", "services.cli.models_evaluate", "model_jobs.rebuild_worker",
     ],
 )  # fmt: skip
 def test_what_serves_imports_nothing_that_only_builds_need(serving: str) -> None:
