@@ -35,7 +35,7 @@ _WALKS_AT_ONCE: Final = 10_000
 class Node2Vec:
     """The defaults follow the original (walk length 10, window 5, p = q = 1), but for 64 dimensions and all nodes.
 
-    Two epochs, because after one the vectors of a small catalogue still share most of their direction.
+    Three epochs: with two, genres that were withheld are found less well (decision 25).
 
     Attributes:
         walks: how many start at each node.
@@ -58,7 +58,7 @@ class Node2Vec:
     q: float = 1.0
     window: int = 5
     negative: int = 5
-    epochs: int = 2
+    epochs: int = 3
     workers: int = 1
     seed: int = 1
     nodes: Sequence[Kind] = KINDS

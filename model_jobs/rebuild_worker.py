@@ -1,7 +1,7 @@
 """The model rebuild worker: it follows the catalogue topic and has stale models rebuilt.
 
-So a new song reaches playlists without a restart. A directory of vectors that vanishes is a reason to look, too: what is
-live and lost is built again.
+So a new song reaches playlists without a restart. A directory of vectors that vanishes is a reason to look, too: what
+is live and lost is built again.
 
 It only asks how far the topic has come: a rebuild reads the catalogue itself, in a process of its own, so that this one
 stays small. Nothing numeric may be imported here.
