@@ -16,8 +16,8 @@ SOAK ?=
 
 # uv where it is, else venv and pip. Both check the hash of every package.
 UV := $(shell command -v uv 2>/dev/null)
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$python" && break; done)
 
 .PHONY: help
 help:  ## list these verbs
@@ -41,6 +41,9 @@ unit: $(VENV)/.dev  ## run the tests that start no store, in a minute
 
 .PHONY: neural
 neural: $(VENV)/.neural  ## add what encodes texts (minilm, mpnet); torch is several GB
+
+.PHONY: evaluation
+evaluation: $(VENV)/.evaluation  ## add what draws pictures of evaluated models (matplotlib)
 
 .PHONY: test-neural
 test-neural:  ## run the tests of encoding, in an environment of their own (.venv-neural, several GB)
@@ -85,8 +88,10 @@ schemas: $(VENV)/.run  ## generate contracts/schemas and contracts/published fro
 lock:  ## pin requirements/*.txt anew from pyproject.toml (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: pip install uv"; exit 1; }
 	$(UV) pip compile $(LOCK) pyproject.toml requirements/build.in -o requirements/run.txt
-	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev \
+	$(UV) pip compile $(LOCK) -c requirements/run.txt --extra dev --extra evaluation \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(UV) pip compile $(LOCK) -c requirements/dev.txt --extra evaluation \
+		pyproject.toml requirements/build.in -o requirements/evaluation.txt
 	$(UV) pip compile $(LOCK) requirements/bench.in -o requirements/bench.txt
 	$(UV) pip compile $(LOCK) -c requirements/dev.txt --extra neural \
 		pyproject.toml requirements/build.in -o requirements/neural.txt
@@ -114,11 +119,16 @@ $(VENV)/.neural: requirements/neural.txt pyproject.toml | $(BIN)/python
 	@$(call install,requirements/neural.txt)
 	@touch $@ $(VENV)/.run
 
+$(VENV)/.evaluation: requirements/evaluation.txt pyproject.toml | $(BIN)/python
+	@$(call install,requirements/evaluation.txt)
+	@touch $@ $(VENV)/.run
+
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "AniMusic needs Python 3.11 or newer, and none was found." \
+	@test -n "$(PYTHON)" || { echo "AniMusic needs Python 3.11, 3.12 or 3.13, and none was found." \
 		"Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is" \
-		"$$("$(PYTHON)" --version 2>&1), but AniMusic needs Python 3.11 or newer."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is" \
+		"$$("$(PYTHON)" --version 2>&1), but AniMusic needs Python 3.11, 3.12 or 3.13." \
+		"Name one: make run PYTHON=/path/to/python3"; exit 1; }
 	@echo "Making the environment in $(VENV)"
 ifneq ($(UV),)
 	@$(UV) venv --quiet --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(VENV)

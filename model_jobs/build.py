@@ -17,7 +17,7 @@ from model_jobs.builds import Meter, append, candidates, peak_memory_bytes, read
 from model_jobs.checks import check_vectors
 from model_jobs.lifecycle import go_live, remove_others, switch_to
 from model_jobs.live import live_models
-from model_jobs.model import Model, Report, Vectors, content_digest, no_report, version_of
+from model_jobs.model import ModelBuilder, Report, Vectors, content_digest, no_report, version_of
 from model_jobs.neural.arms import Imported
 from model_jobs.on_server import settle_on_server
 from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, arm_lock, publish
@@ -52,7 +52,7 @@ class Built:
     recall: float | None = None
 
 
-async def build(settings: Settings, model: Model, report: Report = no_report, *, switch: bool = True) -> Built:
+async def build(settings: Settings, model: ModelBuilder, report: Report = no_report, *, switch: bool = True) -> Built:
     """Build an arm from the catalogue as it is now, unless that version is there already; make it live if `switch`.
 
     Waits while another job builds the arm. Raises ValueError when the catalogue is empty, checks.CheckFailedError when
@@ -90,7 +90,7 @@ class _Build:
     """A build that is needed, of an arm whose lock is ours."""
 
     settings: Settings
-    model: Model
+    model: ModelBuilder
     version: str
     catalogue: CatalogueLog
     live: LiveModel | None
@@ -147,13 +147,13 @@ class _Build:
         await append(self.settings.kafka, noted)
 
     async def _tidy(self, record: LiveModel) -> None:
-        """Remove what was left behind and what was live too long ago; candidates stay until somebody prunes."""
+        """Remove what was left behind and what was live too long ago; candidates stay until they are pruned."""
         on_disk = published_models(self.settings.vectors_dir)
         also = {record.version, *candidates(await read_builds(self.settings.kafka), record.arm)}
         await remove_others(self.settings, record.arm, on_disk, KEPT_VERSIONS, also, dry_run=False)
 
 
-async def stale_models(settings: Settings) -> list[Model]:
+async def stale_models(settings: Settings) -> list[ModelBuilder]:
     """What to build so that every arm that is live, or can be built on any machine, knows the catalogue as it is now.
 
     An arm keeps the parameters that it is live with. Made-up vectors, and arms that nothing here builds, stay.
@@ -176,7 +176,7 @@ async def stale_models(settings: Settings) -> list[Model]:
     return stale
 
 
-async def models_as_live(settings: Settings, arms: Sequence[str]) -> list[Model]:
+async def models_as_live(settings: Settings, arms: Sequence[str]) -> list[ModelBuilder]:
     """The models of arms with the parameters that they are live with, where they are and where those are known.
 
     A sentence model whose encoder is not here is made of the vectors that its live version was made of, where these
@@ -191,7 +191,7 @@ async def models_as_live(settings: Settings, arms: Sequence[str]) -> list[Model]
     ]
 
 
-def _of_kept_vectors(settings: Settings, live: LiveModel | None) -> Model | None:
+def _of_kept_vectors(settings: Settings, live: LiveModel | None) -> ModelBuilder | None:
     """The arm of what was encoded before; None where there is nothing, or the encoder is here."""
     if live is None or "revision" not in live.params or "imported" in live.params:
         return None
@@ -203,7 +203,7 @@ def _of_kept_vectors(settings: Settings, live: LiveModel | None) -> Model | None
     return None
 
 
-def _like_live(settings: Settings, arm: str, live: LiveModel | None) -> Model | None:
+def _like_live(settings: Settings, arm: str, live: LiveModel | None) -> ModelBuilder | None:
     if live is not None and live.params.get("made_up"):
         return None
     with contextlib.suppress(ValueError):

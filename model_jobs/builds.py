@@ -128,7 +128,7 @@ def live_before(builds: Sequence[ModelBuild], arm: str, live: str | None) -> str
 
 
 def candidates(builds: Sequence[ModelBuild], arm: str) -> set[str]:
-    """The versions of an arm that were built and never went live: somebody wants to look at them first."""
+    """The versions of an arm that were built and never went live: they are kept until they are pruned."""
     of_arm = [build for build in builds if build.arm == arm and build.version is not None]
     live = {build.version for build in of_arm if build.went_live}
     return {str(build.version) for build in of_arm if build.outcome == "built" and build.version not in live}

@@ -60,7 +60,7 @@ def check_index(index: VectorIndex, point_ids: PointIds, vectors: Vectors) -> fl
 def _check_finds_itself(index: VectorIndex, point_ids: PointIds, vectors: Vectors, rows: NDArray[np.int64]) -> None:
     for row in rows:
         found, scores = index.search(_query(vectors, row), k=_TOP)
-        # Songs with one and the same vector may stand in each other's place: then the best score is still 1.
+        # Songs with one and the same vector may take each other's place: then the best score is still 1.
         if not len(found) or scores[0] < 1 - 1e-4:
             raise CheckFailedError(f"the song {vectors.song_ids[row]} is not its own nearest neighbour")
         if point_ids[row] not in found and (len(found) < _TOP or scores[-1] < 1 - 1e-4):

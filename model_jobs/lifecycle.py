@@ -1,4 +1,4 @@
-"""Which version of an arm is live: switched to, gone back from, and removed when nobody can want it any more."""
+"""Which version of an arm is live: switched to, gone back from, and removed when it is old."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ class Vectors:
         return isinstance(self.raw, np.ndarray)
 
 
-class Model(Protocol):
+class ModelBuilder(Protocol):
     """One arm's way from songs to vectors. `code_version` rises whenever the same input would give other vectors."""
 
     @property
@@ -75,7 +75,7 @@ class Selective(Protocol):
         ...
 
 
-def content_digest(model: Model, songs: Mapping[str, Song], values: Mapping[str, bytes]) -> str:
+def content_digest(model: ModelBuilder, songs: Mapping[str, Song], values: Mapping[str, bytes]) -> str:
     """32 hex digits of what a model reads of a catalogue: songs and their record values by song id."""
     if isinstance(model, Selective):
         return catalogue_digest({song_id: model.reads(song) for song_id, song in songs.items()})
@@ -86,7 +86,7 @@ def no_report(what: str, done: int, steps: int) -> None:
     """For those who do not wait."""
 
 
-def version_of(model: Model, digest: str) -> str:
+def version_of(model: ModelBuilder, digest: str) -> str:
     """16 hex digits: the same `content_digest`, parameters and code give the same version, and need no second build."""
     content = {"catalogue": digest, "code": model.code_version, "params": model.params(), "arm": model.arm}
     return blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=VERSION_DIGITS // 2).hexdigest()

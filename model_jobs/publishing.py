@@ -1,6 +1,6 @@
 """From vectors to a published directory, whole or not at all; and what may be removed again.
 
-Everything is written under a name that begins with a dot, checked, brought to the disk, and then renamed: a directory
+Everything is written under a name that begins with a dot, checked, synced to the disk, and then renamed: a directory
 that has its name is complete. Who writes for an arm holds the arm's lock, and a lock ends with its process: a dotted
 directory of an arm whose lock is free was left behind by a job that died.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from model_jobs.model import Model
+from model_jobs.model import ModelBuilder
 from model_jobs.neural.arms import Imported, Neural
 from model_jobs.node2vec import Node2Vec, node2vec_of
 from model_jobs.tfidf import Tfidf
@@ -18,7 +18,7 @@ def buildable(settings: Settings) -> list[str]:
     return [*LIGHT, *settings.models.neural]
 
 
-def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None = None) -> Model:
+def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None = None) -> ModelBuilder:
     """The model of an arm, as a live model's parameters describe it where they are given.
 
     Raises ValueError for an arm that nothing here builds, and for unknown parameters.
@@ -31,14 +31,14 @@ def model_named(settings: Settings, arm: str, params: Mapping[str, Any] | None =
     try:
         if arm == Node2Vec.arm:
             return node2vec_of(settings.models.node2vec, params)
-        model: Model = LIGHT[arm](**(params or {}))
+        model: ModelBuilder = LIGHT[arm](**(params or {}))
     except TypeError as error:
         raise ValueError(f"{arm} has no such parameter: {error}") from error
     return model
 
 
-def _sentence_model(settings: Settings, arm: str, params: Mapping[str, Any]) -> Model:
-    """One that encodes, or, where the live vectors were brought here, one that knows what was brought."""
+def _sentence_model(settings: Settings, arm: str, params: Mapping[str, Any]) -> ModelBuilder:
+    """One that encodes, or, where the live vectors were imported, one that knows these."""
     if "imported" in params:
         return Imported(arm, params["model"], params["revision"], settings.embeddings_dir)
     if params and "revision" not in params:

@@ -15,7 +15,7 @@ from model_jobs.evaluate.questions import COHERENT, RANDOM, RETRIEVED, Coherence
 from model_jobs.evaluate.scoring import PopularArm, RandomArm, Scorer, Space
 from model_jobs.evaluate.traits import Shared, values_of
 from model_jobs.evaluate.withhold import FIELDS, Field, withhold
-from model_jobs.model import Model, Report, no_report
+from model_jobs.model import ModelBuilder, Report, no_report
 
 POPULAR: Final = "popular"
 # Of fewer queries an interval is too wide to say anything.
@@ -25,7 +25,7 @@ _PARTS: Final = 100
 _CANNOT: Final = (RuntimeError, ValueError, LookupError, OSError, ImportError)
 
 # Arm and withheld field -> the model to build of songs without that field.
-ModelFor = Callable[[str, Field | None], Model]
+ModelFor = Callable[[str, Field | None], ModelBuilder]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Run:
 def _left_out(job: str, left_out: Mapping[str, str]) -> str:
     why = next(iter(left_out.values()))
     songs = f"{len(left_out):,} song{'s' if len(left_out) > 1 else ''}"
-    return f"{job} has no vector of {songs} ({why}): as queries these find nothing, and they are never brought"
+    return f"{job} has no vector of {songs} ({why}): as queries these find nothing, and they are never picked"
 
 
 def _questions(songs: Sequence[Song], plan: Plan, notes: list[str]) -> Iterator[Question]:

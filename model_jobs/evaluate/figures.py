@@ -1,8 +1,12 @@
-"""What an evaluation comes to: figures with intervals, and sentences about what could not be measured."""
+"""What an evaluation comes to: figures with intervals, sentences about what was not measured; as CSV and JSON."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
+
+import orjson
 
 from contracts.arms import PAPER_ORDER
 from model_jobs.evaluate.metrics import Interval
@@ -77,3 +81,21 @@ def arms_of(figures: Sequence[Figure]) -> list[str]:
 def _order(arm: str) -> tuple[int, str]:
     name = arm.partition(":")[0]
     return (PAPER_ORDER.index(name) if name in PAPER_ORDER else -1), arm
+
+
+def write_csv(path: Path, evaluation: Evaluation) -> None:
+    """One row a figure, columns as `figures.COLUMNS`, numbers in full. Raises OSError where it cannot be."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(figure.row() for figure in evaluation.figures)
+
+
+def as_json(evaluation: Evaluation) -> str:
+    """`about`, `figures` (one object a CSV row) and `notes`, indented."""
+    content = {
+        "about": dict(evaluation.about),
+        "figures": [figure.row() for figure in evaluation.figures],
+        "notes": evaluation.notes,
+    }
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()

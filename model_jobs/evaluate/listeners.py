@@ -11,7 +11,7 @@ from contracts.catalogue import Song
 from model_jobs.evaluate.traits import Shared, values_of
 
 LIKED: Final = 3
-# A genre of fewer songs could not fill a list of ten for somebody who has heard three of them.
+# A genre of fewer songs could not fill a list of ten for a listener who has heard three of them.
 _SONGS: Final = 20
 
 

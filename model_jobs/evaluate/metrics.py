@@ -140,7 +140,7 @@ def means_of_listed(values: NDArray[np.float32], found: NDArray[np.int64]) -> ND
 
 
 def coverage(lists: NDArray[np.int64], songs: int) -> float:
-    """The share of the catalogue that stands in some list. `lists`: (listeners, k) rows of songs, -1 for none."""
+    """The share of the catalogue that is in some list. `lists`: (listeners, k) rows of songs, -1 for none."""
     return len(np.unique(lists[lists >= 0])) / songs
 
 

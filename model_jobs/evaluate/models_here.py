@@ -7,7 +7,7 @@ from contracts.arms import CONTENT_ARMS
 from model_jobs.evaluate.evaluation import POPULAR, ModelFor
 from model_jobs.evaluate.questions import RANDOM
 from model_jobs.evaluate.withhold import Field
-from model_jobs.model import Model
+from model_jobs.model import ModelBuilder
 from model_jobs.neural.arms import Imported, Neural
 from model_jobs.neural.hub import check_installed
 from model_jobs.node2vec import PRESETS, Node2Vec
@@ -41,7 +41,7 @@ def models_here(settings: Settings) -> ModelFor:
     """
     unreachable: dict[str, str] = {}
 
-    def model_for(arm: str, withheld: Field | None) -> Model:
+    def model_for(arm: str, withheld: Field | None) -> ModelBuilder:
         if arm in settings.models.neural:
             return _sentence_model(settings, arm, withheld, unreachable)
         name, _, preset = arm.partition(":")
@@ -50,8 +50,8 @@ def models_here(settings: Settings) -> ModelFor:
     return model_for
 
 
-def _sentence_model(settings: Settings, arm: str, withheld: Field | None, unreachable: dict[str, str]) -> Model:
-    """Where there is no encoder, vectors that were brought here will do for texts as they are, not for others."""
+def _sentence_model(settings: Settings, arm: str, withheld: Field | None, unreachable: dict[str, str]) -> ModelBuilder:
+    """Where there is no encoder, imported vectors will do for texts as they are, not for others."""
     directory = settings.embeddings_dir if withheld is None else settings.embeddings_dir / WITHHELD_DIR
     model = Neural(arm, settings.models.neural[arm], directory)
     try:

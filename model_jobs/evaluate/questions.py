@@ -141,7 +141,7 @@ class Spread:
     def _popularity(self, arm: str, lists: NDArray[np.int64]) -> Iterator[Figure]:
         for name, values in self.popularity.of_lists(lists).items():
             if not len(values):
-                self.notes.append(f"{arm} brings no song whose popularity is known: {name} is not measured for it")
+                self.notes.append(f"{arm} picks no song whose popularity is known: {name} is not measured for it")
                 continue
             yield Figure(_TOGETHER, "", "all", name, arm, bootstrap(values, seed=self.seed))
 

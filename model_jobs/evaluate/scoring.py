@@ -19,14 +19,14 @@ class Scorer(Protocol):
     """An arm, asked offline. It holds no state that an answer changes, but for its own generator."""
 
     def scores(self, likes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(queries, songs): for `likes` (queries, m), rows of the m songs liked; -inf for what the arm cannot bring."""
+        """(queries, songs): for `likes` (queries, m), rows of the m songs liked; -inf for what the arm cannot pick."""
         ...
 
 
 class Space:
     """A model's vectors: cosine to the mean of the liked songs' raw vectors, as a content arm serves. Exact search.
 
-    `songs` fixes the rows; songs that the model left out are never brought, and a query of such songs finds nothing.
+    `songs` fixes the rows; songs that the model left out are never picked, and a query of such songs finds nothing.
     """
 
     def __init__(self, songs: Sequence[Song], vectors: Vectors, seed: int = 0) -> None:

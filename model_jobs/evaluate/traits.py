@@ -66,7 +66,7 @@ def _sharing_a_stem(anime: Iterable[Anime]) -> Iterable[Collection[str]]:
 
 
 def values_of(songs: Sequence[Song], field: Field | str) -> list[frozenset[str]]:
-    """By song, what it has of a field, normalised; a song that has none shares it with nobody.
+    """By song, what it has of a field, normalised; a song that has none shares it with no song.
 
     Beside the fields there are `anime` (ids) and `title` (equal titles: another version of the song, or its namesake).
     """

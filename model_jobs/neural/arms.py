@@ -1,4 +1,4 @@
-"""Collections of a sentence model's vectors: encoded here, or brought from where they were encoded.
+"""Collections of a sentence model's vectors: encoded here, or imported from where they were encoded.
 
 A song's text is the paper's: title, anime, vocals, lyrics, composition, arrangement, tags, genres (`tfidf.text_of`).
 """

@@ -89,7 +89,7 @@ def _lasting(content: Any) -> Any:
 
 
 def _described(directory: Path) -> str:
-    """A name for weights that nobody knows, the same under any path: say `bert 384x6`."""
+    """A name for weights that have none, the same under any path: say `bert 384x6`."""
     path = directory / "config.json"
     config = json.loads(path.read_bytes()) if path.is_file() else {}
     shape = f"{config.get('hidden_size', '?')}x{config.get('num_hidden_layers', '?')}"

@@ -15,8 +15,8 @@ VERBS: Final[dict[str, Verb]] = {
     "prune": Verb("models_switch", "prune_"),
     "watch": Verb("models_watch"),
     "evaluate": Verb("models_evaluate"),
-    "export": Verb("models_travel", "export"),
-    "import": Verb("models_travel", "import_"),
+    "export": Verb("models_export", "export"),
+    "import": Verb("models_export", "import_"),
     "load-random": Verb("models_build", "load_random", hidden=True),
 }
 

@@ -8,7 +8,7 @@ import typer
 
 from model_jobs.build import Built, build, models_as_live, stale_models
 from model_jobs.checks import CheckFailedError
-from model_jobs.model import Model
+from model_jobs.model import ModelBuilder
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
 from model_jobs.registry import model_named
 from services.cli import node2vec_options
@@ -84,7 +84,7 @@ def load_random(
     _build_all(settings, [RandomVectors(arm, seed=seed) for arm in arms], switch=True)
 
 
-def _build_all(settings: Settings, models: Sequence[Model], *, switch: bool) -> None:
+def _build_all(settings: Settings, models: Sequence[ModelBuilder], *, switch: bool) -> None:
     """Build one after the other, whatever becomes of the one before; the first error is raised at the end."""
     failures: list[Exception] = []
     for model in models:
@@ -98,7 +98,7 @@ def _build_all(settings: Settings, models: Sequence[Model], *, switch: bool) -> 
         raise failures[0]
 
 
-def _build(settings: Settings, model: Model, *, switch: bool) -> None:
+def _build(settings: Settings, model: ModelBuilder, *, switch: bool) -> None:
     with shown(model.arm) as report:
         try:
             built = asyncio.run(build(settings, model, report, switch=switch))

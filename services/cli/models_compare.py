@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="an arm (what is live), arm@version (i
 def command(a: Name, b: Name) -> None:
     """Compare two models of this machine: their songs, neighbours, what listeners would get, and their builds.
 
-    `animusic models build ARM --no-switch` makes a version that nobody is served yet.
+    `animusic models build ARM --no-switch` makes a version that is not served yet.
     """
     settings = Settings()
     found = asyncio.run(_compare(settings, a, b))

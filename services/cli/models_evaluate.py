@@ -16,12 +16,11 @@ from collectors.synthetic import SMALLEST, SONGS
 from contracts.catalogue import Song
 from model_jobs.evaluate.asking import QUERIES
 from model_jobs.evaluate.evaluation import Plan, evaluate
-from model_jobs.evaluate.figures import Evaluation, Figure, arms_of
+from model_jobs.evaluate.figures import Evaluation, Figure, arms_of, as_json, write_csv
 from model_jobs.evaluate.metrics import Interval
 from model_jobs.evaluate.models_here import arms_here, models_here
-from model_jobs.evaluate.picture import write_picture
+from model_jobs.evaluate.picture import check_drawable, write_picture
 from model_jobs.evaluate.withhold import FIELDS, Field
-from model_jobs.evaluate.writing import as_json, write_csv
 from model_jobs.model import Report
 from services.cli.progress import say
 from services.cli.reaching import reach_log
@@ -51,7 +50,12 @@ def command(
     queries: Annotated[int, typer.Option(min=10, help="At most so many songs are asked about, each.")] = QUERIES,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws; the same seed gives the same figures.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Also write every figure there, one a row.", metavar="FILE")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Also draw the figures there, as SVG.", metavar="FILE")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also draw the figures there, as .svg, .png or .pdf; needs `make evaluation`.", metavar="FILE"
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure what models find of a field that was withheld from them, and what lists they make.
@@ -60,6 +64,8 @@ def command(
     beside the arms. Figures have 95 % bootstrap intervals. What cannot be measured is said below the tables.
     """
     settings = Settings()
+    if picture is not None:
+        check_drawable()
     plan = Plan(listeners, queries, seed, _fields(withhold or ()))
     chosen = arms_here(settings, arms or ())
     known = _songs(settings, catalogue, songs)

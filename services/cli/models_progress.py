@@ -21,7 +21,7 @@ class Pace:
         self._what, self._began, self._from = "", 0.0, 0
 
     def at(self, what: str, done: int, steps: int, now: float) -> str:
-        """Rate and time left of a step; nothing while nobody can know."""
+        """Rate and time left of a step; nothing while they are unknown."""
         if what != self._what:
             self._what, self._began, self._from = what, now, done
         if done <= self._from or now <= self._began:

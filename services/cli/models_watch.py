@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from model_jobs.watch import Pace, Watch
+from model_jobs.rebuild_worker import Pace, Watch
 from services.common.health import HealthServer
 from services.common.kafka import wait_for_broker
 from services.common.process_identity import ProcessIdentity

@@ -132,7 +132,7 @@ class RecommenderSettings(BaseModel):
     wait_ms: int = Field(500, ge=0, description="longest wait for a receipt's mark")
     rest_after_shown: int = Field(3, ge=1, description="times shown and never started before a song rests")
     rest_playlists: int = Field(10, ge=0, description="playlists that it then rests")
-    cached_profiles: int = Field(5_000, ge=0, description="decoded profiles kept in memory")
+    cache_mb: int = Field(512, ge=0, description="memory for what is kept of listeners between requests")
 
 
 NEURAL_MODELS = {
@@ -157,7 +157,7 @@ class Node2VecSettings(BaseModel):
     window: int | None = Field(None, ge=1, description="nodes to each side that a node is trained with; default: 5")
     p: float | None = Field(None, ge=0.001, le=1000, description="above 1: walks return seldom; default: 1")
     q: float | None = Field(None, ge=0.001, le=1000, description="above 1: walks stay near their start; default: 1")
-    epochs: int | None = Field(None, ge=1, description="passes over the walks; default: 2")
+    epochs: int | None = Field(None, ge=1, description="passes over the walks; default: 3")
     workers: int | None = Field(None, ge=1, description="threads; only 1 is repeatable; default: 1")
     seed: int | None = Field(None, ge=0, description="another seed, another model; default: 1")
     nodes: list[NodeKind] | None = Field(None, min_length=1, description="kinds of nodes beside songs; default: all")

@@ -83,7 +83,7 @@ async def trace(settings: Settings, event_id: UUID) -> Trace:
 async def _follow(settings: Settings, logged: LoggedEvent, warehouse_ms: float | None) -> Trace:
     redis = connect(settings.redis)
     try:
-        snapshot = await ProfileReader(redis, cached=0).read(logged.event.user_id)
+        snapshot = await ProfileReader(redis, cache_bytes=0).read(logged.event.user_id)
     finally:
         await redis.aclose()
     return Trace(

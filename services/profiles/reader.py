@@ -6,7 +6,6 @@ and `anime_list` of two snapshots with the same `version` are the same objects: 
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,9 +17,12 @@ from contracts.marks import MarkName
 from contracts.placement import SHARDS
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeEntry
+from services.common.byte_cache import ByteCache
 from services.profiles.decoding import HistoryEntry, ProfileState, decode_changes, decode_history, decode_state
 from services.profiles.keys import FIRST_GENERATION, LIVE, ShardKeys
 from services.profiles.scripts import READ
+
+__all__ = ["HistoryEntry", "ProfileReader", "Reached", "StoredProfile", "empty_profile"]
 
 _POINTER_SECONDS = 1.0
 _FIRST_POLL_SECONDS = 0.001
@@ -28,7 +30,7 @@ _LONGEST_POLL_SECONDS = 0.010
 
 
 @dataclass(frozen=True)
-class ProfileSnapshot:
+class StoredProfile:
     """A profile as it was at one moment.
 
     Attributes:
@@ -81,6 +83,11 @@ class ProfileSnapshot:
         return new.moved if (state.user_id, state.generation) == (new.user_id, new.generation) else None
 
 
+def empty_profile(user_id: str) -> StoredProfile:
+    """The profile of a user of whom nothing is known, or whose profile cannot be read just now."""
+    return StoredProfile(decode_state(user_id, "", b"", [], None), {}, ())
+
+
 class Reached(NamedTuple):
     """Whether the profile reflects a record, the mark that was seen last (0: none), and the wait in ms."""
 
@@ -94,17 +101,21 @@ class _Cached(NamedTuple):
     history_version: bytes
     history: tuple[HistoryEntry, ...]
 
+    def size(self) -> int:
+        """Its memory in bytes, about: a song's key, registers and place in the dictionary take 210."""
+        songs, vetoes, stored_list = self.state.content
+        return 1_000 + 210 * (len(songs) + len(vetoes)) + 8 * len(stored_list) + 700 * len(self.history)
+
 
 class ProfileReader:
-    """Reads the live generation. `cached`: decoded profiles kept, least recently read out first.
+    """Reads the live generation. `cache_bytes`: memory for decoded profiles.
 
     Every method may raise redis.exceptions.RedisError.
     """
 
-    def __init__(self, redis: Redis, *, cached: int) -> None:
+    def __init__(self, redis: Redis, *, cache_bytes: int) -> None:
         self._redis = redis
-        self._size = cached
-        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._cache: ByteCache[str, _Cached] = ByteCache("profiles", cache_bytes, _Cached.size)
         self._sha = ""
         self._generation = FIRST_GENERATION
         self._pointer_read_at = float("-inf")
@@ -117,7 +128,7 @@ class ProfileReader:
             self._pointer_read_at = time.monotonic()
         return self._generation
 
-    async def read(self, user_id: str) -> ProfileSnapshot:
+    async def read(self, user_id: str) -> StoredProfile:
         """The profile of a user now; empty for a user of whom nothing is known."""
         generation = await self.generation()
         known = self._cache.get(user_id)
@@ -127,9 +138,9 @@ class ProfileReader:
         versions = (known.state.version, known.history_version) if known else (b"", b"")
         answer = await self._call(keys.user(user_id), keys.history(user_id), keys.marks, *versions)
         fresh = _renew(known, user_id, generation, answer)
-        self._keep(user_id, fresh)
+        self._cache.put(user_id, fresh)
         marks = {name.decode(): int(mark) for name, mark in _pairs(answer[5])}
-        return ProfileSnapshot(fresh.state, marks, fresh.history)
+        return StoredProfile(fresh.state, marks, fresh.history)
 
     async def wait_for(self, user_id: str, mark: MarkName, offset: int, timeout_ms: int) -> Reached:
         """Wait until the user's profile reflects the record at `offset`, at most `timeout_ms`."""
@@ -169,12 +180,6 @@ class ProfileReader:
         except NoScriptError:
             self._sha = await self._redis.script_load(READ)
             return await self._redis.evalsha(self._sha, 3, *args)
-
-    def _keep(self, user_id: str, fresh: _Cached) -> None:
-        self._cache[user_id] = fresh
-        self._cache.move_to_end(user_id)
-        if len(self._cache) > self._size:
-            self._cache.popitem(last=False)
 
 
 def _renew(known: _Cached | None, user_id: str, generation: str, answer: Any) -> _Cached:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from contracts.catalogue import normalised
-from services.recommender.entries import AnimeNames
+from services.recommender.catalogue_song import AnimeNames
 
 _EXACT, _PREFIX, _INSIDE = range(3)
 _UNRANKED = 1 << 30

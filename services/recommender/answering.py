@@ -1,14 +1,19 @@
-"""From a playlist as served to the answer: titles, links, reasons and signed slot tokens."""
+"""From what was served, and from a profile, to what is answered: titles, links, reasons, signed slot tokens."""
 
 from collections.abc import Callable
+from typing import Final
 
-from contracts.http import Because, PlaylistAnswer, PlaylistSlot, Stale
+from contracts.http import AnimeStanding, Because, HeardSong, PlaylistAnswer, PlaylistSlot, ProfileAnswer, Stale
 from contracts.playlists import ServedPlaylist, ServedSlot
+from contracts.registers import SERVED, SERVED_SLICES
 from contracts.tokens import Signer, SlotClaim
-from services.recommender.library import World
-from services.recommender.listeners import Listener
+from services.profiles.reader import StoredProfile
+from services.recommender.catalogue import Catalogue, Rows
+from services.recommender.catalogue_song import CatalogueSong
+from services.recommender.models import BoundModel
 from services.recommender.profile_vectors import ProfileVectors
-from services.recommender.why import because
+from services.recommender.profile_views import ProfileView
+from services.recommender.snapshots import CatalogueSnapshot
 
 
 class Answering:
@@ -20,13 +25,13 @@ class Answering:
         self._clock = clock
 
     def answer(
-        self, playlist: ServedPlaylist, world: World, listener: Listener, stale: Stale | None = None
+        self, playlist: ServedPlaylist, snapshot: CatalogueSnapshot, view: ProfileView, stale: Stale | None = None
     ) -> PlaylistAnswer:
         """The answer for the playlist's listener; a song that left the catalogue since is shown by its id."""
         return PlaylistAnswer(
             playlist_id=playlist.playlist_id,
             revision=playlist.revision,
-            slots=[self._slot(playlist, slot, world, listener) for slot in playlist.slots],
+            slots=[self._slot(playlist, slot, snapshot, view) for slot in playlist.slots],
             reflects=playlist.reflects,
             fresh=playlist.fresh,
             cold=playlist.cold,
@@ -35,8 +40,10 @@ class Answering:
             stale=stale,
         )
 
-    def _slot(self, playlist: ServedPlaylist, slot: ServedSlot, world: World, listener: Listener) -> PlaylistSlot:
-        entry = world.catalogue.find(slot.song_id)
+    def _slot(
+        self, playlist: ServedPlaylist, slot: ServedSlot, snapshot: CatalogueSnapshot, view: ProfileView
+    ) -> PlaylistSlot:
+        entry = snapshot.catalogue.find(slot.song_id)
         return PlaylistSlot(
             slot=slot.slot,
             song_id=slot.song_id,
@@ -49,7 +56,7 @@ class Answering:
             slot_token=self._token(playlist, slot),
             probability=slot.p_arm * slot.p_song,
             score=slot.score,
-            why=self._why(slot, world, listener),
+            why=self._why(slot, snapshot, view),
         )
 
     def _token(self, playlist: ServedPlaylist, slot: ServedSlot) -> str:
@@ -65,9 +72,95 @@ class Answering:
         )
         return self._signer.slot(playlist.user_id, slot.song_id, claim)
 
-    def _why(self, slot: ServedSlot, world: World, listener: Listener) -> list[Because]:
-        bound = world.models.get(slot.arm)
-        if bound is None or not listener.favoured:
+    def _why(self, slot: ServedSlot, snapshot: CatalogueSnapshot, view: ProfileView) -> list[Because]:
+        bound = snapshot.models.get(slot.arm)
+        if bound is None or not view.favoured:
             return []
-        favoured = self._vectors.favoured_rows(listener.profile.user_id, bound.model, listener.favoured)
-        return because(world.catalogue, bound, slot.song_id, favoured)
+        favoured = self._vectors.favoured_rows(view.profile.user_id, bound.model, view.favoured)
+        return because(snapshot.catalogue, bound, slot.song_id, favoured)
+
+
+REASONS: Final = 3
+SHARED: Final = 5
+
+
+def because(catalogue: Catalogue, bound: BoundModel, song_id: str, favoured: Rows) -> list[Because]:
+    """Up to REASONS favoured songs, the largest contributors first; none for a song that the model does not know.
+
+    A listener's vector is a mean, so its product with a song is a sum over the favoured songs; a song's weight is its
+    summand. `favoured`: rows of the model.
+    """
+    picked, row = catalogue.find(song_id), bound.model.row_of.get(song_id)
+    if picked is None or row is None:
+        return []
+    # A kept slot may hold a song that was liked since: it is no reason for itself.
+    favoured = favoured[favoured != row]
+    if not len(favoured):
+        return []
+    top_contributors = bound.catalogue_rows[bound.model.top_contributors(row, favoured, REASONS)]
+    return [_because(catalogue.entries[at], picked) for at in top_contributors.tolist() if at >= 0]
+
+
+def _because(favoured: CatalogueSong, picked: CatalogueSong) -> Because:
+    return Because(
+        song_id=favoured.song_id,
+        title=favoured.title,
+        anime=favoured.anime[0].title,
+        shares=shared(favoured, picked),
+    )
+
+
+def shared(one: CatalogueSong, other: CatalogueSong) -> list[str]:
+    """Credits in the same role, then tags, that two songs have in common; at most SHARED."""
+    theirs = set(other.traits)
+    return [trait for trait in one.traits if trait in theirs][:SHARED]
+
+
+_PPM = 1_000_000
+
+
+def profile_answer(profile: StoredProfile, view: ProfileView, catalogue: Catalogue, now: int) -> ProfileAnswer:
+    """The whole profile; what was started last comes first. Songs and anime of no catalogue have no title."""
+    standing = view.standing
+    songs = view.derived.songs
+    heard = [_heard(song_id, songs[song_id], view, catalogue) for song_id in standing.heard]
+    return ProfileAnswer(
+        user_id=profile.user_id,
+        heard=sorted(heard, key=lambda song: (-(song.started_at or 0), song.song_id)),
+        liked=sorted(standing.liked),
+        favoured=sorted(standing.favoured),
+        vetoed=sorted(standing.vetoed),
+        out_of_favour=[_anime(each, view, catalogue) for each in sorted(standing.out_of_favour)],
+        anime_list=list(profile.anime_list),
+        marks=dict(profile.marks),
+        digest=profile.digest,
+        generation=profile.generation,
+        server_time=now,
+    )
+
+
+def _heard(song_id: str, packed: bytes, view: ProfileView, catalogue: Catalogue) -> HeardSong:
+    registers = {each.name: each.decode(packed[SERVED_SLICES[each.name]]) for each in SERVED}
+    watched, started = registers["watched"], registers["started"]
+    row = catalogue.row_of.get(song_id)
+    entry = None if row is None else catalogue.entries[row]
+    return HeardSong(
+        song_id=song_id,
+        title=entry.title if entry else None,
+        anime=entry.anime[0].title if entry else None,
+        watch_seconds=watched["watch_ms"] / 1000 if watched else 0.0,
+        progress=watched["ppm"] / _PPM if watched else 0.0,
+        liked=song_id in view.standing.liked,
+        favoured=song_id in view.favoured,
+        started_at=started["occurred_at"] if started else None,
+        settled=registers["settled"] is not None,
+    )
+
+
+def _anime(anime_id: str, view: ProfileView, catalogue: Catalogue) -> AnimeStanding:
+    row = catalogue.anime_row_of.get(anime_id)
+    return AnimeStanding(
+        anime_id=anime_id,
+        title=None if row is None else catalogue.anime[row].title,
+        favourability=view.standing.favourability[anime_id],
+    )

@@ -27,18 +27,20 @@ from services.profiles.reader import ProfileReader
 from services.recommender.answering import Answering
 from services.recommender.arms import all_arms
 from services.recommender.composing import Composer
+from services.recommender.eligible import resting
 from services.recommender.following import Follower
+from services.recommender.freshness import LogEnds
 from services.recommender.http import build_app
-from services.recommender.library import Library
-from services.recommender.listeners import Listeners
 from services.recommender.live_models import Opener
-from services.recommender.log_ends import LogEnds
 from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import observe_arm
 from services.recommender.models import open_from_server, open_model
 from services.recommender.playlist_log import PlaylistLog
 from services.recommender.profile_vectors import ProfileVectors
-from services.recommender.serving import Recommender, RestingRule
+from services.recommender.profile_views import ProfileViews
+from services.recommender.recent import Recent
+from services.recommender.serving import PlaylistService
+from services.recommender.snapshots import SnapshotStore
 
 _log = logging.getLogger(__name__)
 
@@ -54,28 +56,29 @@ class Parts:
     """
 
     def __init__(self, settings: Settings, redis: Redis, rng: np.random.Generator, opener: Opener) -> None:
-        own = settings.recommender
+        own, memory = settings.recommender, settings.recommender.cache_mb << 20
         self.tasks: list[asyncio.Task[None]] = []
         self.redis = redis
-        self.library = Library(opener)
-        self.follower = Follower(settings.kafka, (CATALOGUE.name, MODELS.name), self.library.take)
-        patience = min(
+        self.snapshots = SnapshotStore(opener)
+        self.follower = Follower(settings.kafka, (CATALOGUE.name, MODELS.name), self.snapshots.take)
+        timeout = min(
             settings.kafka.request_timeout_ms / 1000, _LOG_SHARE * settings.gateway.recommender_timeout_seconds
         )
-        self.log = PlaylistLog(settings.kafka, patience)
+        self.log = PlaylistLog(settings.kafka, timeout)
         self.ends = LogEnds(settings.kafka)
-        self.reader = ProfileReader(redis, cached=own.cached_profiles)
-        vectors = ProfileVectors()
-        self.recommender = Recommender(
-            library=self.library,
+        self.reader = ProfileReader(redis, cache_bytes=memory // 4)
+        vectors = ProfileVectors(memory // 2)
+        self.recommender = PlaylistService(
+            snapshots=self.snapshots,
             reader=self.reader,
             log=self.log,
             composer=Composer(all_arms(), vectors, own.order, own.cold_start, rng, observe_arm),
             ahead=LookAhead(settings.qdrant.search_seconds),
             answering=Answering(Signer(settings.signing_key()), vectors, now_ms),
-            listeners=Listeners(kept=max(1, own.cached_profiles), cold_songs=own.cold_songs),
+            profile_views=ProfileViews(cache_bytes=memory * 3 // 16, cold_songs=own.cold_songs),
             ends=self.ends,
-            rule=RestingRule(own.rest_after_shown, own.rest_playlists),
+            recent=Recent(memory // 16),
+            resting=partial(resting, after_shown=own.rest_after_shown, rest=own.rest_playlists),
             wait_ms=own.wait_ms,
             clock=now_ms,
         )
@@ -86,7 +89,7 @@ class Parts:
         A catalogue without songs is no part that is missing: `songs` of the answer says it, and one may come any time.
         """
         missing: dict[str, str] = {}
-        if not self.library.ready.is_set():
+        if not self.snapshots.ready.is_set():
             missing["catalogue"] = self.follower.trouble or "the catalogue is being read"
         redis, log = await asyncio.gather(self._redis_answers(), self.log.answers(_PING_SECONDS))
         if not redis:
@@ -97,7 +100,7 @@ class Parts:
 
     async def follows(self) -> dict[str, dict[str, Any]]:
         """How far behind the log each part is: records, and for how long (s) where this process follows it itself."""
-        found = {"catalogue and models": self.follower.standing()}
+        found = {"catalogue and models": self.follower.lag_report()}
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(_PING_SECONDS):
                 lag = self.ends.lag(await self.reader.marks())
@@ -126,7 +129,9 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     parts.tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
         asyncio.create_task(parts.ends.run(), name="look at the end of feedback"),
-        asyncio.create_task(parts.library.run(parts.follower.caught_up), name="keep the world up to date"),
+        asyncio.create_task(
+            parts.snapshots.run(parts.follower.caught_up), name="keep the catalogue snapshot up to date"
+        ),
     ]
     try:
         # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
@@ -174,7 +179,7 @@ async def serve(settings: Settings) -> None:
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve([listening]))
-        # Without the log's news this would serve an old world for ever: then it stops, and whoever supervises it
+        # A task that follows the log ended: this would serve an old snapshot for ever. So it stops, and its supervisor
         # starts it again.
         await asyncio.wait({serving, *parts.tasks}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.recommender.anime_search import AnimeSearch
-from services.recommender.entries import AnimeNames, Entry
+from services.recommender.catalogue_song import AnimeNames, CatalogueSong
 
 Rows = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -52,7 +52,7 @@ class Catalogue:
         serial: tells snapshots of this process apart.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CatalogueSong, ...]
     row_of: Mapping[str, int]
     points: NDArray[np.uint64]
     anime: tuple[AnimeNames, ...]
@@ -127,11 +127,11 @@ class Catalogue:
         found = map(self.row_of.get, song_ids)
         return np.fromiter((row for row in found if row is not None), dtype=np.int32)
 
-    def find(self, reference: str) -> Entry | None:
+    def find(self, reference: str) -> CatalogueSong | None:
         """The song with this song id or alias, or else this YouTube id; of songs that share a video, the first."""
         return next(iter(self.find_all(reference)), None)
 
-    def find_all(self, reference: str) -> tuple[Entry, ...]:
+    def find_all(self, reference: str) -> tuple[CatalogueSong, ...]:
         """The song with this song id or alias, or else all songs with this YouTube id, ordered by id."""
         row = self.row_of.get(reference)
         rows = self.by_youtube.get(reference, ()) if row is None else (row,)
@@ -161,7 +161,7 @@ class Catalogue:
         return self
 
 
-def build_catalogue(songs: Iterable[Entry]) -> Catalogue:
+def build_catalogue(songs: Iterable[CatalogueSong]) -> Catalogue:
     """A snapshot of these songs (any order, ids unique)."""
     entries = tuple(sorted(songs, key=lambda entry: entry.song_id))
     names = _anime_of(entries)
@@ -181,7 +181,7 @@ def build_catalogue(songs: Iterable[Entry]) -> Catalogue:
     )
 
 
-def _anime_of(entries: Sequence[Entry]) -> tuple[AnimeNames, ...]:
+def _anime_of(entries: Sequence[CatalogueSong]) -> tuple[AnimeNames, ...]:
     """Every anime once, ordered by id. Each song has a copy of its anime; an alias may stand in only one of them."""
     anime: dict[str, AnimeNames] = {}
     for each in (each for entry in entries for each in entry.anime):
@@ -200,7 +200,7 @@ def _rows_by_id(ids: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, int]:
     return rows
 
 
-def _by_popularity(entries: Sequence[Entry]) -> Rows:
+def _by_popularity(entries: Sequence[CatalogueSong]) -> Rows:
     """Entries come in the order of ids, and sorting is stable: the id decides last."""
     unknown = float("inf")
 

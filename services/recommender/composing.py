@@ -1,4 +1,4 @@
-"""From a listener and the world of this moment to a playlist as served. Pure but for the random numbers it is given."""
+"""From a profile view and a catalogue snapshot to a playlist as served. Pure but for the random numbers it is given."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,17 @@ from contracts.playlists import ServedPlaylist, ServedSlot
 from services.recommender.arms.base import Arm, Ask, Pick
 from services.recommender.catalogue import Catalogue
 from services.recommender.cold_start import ColdStart
-from services.recommender.drawing import Order, draw, placed, shuffled
 from services.recommender.eligible import Eligible, eligible
-from services.recommender.library import World
-from services.recommender.listeners import Listener, cold_word
 from services.recommender.look_ahead import LookAhead
 from services.recommender.models import BoundModel
-from services.recommender.picking import Observe, Picked, pick_all
+from services.recommender.picking import Observe, Order, Picked, draw, pick_all, placed, shuffled
 from services.recommender.profile_vectors import ProfileVector, ProfileVectors
+from services.recommender.profile_views import ProfileView, cold_word
+from services.recommender.snapshots import CatalogueSnapshot
 
 
 @dataclass(frozen=True)
-class Moment:
+class PlaylistContext:
     """What a playlist is made for: its id, revision, time; whether the profile is as fresh as was asked; what rests."""
 
     playlist_id: UUID
@@ -52,92 +51,100 @@ class Composer:
     rng: np.random.Generator
     observe: Observe
 
-    async def look_ahead(self, world: World, listener: Listener, to: LookAhead) -> None:
+    async def look_ahead(self, snapshot: CatalogueSnapshot, view: ProfileView, to: LookAhead) -> None:
         """Ask indexes on another machine before `new` or `rest`, which wait for nothing."""
-        await to.fill(world.remote, self._vector_of(listener))
+        await to.fill(snapshot.remote, self._vector_of(view))
 
-    def new(self, world: World, listener: Listener, moment: Moment) -> Composed:
+    def new(self, snapshot: CatalogueSnapshot, view: ProfileView, context: PlaylistContext) -> Composed:
         """A playlist with one song of every arm that has one, slots and picks drawn independently."""
         drawn = draw(tuple(self.arms), self.order, self.rng)
-        ask, base, picked = self.picks(world, listener, moment.resting, drawn.picks, ())
+        ask, base, picked = self.picks(snapshot, view, context.resting, drawn.picks, ())
         places = placed(drawn.slots, picked.picks.keys(), self.order)
         slots = tuple(
-            _slot(world.catalogue, at, arm, p_arm, picked.picks[arm]) for at, (arm, p_arm) in enumerate(places)
+            _slot(snapshot.catalogue, at, arm, p_arm, picked.picks[arm]) for at, (arm, p_arm) in enumerate(places)
         )
-        return self._composed(listener=listener, moment=moment, slots=slots, picked=picked, ask=ask, base=base)
+        return self._composed(view=view, context=context, slots=slots, picked=picked, ask=ask, base=base)
 
     def rest(
-        self, world: World, listener: Listener, moment: Moment, before: ServedPlaylist, from_slot: int
+        self,
+        snapshot: CatalogueSnapshot,
+        view: ProfileView,
+        context: PlaylistContext,
+        before: ServedPlaylist,
+        from_slot: int,
     ) -> Composed:
         """The playlist again with slots `from_slot` and later picked anew; every arm keeps its slot.
 
-        An arm that brings nothing now leaves its slot empty: the numbers of the other slots stay.
+        An arm that picks nothing now leaves its slot empty: the numbers of the other slots stay.
         """
         kept = tuple(slot.model_copy(update={"kept": True}) for slot in before.slots if slot.slot < from_slot)
         again = {slot.arm: slot for slot in before.slots if slot.slot >= from_slot}
         known = [arm for arm in again if arm in self.arms]
         order = shuffled(known, self.rng) if self.order == "random" else tuple(known)
-        taken = [world.catalogue.row_of[s.song_id] for s in kept if s.song_id in world.catalogue.row_of]
-        ask, base, picked = self.picks(world, listener, moment.resting, order, taken)
+        taken = [snapshot.catalogue.row_of[s.song_id] for s in kept if s.song_id in snapshot.catalogue.row_of]
+        ask, base, picked = self.picks(snapshot, view, context.resting, order, taken)
         fresh = tuple(
-            _slot(world.catalogue, old.slot, arm, old.p_arm, picked.picks[arm])
+            _slot(snapshot.catalogue, old.slot, arm, old.p_arm, picked.picks[arm])
             for arm, old in again.items()
             if arm in picked.picks
         )
-        composed = self._composed(
-            listener=listener, moment=moment, slots=kept + fresh, picked=picked, ask=ask, base=base
-        )
-        stays, own = {slot.song_id for slot in fresh}, world.catalogue.aliases
+        composed = self._composed(view=view, context=context, slots=kept + fresh, picked=picked, ask=ask, base=base)
+        stays, own = {slot.song_id for slot in fresh}, snapshot.catalogue.aliases
         withdrawn = tuple(slot.song_id for slot in again.values() if own.get(slot.song_id, slot.song_id) not in stays)
         changes = {"withdrawn": withdrawn, "from_slot": from_slot, "order": before.order}
         return Composed(composed.playlist.model_copy(update=changes), composed.lifted, composed.queries)
 
     def picks(
-        self, world: World, listener: Listener, resting: frozenset[str], order: Sequence[str], taken: Sequence[int]
+        self,
+        snapshot: CatalogueSnapshot,
+        view: ProfileView,
+        resting: frozenset[str],
+        order: Sequence[str],
+        taken: Sequence[int],
     ) -> tuple[Ask, Eligible, Picked]:
-        """What the arms bring when they pick in this order, beside the rows that are taken already."""
-        base = eligible(world.catalogue, listener.refused, resting, taken)
+        """What the arms pick in this order, beside the rows that are taken already."""
+        base = eligible(snapshot.catalogue, view.refused, resting, taken)
         ask = Ask(
-            catalogue=world.catalogue,
+            catalogue=snapshot.catalogue,
             eligible=base.mask,
-            models=world.models,
-            left_out=world.left_out,
-            vector_of=self._vector_of(listener),
+            models=snapshot.models,
+            left_out=snapshot.left_out,
+            vector_of=self._vector_of(view),
             rng=self.rng,
         )
         return ask, base, pick_all(ask, self.arms, order, self.observe)
 
-    def _vector_of(self, listener: Listener) -> Callable[[BoundModel], ProfileVector]:
-        cold, user_id = self._cold(listener), listener.profile.user_id
-        return lambda bound: self.vectors.vector(user_id, bound.model, listener.favoured, cold)
+    def _vector_of(self, view: ProfileView) -> Callable[[BoundModel], ProfileVector]:
+        cold, user_id = self._cold(view), view.profile.user_id
+        return lambda bound: self.vectors.vector(user_id, bound.model, view.favoured, cold)
 
-    def _cold(self, listener: Listener) -> ColdStart:
-        return listener.cold_start(self.cold_mode)
+    def _cold(self, view: ProfileView) -> ColdStart:
+        return view.cold_start(self.cold_mode)
 
     def _composed(
         self,
         *,
-        listener: Listener,
-        moment: Moment,
+        view: ProfileView,
+        context: PlaylistContext,
         slots: tuple[ServedSlot, ...],
         picked: Picked,
         ask: Ask,
         base: Eligible,
     ) -> Composed:
-        cold = self._cold(listener)
-        profile = listener.profile
+        cold = self._cold(view)
+        profile = view.profile
         playlist = ServedPlaylist(
-            playlist_id=moment.playlist_id,
-            revision=moment.revision,
+            playlist_id=context.playlist_id,
+            revision=context.revision,
             user_id=profile.user_id,
-            served_at=moment.served_at,
+            served_at=context.served_at,
             slots=slots,
             picks=tuple(picked.picks),
             order=self.order,
             reflects=dict(profile.marks),
             profile_digest=profile.digest,
-            fresh=moment.fresh,
-            cold=cold_word(cold, len(listener.favoured)),
+            fresh=context.fresh,
+            cold=cold_word(cold, len(view.favoured)),
             cold_weight=cold.weight,
             cold_songs=cold.songs if cold.weight > 0 else (),
             left_out=picked.left_out,

@@ -1,10 +1,11 @@
-"""Which songs may be brought: one boolean mask a request, the same for every arm.
+"""Which songs may be picked: one boolean mask a request, the same for every arm.
 
-Four reasons keep a song out. When they leave nothing, they are lifted one after the other - resting (nobody refused
-those), then the anime out of favour, then what was heard - until a song is left; an explicit veto is never lifted.
+Four reasons keep a song out. When they leave nothing, they are lifted one after the other - resting (the listener
+refused none of those), then the blacklisted anime, then what was heard - until a song is left; an explicit veto is
+never lifted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,7 +33,7 @@ _LIFTS: Final[tuple[tuple[str, int], ...]] = (
 
 @dataclass(frozen=True)
 class Eligible:
-    """`mask`: (songs,) bool, true where a song may be brought. `lifted`: the last reason that had to be lifted."""
+    """`mask`: (songs,) bool, true where a song may be picked. `lifted`: the last reason that had to be lifted."""
 
     mask: Mask
     lifted: str
@@ -80,7 +81,7 @@ def _flag_anime(catalogue: Catalogue, flags: Flags, anime_ids: Iterable[str], bi
 
 
 def eligible(catalogue: Catalogue, refused: Flags, resting: Iterable[str] = (), taken: Iterable[int] = ()) -> Eligible:
-    """The songs that this request may bring.
+    """The songs that this request may pick.
 
     Args:
         refused: as `refusals` gives them.
@@ -94,3 +95,33 @@ def eligible(catalogue: Catalogue, refused: Flags, resting: Iterable[str] = (), 
         catalogue.block_with_its_anime(free, row)
     choices = (Eligible(((flags & bits) == 0) & free, lifted) for lifted, bits in _LIFTS)
     return next((choice for choice in choices if choice.mask.any()), Eligible(np.zeros_like(free), "nothing"))
+
+
+WINDOW = 40
+
+
+def resting(playlists: Sequence[Iterable[str]], *, after_shown: int, rest: int) -> frozenset[str]:
+    """The songs that the next playlist must not have: shown again and again, and never started.
+
+    Deterministic arms would otherwise pick the same song for every playlist.
+
+    A song rests for the `rest` playlists after the one that showed it for the `after_shown`-th time; then it counts
+    anew. What a resting song is shown meanwhile (nothing else was left) does not count. A started song is heard and out
+    anyway, so starting needs no place here.
+
+    Args:
+        playlists: the song ids of the listener's served playlists, oldest first, without withdrawn ones; the newest
+            WINDOW count.
+    """
+    window = playlists[-WINDOW:]
+    shown: dict[str, int] = {}
+    until: dict[str, int] = {}
+    for at, songs in enumerate(window):
+        for song in set(songs):
+            if until.get(song, 0) > at:
+                continue
+            shown[song] = shown.get(song, 0) + 1
+            if shown[song] >= after_shown:
+                shown[song] = 0
+                until[song] = at + 1 + rest
+    return frozenset(song for song, end in until.items() if end > len(window))

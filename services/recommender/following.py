@@ -35,7 +35,7 @@ class Follower:
         self.caught_up = asyncio.Event()
         self.trouble: str | None = "has not read the log yet"
 
-    def standing(self) -> dict[str, Any]:
+    def lag_report(self) -> dict[str, Any]:
         """For /readyz: records behind the log's end as it was told last, since when (s), and why, where it is known."""
         lag = self._lag()
         behind = {"lag": lag, "oldest_seconds": round(time.monotonic() - self._even_at, 3) if lag else 0.0}

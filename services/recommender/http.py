@@ -23,11 +23,11 @@ from contracts.events import first_error
 from contracts.http import AnimeHit, AnimeHits, AskMark, AskPlaylist, AskRest, Problem, SongAnswer
 from services.common.clock import now_ms
 from services.common.process_identity import ProcessIdentity
-from services.recommender.believed import believed
+from services.recommender.answering import profile_answer
 from services.recommender.catalogue import Catalogue
 from services.recommender.metrics import PLAYLIST_SECONDS, arm_turns
 from services.recommender.playlist_log import LogUnavailable
-from services.recommender.serving import NoSuchPlaylist, NothingToPick, NotReady, ProfilesUnavailable, Recommender
+from services.recommender.serving import NoSuchPlaylist, NothingToPick, NotReady, PlaylistService, ProfilesUnavailable
 
 RETRY_AFTER_SECONDS: Final = 2
 MOST_HITS: Final = 100
@@ -57,7 +57,9 @@ _PROBLEMS: Final[dict[type[Exception], tuple[int, str]]] = {
 }
 
 
-def build_app(recommender: Recommender, identity: ProcessIdentity, not_ready: Readiness, follows: Follows) -> Starlette:
+def build_app(
+    recommender: PlaylistService, identity: ProcessIdentity, not_ready: Readiness, follows: Follows
+) -> Starlette:
     """The application. `not_ready` gives what is missing for serving, by part; empty when all is there.
 
     `identity`: who answers. `follows`: how far behind the log each part is that follows it.
@@ -84,7 +86,7 @@ class _Surface:
     """The routes."""
 
     def __init__(
-        self, recommender: Recommender, identity: ProcessIdentity, not_ready: Readiness, follows: Follows
+        self, recommender: PlaylistService, identity: ProcessIdentity, not_ready: Readiness, follows: Follows
     ) -> None:
         self._recommender = recommender
         self._identity = identity
@@ -111,13 +113,13 @@ class _Surface:
             return _json(await self._recommender.resume(user_id, _playlist_id(request)))
 
     async def profile(self, request: Request) -> Response:
-        snapshot, listener, world = await self._recommender.read(request.path_params["user_id"])
-        return _json(believed(snapshot, listener, world.catalogue, now_ms()))
+        profile, view, snapshot = await self._recommender.read(request.path_params["user_id"])
+        return _json(profile_answer(profile, view, snapshot.catalogue, now_ms()))
 
     async def song(self, request: Request) -> Response:
         reference = request.path_params["reference"]
         asked_by, arm = request.query_params.get("user_id", ""), request.query_params.get("arm", "")
-        entries = self._recommender.world().catalogue.find_all(reference)
+        entries = self._recommender.snapshot().catalogue.find_all(reference)
         if not entries:
             raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
         entry = await self._recommender.served_of(asked_by, entries, arm) if len(entries) > 1 else entries[0]
@@ -127,7 +129,7 @@ class _Surface:
     async def anime(self, request: Request) -> Response:
         query = request.query_params.get("query", "")
         limit = _limit(request.query_params.get("limit", "20"))
-        catalogue = self._recommender.world().catalogue
+        catalogue = self._recommender.snapshot().catalogue
         hits = [_hit(catalogue, row) for row in catalogue.search.find(query, limit)]
         return _json(AnimeHits(query=query, hits=hits))
 
@@ -136,15 +138,15 @@ class _Surface:
 
     async def readyz(self, request: Request) -> Response:
         missing = await self._not_ready()
-        world = self._recommender.library.world
+        snapshot = self._recommender.snapshots.current
         state = {
             "ready": not missing,
             "missing": missing,
             **self._identity.said(),
-            "songs": len(world.catalogue),
-            "arms": {arm: bound.version for arm, bound in world.models.items()},
-            "left_out": dict(world.left_out),
-            "behind": dict(world.behind),
+            "songs": len(snapshot.catalogue),
+            "arms": {arm: bound.version for arm, bound in snapshot.models.items()},
+            "left_out": dict(snapshot.left_out),
+            "behind": dict(snapshot.behind),
             "follows": await self._follows(),
         }
         return Response(orjson.dumps(state), 503 if missing else 200, media_type="application/json")

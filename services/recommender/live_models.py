@@ -10,12 +10,12 @@ from typing import Final
 
 from contracts.models import LiveModel
 from services.recommender.metrics import BEHIND, MODEL_FAILURES, SWITCHES
-from services.recommender.models import Model
+from services.recommender.models import ServedModel
 
 _log = logging.getLogger(__name__)
 
 # Opens a version; blocks for as long as that takes, and raises whatever is wrong with it.
-Opener = Callable[[LiveModel], Model]
+Opener = Callable[[LiveModel], ServedModel]
 RETRY_SECONDS: Final = 5.0
 
 
@@ -31,7 +31,7 @@ class LiveModels:
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
         self._reported: dict[str, str] = {}
-        self.opened: dict[str, Model] = {}
+        self.opened: dict[str, ServedModel] = {}
         self.failures: dict[str, str] = {}
 
     def stand_at(self, wanted: Mapping[str, LiveModel]) -> bool:
@@ -40,11 +40,11 @@ class LiveModels:
             arm: model.record.version for arm, model in self.opened.items()
         }
 
-    def follow(self, wanted: Mapping[str, LiveModel]) -> list[Model]:
+    def follow(self, wanted: Mapping[str, LiveModel]) -> list[ServedModel]:
         """Open what is wanted beside what is open. Blocks. Returns the models that no new request will use."""
         retired = [self.opened.pop(arm) for arm in list(self.opened) if arm not in wanted]
         for arm in [arm for arm in self.failures if arm not in wanted]:
-            self._at_peace(arm)
+            self._settled(arm)
         for arm, record in wanted.items():
             before = self.opened.get(arm)
             if before is None or before.record.version != record.version:
@@ -54,16 +54,16 @@ class LiveModels:
                 self.opened[arm] = after
                 if before is not None:
                     retired.append(before)
-            self._at_peace(arm)
+            self._settled(arm)
         return retired
 
-    def _at_peace(self, arm: str) -> None:
-        """What the arm serves is what its record names."""
+    def _settled(self, arm: str) -> None:
+        """The arm serves what its record names."""
         self.failures.pop(arm, None)
         self._reported.pop(arm, None)
         BEHIND.labels(arm).set(0)
 
-    def _open(self, record: LiveModel, before: Model | None) -> Model | None:
+    def _open(self, record: LiveModel, before: ServedModel | None) -> ServedModel | None:
         arm = record.arm
         try:
             model = self._opener(record)
@@ -74,7 +74,7 @@ class LiveModels:
         _log.info("the arm %s serves %s, %d songs", arm, record.collection, record.songs)
         return model
 
-    def _failed(self, record: LiveModel, before: Model | None, fault: Exception) -> None:
+    def _failed(self, record: LiveModel, before: ServedModel | None, fault: Exception) -> None:
         arm, meanwhile = record.arm, "is left out" if before is None else f"serves {before.record.collection}"
         MODEL_FAILURES.labels(arm).inc()
         BEHIND.labels(arm).set(0 if before is None else 1)

@@ -25,10 +25,10 @@ SILENT_SECONDS: Final = 5.0
 
 
 class LookAhead:
-    """Fills `ProfileVector.nearest`. `patience`: the longest wait for all answers, in seconds."""
+    """Fills `ProfileVector.nearest`. `longest`: the longest wait for all answers, in seconds."""
 
-    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._patience = patience
+    def __init__(self, longest: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._longest = longest
         self._clock = clock
         self._silent_until: dict[str, float] = {}
 
@@ -45,20 +45,20 @@ class LookAhead:
     ) -> list[tuple[BoundModel, RemoteIndex, ProfileVector, Query]]:
         found = []
         for bound in models:
-            model, listener = bound.model, vector_of(bound)
+            model, profile = bound.model, vector_of(bound)
             silent = self._silent_until.get(model.record.arm, 0.0) > self._clock()
-            if listener.nearest is None and model.remote is not None and not silent:
-                query = model.query(listener.vector)
-                if query is not None and not model.wide(query):
-                    found.append((bound, model.remote, listener, query))
+            if profile.nearest is None and model.remote is not None and not silent:
+                query = model.query(profile.vector)
+                if query is not None and not model.prefers_scan(query):
+                    found.append((bound, model.remote, profile, query))
         return found
 
-    async def _asked(self, bound: BoundModel, remote: RemoteIndex, listener: ProfileVector, query: Query) -> None:
+    async def _asked(self, bound: BoundModel, remote: RemoteIndex, profile: ProfileVector, query: Query) -> None:
         arm = bound.model.record.arm
         try:
             with INDEX_SECONDS.labels(arm).time():
-                async with asyncio.timeout(self._patience):
-                    listener.nearest = await remote.ask(query, k=NEAREST)
+                async with asyncio.timeout(self._longest):
+                    profile.nearest = await remote.ask(query, k=NEAREST)
             QUERIES.labels(arm).inc()
         except Exception as fault:  # noqa: BLE001 - whatever is wrong with an index costs the arm a computation only
             INDEX_FAILURES.labels(arm).inc()

@@ -25,8 +25,8 @@ INDEX_SECONDS = Histogram(
 INDEX_FAILURES = Counter("animusic_recommender_index_failures_total", "Questions without an answer", ["arm"])
 # Queries put to a collection; more than one a playlist and arm means that earlier picks used up the candidates.
 QUERIES = Counter("animusic_recommender_candidate_queries_total", "Queries for candidates", ["arm"])
-# Why an arm brought nothing: not_built, nothing_left, failed.
-LEFT_OUT = Counter("animusic_recommender_left_out_total", "Arms that brought nothing to a playlist", ["arm", "why"])
+# Why an arm picked nothing: not_built, nothing_left, failed.
+LEFT_OUT = Counter("animusic_recommender_left_out_total", "Arms that picked nothing for a playlist", ["arm", "why"])
 # Playlists for which songs had to be lifted back in: resting, out_of_favour, heard.
 LIFTED = Counter("animusic_recommender_lifted_total", "Playlists that ran out of songs", ["what"])
 PLAYLISTS = Counter("animusic_recommender_playlists_total", "Playlists by outcome", ["outcome"])

@@ -30,12 +30,12 @@ _NOTHING: Final = 1e-9
 _SKETCH: Final = 32
 _SKETCH_SAMPLE: Final = 4_000
 _SHORTLIST: Final = 48
-_WIDE: Final = 0.1
+_SCAN_SHARE: Final = 0.1
 _COMMON: Final = 0.1
 _COMMON_AT_LEAST: Final = 50
 
 
-class Model:
+class ServedModel:
     """One version of one arm's collection, opened. `row_of`: song id -> row of the raw vectors."""
 
     def __init__(self, record: LiveModel, song_ids: list[str], raw: Any, index: VectorIndex) -> None:
@@ -44,7 +44,7 @@ class Model:
         # A plain view of the mapped file: each small read through numpy's memmap costs ten times as much.
         self.raw: Any = raw if scipy.sparse.issparse(raw) else np.asarray(raw)
         self.index = index
-        # Set where the index is on another machine: then nobody may block on `index.search`.
+        # Set where the index is on another machine: then `index.search` must not be called.
         self.remote: RemoteIndex | None = index if isinstance(index, RemoteIndex) else None
         self.row_of: Mapping[str, int] = {song_id: row for row, song_id in enumerate(song_ids)}
         self.points: PointIds = points_of(song_ids)
@@ -70,7 +70,7 @@ class Model:
 
     @cached_property
     def mean(self) -> Vector:
-        """The catalogue's mean: whom nobody knows is taken for the average listener."""
+        """The catalogue's mean: stands for a listener of whom nothing is known."""
         return self.total(np.arange(len(self.song_ids), dtype=np.int32)) / max(1, len(self.song_ids))
 
     def query(self, vector: Vector) -> Query | None:
@@ -90,7 +90,7 @@ class Model:
         _, axes = np.linalg.eigh(sample.T @ sample)
         return np.asarray(self.raw @ axes[:, -_SKETCH:], dtype=np.float32)
 
-    def heaviest(self, row: int, among: Rows, count: int) -> Rows:
+    def top_contributors(self, row: int, among: Rows, count: int) -> Rows:
         """The `count` rows of `among` whose products with `row` are largest and above 0, the largest first.
 
         Long rows are weighed in a sketch first, and in full only where that ranks high: reading 2,000 rows of 768
@@ -127,20 +127,20 @@ class Model:
         """The raw rows by column: which songs have a word."""
         return self.raw.tocsc()
 
-    def warm(self) -> "Model":
+    def warm(self) -> "ServedModel":
         """Compute what is computed on first use, so that no request pays for it."""
         _ = self.mean, self._sketch, self._norms
         if self.sparse:
             _ = self._postings, self._columns
         return self
 
-    def wide(self, query: Query) -> bool:
+    def prefers_scan(self, query: Query) -> bool:
         """Whether an index of words would have to go through much of the collection for this query.
 
         Then one pass over the raw rows is cheaper: for the joined text of 1,000 songs 0.3 ms instead of 3, for the
         catalogue's mean 0.3 instead of 16 (14,885 songs, 22,040 words).
         """
-        return isinstance(query, tuple) and int(self._postings[query[0]].sum()) > _WIDE * self.raw.nnz
+        return isinstance(query, tuple) and int(self._postings[query[0]].sum()) > _SCAN_SHARE * self.raw.nnz
 
     @cached_property
     def _postings(self) -> NDArray[np.int64]:
@@ -169,7 +169,7 @@ class BoundModel:
         strangers: points of the collection that are no songs of the catalogue.
     """
 
-    model: Model
+    model: ServedModel
     catalogue_rows: Rows
     known: Mask
     strangers: PointIds
@@ -180,7 +180,7 @@ class BoundModel:
         return self.model.record.version
 
 
-def bind(model: Model, catalogue: Catalogue) -> BoundModel:
+def bind(model: ServedModel, catalogue: Catalogue) -> BoundModel:
     """Meet a model with a catalogue snapshot."""
     rows = catalogue.rows_of_points(model.points)
     known = np.zeros(len(catalogue), dtype=np.bool_)
@@ -188,7 +188,7 @@ def bind(model: Model, catalogue: Catalogue) -> BoundModel:
     return BoundModel(model, rows, known, model.points[rows < 0])
 
 
-def open_model(record: LiveModel, vectors_dir: Path) -> Model:
+def open_model(record: LiveModel, vectors_dir: Path) -> ServedModel:
     """Open a published version. Blocks for as long as its shard takes to load.
 
     Raises FileNotFoundError when it is not there, ValueError when it is another version than its directory says.
@@ -196,10 +196,10 @@ def open_model(record: LiveModel, vectors_dir: Path) -> Model:
     published = load_published(vectors_dir / record.collection)
     if published.record.version != record.version:
         raise ValueError(f"{record.collection} holds version {published.record.version}; build it again")
-    return Model(published.record, published.song_ids, published.raw, EdgeIndex.open(published.shard)).warm()
+    return ServedModel(published.record, published.song_ids, published.raw, EdgeIndex.open(published.shard)).warm()
 
 
-def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: asyncio.AbstractEventLoop) -> Model:
+def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: asyncio.AbstractEventLoop) -> ServedModel:
     """Open a version on a Qdrant server: its rows come here, its index stays there. Blocks, so never in `loop`.
 
     `client` belongs to `loop`. Raises IncompleteCollectionError when not all of the version is there (yet), and what
@@ -211,7 +211,7 @@ def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: async
 
     pages = asyncio.run_coroutine_threadsafe(read_collection(client, record), loop).result()
     rows = assembled(pages, record)
-    return Model(record, rows.song_ids, rows.raw, ServerIndex(client, record, loop)).warm()
+    return ServedModel(record, rows.song_ids, rows.raw, ServerIndex(client, record, loop)).warm()
 
 
 def largest(weights: NDArray[Any], count: int) -> NDArray[np.intp]:

@@ -1,21 +1,67 @@
-"""The picks of one playlist: arm after arm from the same eligible set, none able to stop the others."""
+"""The order of slots and picks, and the picks of one playlist: arm after arm from the same eligible songs."""
 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Literal
 
+import numpy as np
+
+from contracts.arms import PAPER_ORDER
 from services.recommender.arms.base import Arm, Ask, LeftOut, Pick
+
+Order = Literal["random", "fixed"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """`slots`: the arms in the order of their slots; `picks`: in the order in which they pick."""
+
+    slots: tuple[str, ...]
+    picks: tuple[str, ...]
+
+
+def draw(arms: Sequence[str], order: Order, rng: np.random.Generator) -> Draw:
+    """Two independent uniform permutations of the arms; the paper's order twice when it is `fixed`."""
+    if order == "fixed":
+        fixed = paper_order(arms)
+        return Draw(fixed, fixed)
+    return Draw(shuffled(arms, rng), shuffled(arms, rng))
+
+
+def paper_order(arms: Sequence[str]) -> tuple[str, ...]:
+    """Content models first, the random arm last; an arm that the paper does not have comes behind."""
+    known = {arm: place for place, arm in enumerate(PAPER_ORDER)}
+    return tuple(sorted(arms, key=lambda arm: (known.get(arm, len(known)), arm)))
+
+
+def shuffled(arms: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
+    """A uniform permutation."""
+    return tuple(arms[at] for at in rng.permutation(len(arms)))
+
+
+def placed(slots: Sequence[str], picked: AbstractSet[str], order: Order) -> list[tuple[str, float]]:
+    """The arms that picked a song, in slot order, each with P(arm at its slot).
+
+    Which arms picked something depends on the picks, never on the slots. Given which did, every order of them is
+    equally likely, so each of n arms is at each of the n slots with probability 1 / n.
+    """
+    present = [arm for arm in slots if arm in picked]
+    p_arm = 1.0 if order == "fixed" else 1.0 / max(1, len(present))
+    return [(arm, p_arm) for arm in present]
+
 
 _log = logging.getLogger(__name__)
 
-# (arm, seconds, code of the reason why it brought nothing or None)
+# (arm, seconds, code of the reason why it picked nothing or None)
 Observe = Callable[[str, float, str | None], None]
 
 
 @dataclass
 class Picked:
-    """`picks`: by arm, in the order in which they picked. `left_out`: arm -> why it brought nothing."""
+    """`picks`: by arm, in the order in which they picked. `left_out`: arm -> why it picked nothing."""
 
     picks: dict[str, Pick] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)

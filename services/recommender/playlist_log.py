@@ -27,10 +27,10 @@ class PlaylistLog:
     """One idempotent producer, replaced when a write fails.
 
     An idempotent producer goes on with a record for as long as it lives. One that has failed to deliver in time is
-    therefore given up with what it still holds, or it would deliver playlists minutes later that nobody was served.
+    therefore dropped with what it still holds, or it would deliver playlists minutes later that were never served.
 
     Args:
-        timeout_seconds: how long an append may take; below the gateway's patience, so that the reason gets through.
+        timeout_seconds: how long an append may take; below the gateway's timeout, so that the reason gets through.
     """
 
     def __init__(self, settings: KafkaSettings, timeout_seconds: float) -> None:

@@ -5,7 +5,6 @@ tf-idf vector of their joined text does. Sums are kept per (listener, arm, versi
 however many there are.
 """
 
-from collections import OrderedDict
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,14 +12,15 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.byte_cache import ByteCache
 from services.common.vectors.index import PointIds
 from services.recommender.catalogue import Rows
 from services.recommender.cold_start import ColdStart
-from services.recommender.models import Model, Vector
+from services.recommender.models import ServedModel, Vector
 
 Nearest = tuple[PointIds, NDArray[np.float32]]
 
-KEPT_BYTES: Final = 256 * 1024 * 1024
+CACHE_BYTES: Final = 256 << 20
 
 
 @dataclass
@@ -50,10 +50,9 @@ class _Sum:
     cold: ColdStart | None = None
     mixed: ProfileVector | None = None
 
-    @property
-    def nbytes(self) -> int:
-        """With the vector that is mixed from it."""
-        return self.rows.nbytes + 2 * self.total.nbytes
+    def size(self) -> int:
+        """In bytes, with the vector that is mixed from it."""
+        return 1_000 + self.rows.nbytes + 2 * self.total.nbytes
 
 
 class _Moved:
@@ -65,16 +64,14 @@ class _Moved:
 
 
 class ProfileVectors:
-    """Sums of listeners, the least recently used forgotten when they outgrow `kept_bytes`."""
+    """Vectors of listeners, from sums that are kept."""
 
-    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
-        self._kept_bytes = kept_bytes
-        self._bytes = 0
-        self._sums: OrderedDict[tuple[str, str, str], _Sum] = OrderedDict()
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self._sums: ByteCache[tuple[str, str, str], _Sum] = ByteCache("profile_vectors", cache_bytes, _Sum.size)
         self._means: dict[str, ProfileVector] = {}
         self._last_moved = _Moved(frozenset(), frozenset())
 
-    def vector(self, user_id: str, model: Model, favoured: Set[str], cold: ColdStart) -> ProfileVector:
+    def vector(self, user_id: str, model: ServedModel, favoured: Set[str], cold: ColdStart) -> ProfileVector:
         """Where this listener is in this model: favourites, faded in over the cold start's songs.
 
         A model that knows none of the favourites takes the cold start's songs alone, and without those its own mean.
@@ -84,7 +81,7 @@ class ProfileVectors:
             kept.cold, kept.mixed = cold, self._mixed(kept, model, cold)
         return kept.mixed
 
-    def _mixed(self, kept: _Sum, model: Model, cold: ColdStart) -> ProfileVector:
+    def _mixed(self, kept: _Sum, model: ServedModel, cold: ColdStart) -> ProfileVector:
         stand_ins = model.rows_of(cold.songs) if cold.weight > 0 or not len(kept.rows) else kept.rows[:0]
         if not len(kept.rows) and not len(stand_ins):
             return self._mean(model)
@@ -96,7 +93,7 @@ class ProfileVectors:
         mixed = (1 - cold.weight) * (kept.total / len(kept.rows)) + cold.weight * listed
         return ProfileVector(mixed, kept.rows, "list")
 
-    def _mean(self, model: Model) -> ProfileVector:
+    def _mean(self, model: ServedModel) -> ProfileVector:
         """The model's mean, one object for everybody."""
         known = self._means.get(model.record.arm)
         if known is None or known.vector is not model.mean:
@@ -104,23 +101,18 @@ class ProfileVectors:
             self._means[model.record.arm] = known
         return known
 
-    def favoured_rows(self, user_id: str, model: Model, favoured: Set[str]) -> Rows:
+    def favoured_rows(self, user_id: str, model: ServedModel, favoured: Set[str]) -> Rows:
         """The rows of the model of a listener's favoured songs, ascending."""
         return self._sum(user_id, model, favoured).rows
 
-    def _sum(self, user_id: str, model: Model, favoured: Set[str]) -> _Sum:
+    def _sum(self, user_id: str, model: ServedModel, favoured: Set[str]) -> _Sum:
         key = (user_id, model.record.arm, model.record.version)
-        kept = self._sums.pop(key, None)
-        if kept is not None:
-            self._bytes -= kept.nbytes
-        if kept is None:
-            kept = _summed(model, favoured)
-        elif kept.favoured is not favoured:
-            kept = _updated(kept, model, self._moved(kept.favoured, favoured))
-        self._sums[key] = kept
-        self._bytes += kept.nbytes
-        while self._bytes > self._kept_bytes and len(self._sums) > 1:
-            self._bytes -= self._sums.popitem(last=False)[1].nbytes
+        kept = self._sums.get(key)
+        if kept is not None and kept.favoured is favoured:
+            return kept
+        moved = None if kept is None else self._moved(kept.favoured, favoured)
+        kept = _summed(model, favoured) if kept is None or moved is None else _updated(kept, model, moved)
+        self._sums.put(key, kept)
         return kept
 
     def _moved(self, old: Set[str], new: Set[str]) -> _Moved:
@@ -130,12 +122,12 @@ class ProfileVectors:
         return self._last_moved
 
 
-def _summed(model: Model, favoured: Set[str]) -> _Sum:
+def _summed(model: ServedModel, favoured: Set[str]) -> _Sum:
     rows = model.rows_of(favoured)
     return _Sum(favoured, rows, model.total(rows))
 
 
-def _updated(kept: _Sum, model: Model, moved: _Moved) -> _Sum:
+def _updated(kept: _Sum, model: ServedModel, moved: _Moved) -> _Sum:
     if 2 * (len(moved.added) + len(moved.removed)) >= len(moved.new):
         return _summed(model, moved.new)
     added, removed = model.rows_of(moved.added), model.rows_of(moved.removed)

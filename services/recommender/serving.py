@@ -1,7 +1,7 @@
 """The recommender's answers: read the profile, compose, append to the log, answer. What decides is pure and beside.
 
-An answer never waits for what is not needed: without Redis a playlist still comes, for a listener of whom nothing is
-known; without the log none does, because an exposure that cannot be logged is not served.
+Without Redis a playlist is still answered, from an empty profile. Without the log none is, because an exposure that
+cannot be logged is not served.
 """
 
 import asyncio
@@ -16,13 +16,11 @@ from redis.exceptions import RedisError
 from contracts.http import AskMark, AskPlaylist, AskRest, MarkAnswer, MarkToReach, PlaylistAnswer, Stale
 from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
-from services.profiles.reader import ProfileReader
+from services.profiles.reader import HistoryEntry, ProfileReader, StoredProfile, empty_profile
 from services.recommender.answering import Answering
-from services.recommender.composing import Composed, Composer, Moment
-from services.recommender.entries import Entry
-from services.recommender.library import Library, World
-from services.recommender.listeners import Listener, Listeners
-from services.recommender.log_ends import LogEnds
+from services.recommender.catalogue_song import CatalogueSong
+from services.recommender.composing import Composed, Composer, PlaylistContext
+from services.recommender.freshness import LogEnds, Watermarks
 from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import (
     COMPOSE_STEP,
@@ -38,10 +36,9 @@ from services.recommender.metrics import (
     WHY_STEP,
 )
 from services.recommender.playlist_log import LogUnavailable, PlaylistLog
-from services.recommender.profile import Nobody, Profile, Shown
+from services.recommender.profile_views import ProfileView, ProfileViews
 from services.recommender.recent import Recent
-from services.recommender.resting import resting
-from services.recommender.watermarks import Watermarks
+from services.recommender.snapshots import CatalogueSnapshot, SnapshotStore
 
 _log = logging.getLogger(__name__)
 
@@ -66,58 +63,62 @@ class ProfilesUnavailable(Exception):
     """Redis does not answer, and the question has no answer without it."""
 
 
-class Recommender:
-    """One process' recommender. Everything that it needs is handed in by the composition root."""
+class PlaylistService:
+    """What one process answers. The composition root passes everything that it needs.
+
+    `resting`: the songs that rest after these playlists (ids of songs, oldest first).
+    """
 
     def __init__(
         self,
         *,
-        library: Library,
+        snapshots: SnapshotStore,
         reader: ProfileReader,
         log: PlaylistLog,
         composer: Composer,
         ahead: LookAhead,
         answering: Answering,
-        listeners: Listeners,
+        profile_views: ProfileViews,
         ends: LogEnds,
-        rule: "RestingRule",
+        recent: Recent,
+        resting: Callable[[list[tuple[str, ...]]], frozenset[str]],
         wait_ms: int,
         clock: Callable[[], int],
     ) -> None:
-        self.library = library
+        self.snapshots = snapshots
         self._reader = reader
         self._log = log
         self._composer = composer
         self._ahead = ahead
         self._answering = answering
-        self._listeners = listeners
+        self._profile_views = profile_views
         self._ends = ends
-        self._rule = rule
+        self._resting = resting
         self._wait_ms = wait_ms
         self._clock = clock
-        self._recent = Recent()
+        self._recent = recent
         self._marks = Watermarks(clock)
         self._picking_again: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    def world(self) -> World:
-        """Catalogue and models of this moment. Raises NotReady."""
-        if not self.library.ready.is_set():
+    def snapshot(self) -> CatalogueSnapshot:
+        """Catalogue and models as of now. Raises NotReady."""
+        if not self.snapshots.ready.is_set():
             raise NotReady("the catalogue is being read; try again shortly")
-        if not len(self.library.world.catalogue):
+        if not len(self.snapshots.current.catalogue):
             raise NotReady("the catalogue is empty; `animusic catalogue import sample` fills it")
-        return self.library.world
+        return self.snapshots.current
 
     # ---- playlists ----------------------------------------------------------------------------------------------
 
     async def playlist(self, ask: AskPlaylist) -> PlaylistAnswer:
         """A new playlist. Raises LogUnavailable: nothing was served."""
         profile, stale = await self._profile(ask.user_id, ask.not_before)
-        world = self.world()
-        listener = await self._placed(profile, world)
-        moment = Moment(uuid4(), 0, self._clock(), stale is None, self._resting(profile, None))
+        snapshot = self.snapshot()
+        view = await self._placed(profile, snapshot)
+        context = PlaylistContext(uuid4(), 0, self._clock(), stale is None, self._at_rest(profile, None))
         with COMPOSE_STEP.time():
-            composed = self._composer.new(world, listener, moment)
-        return await self._serve(composed, world, listener, stale)
+            composed = self._composer.new(snapshot, view, context)
+        return await self._serve(composed, snapshot, view, stale)
 
     async def rest(self, playlist_id: UUID, ask: AskRest) -> PlaylistAnswer:
         """The next revision of a playlist. Raises NoSuchPlaylist, NothingToPick, LogUnavailable."""
@@ -128,22 +129,24 @@ class Recommender:
             # A playlist that was short has an empty rest: nothing else was eligible.
             if ask.from_slot >= len(self._composer.arms) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
-            world = self.world()
-            listener = await self._placed(profile, world)
-            asleep = self._resting(profile, playlist_id)
-            moment = Moment(playlist_id, before.revision + 1, self._clock(), stale is None, asleep)
+            snapshot = self.snapshot()
+            view = await self._placed(profile, snapshot)
+            asleep = self._at_rest(profile, playlist_id)
+            context = PlaylistContext(playlist_id, before.revision + 1, self._clock(), stale is None, asleep)
             with COMPOSE_STEP.time():
-                composed = self._composer.rest(world, listener, moment, before, ask.from_slot)
-            return await self._serve(composed, world, listener, stale)
+                composed = self._composer.rest(snapshot, view, context, before, ask.from_slot)
+            return await self._serve(composed, snapshot, view, stale)
 
     async def resume(self, user_id: str, playlist_id: UUID) -> PlaylistAnswer:
         """A playlist as it was last served, with tokens of that time. Raises NoSuchPlaylist."""
         profile, _ = await self._profile(user_id, None)
         playlist = await self._known(user_id, playlist_id, _revision_in(profile, playlist_id))
-        world = self.world()
-        return self._answering.answer(playlist, world, self._derived(profile, world))
+        snapshot = self.snapshot()
+        return self._answering.answer(playlist, snapshot, self._derived(profile, snapshot))
 
-    async def _serve(self, composed: Composed, world: World, listener: Listener, stale: Stale | None) -> PlaylistAnswer:
+    async def _serve(
+        self, composed: Composed, snapshot: CatalogueSnapshot, view: ProfileView, stale: Stale | None
+    ) -> PlaylistAnswer:
         try:
             with LOG_STEP.time():
                 await self._log.append(composed.playlist)
@@ -158,7 +161,7 @@ class Recommender:
         for arm, queries in composed.queries.items():
             QUERIES.labels(arm).inc(queries)
         with WHY_STEP.time():
-            return self._answering.answer(composed.playlist, world, listener, stale)
+            return self._answering.answer(composed.playlist, snapshot, view, stale)
 
     async def _known(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
         """The newest revision of the user's playlist: this process' own, unless the store has seen a newer one."""
@@ -180,17 +183,17 @@ class Recommender:
 
     # ---- profiles -----------------------------------------------------------------------------------------------
 
-    async def read(self, user_id: str) -> tuple[Profile, Listener, World]:
+    async def read(self, user_id: str) -> tuple[StoredProfile, ProfileView, CatalogueSnapshot]:
         """A profile and what follows from it. Raises ProfilesUnavailable."""
         try:
             async with asyncio.timeout(PROFILE_SECONDS):
                 profile = await self._reader.read(user_id)
         except (RedisError, OSError, TimeoutError) as fault:
             raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
-        world = self.world()
-        return profile, self._listeners.of(profile, world.catalogue), world
+        snapshot = self.snapshot()
+        return profile, self._profile_views.of(profile, snapshot.catalogue), snapshot
 
-    async def served_of(self, user_id: str, entries: Sequence[Entry], arm: str = "") -> Entry:
+    async def served_of(self, user_id: str, entries: Sequence[CatalogueSong], arm: str = "") -> CatalogueSong:
         """Of songs that share a video, the one that this listener was served last.
 
         Where one playlist had several of them, the one of the `arm`. The first where the listener was served none, or
@@ -200,7 +203,7 @@ class Recommender:
         if not user_id:
             return entries[0]
         profile, _ = await self._profile(user_id, None)
-        own_ids = self.library.world.catalogue.own_ids
+        own_ids = self.snapshots.current.catalogue.own_ids
         for shown in reversed(self._recent.history(user_id, profile.history)):
             found = [each for each in own_ids(shown.songs) if each in wanted]
             if len(found) > 1:
@@ -209,7 +212,7 @@ class Recommender:
                 return next(wanted[each] for each in found if each in wanted)
         return entries[0]
 
-    async def _of_arm(self, user_id: str, shown: Shown, arm: str) -> list[str]:
+    async def _of_arm(self, user_id: str, shown: HistoryEntry, arm: str) -> list[str]:
         """The songs of an arm in a playlist; none where the playlist is not there any more."""
         try:
             playlist = await self._known(user_id, UUID(str(shown.playlist_id)), shown.revision)
@@ -227,7 +230,7 @@ class Recommender:
             raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
         return MarkAnswer(reached=reached, waited_ms=waited, mark=mark)
 
-    async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[Profile, Stale | None]:
+    async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[StoredProfile, Stale | None]:
         """The profile, and why it is not as fresh as it can be; an empty one where Redis fails."""
         try:
             reached = not_before is None or await self._waited(user_id, not_before)
@@ -237,7 +240,7 @@ class Recommender:
         except (RedisError, OSError, TimeoutError) as fault:
             PROFILE_FAILURES.inc()
             _log.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
-            return Nobody(user_id), "unavailable"
+            return empty_profile(user_id), "unavailable"
         # A store that is behind what it had already reached was wiped or restored: what it shows is old.
         advanced = self._marks.advance(user_id, profile)
         if not advanced or self._ends.behind(user_id, profile.marks):
@@ -250,40 +253,28 @@ class Recommender:
         WAITS.labels("reached" if reached else "late").inc()
         return reached
 
-    def _derived(self, profile: Profile, world: World) -> Listener:
+    def _derived(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
         with DERIVE_STEP.time():
-            return self._listeners.of(profile, world.catalogue)
+            return self._profile_views.of(profile, snapshot.catalogue)
 
-    async def _placed(self, profile: Profile, world: World) -> Listener:
-        """The listener, with what must be asked elsewhere. The world stays the request's, whatever is swapped in."""
-        listener = self._derived(profile, world)
-        if world.remote:
-            await self._composer.look_ahead(world, listener, self._ahead)
-        return listener
+    async def _placed(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
+        """The view, with what must be asked of a server. The request keeps its snapshot, whatever is swapped in."""
+        view = self._derived(profile, snapshot)
+        if snapshot.remote:
+            await self._composer.look_ahead(snapshot, view, self._ahead)
+        return view
 
-    def _resting(self, profile: Profile, but: UUID | None) -> frozenset[str]:
+    def _at_rest(self, profile: StoredProfile, but: UUID | None) -> frozenset[str]:
         history = self._recent.history(profile.user_id, profile.history)
-        own_ids = self.library.world.catalogue.own_ids
-        return self._rule.of([own_ids(entry.songs) for entry in history if str(entry.playlist_id) != str(but)])
-
-
-class RestingRule:
-    """`resting` with the numbers of the settings."""
-
-    def __init__(self, after_shown: int, rest: int) -> None:
-        self._after_shown = after_shown
-        self._rest = rest
-
-    def of(self, playlists: list[tuple[str, ...]]) -> frozenset[str]:
-        """The songs that rest, after these playlists, oldest first."""
-        return resting(playlists, after_shown=self._after_shown, rest=self._rest)
+        own_ids = self.snapshots.current.catalogue.own_ids
+        return self._resting([own_ids(entry.songs) for entry in history if str(entry.playlist_id) != str(but)])
 
 
 def _name(mark: MarkToReach) -> MarkName:
     return MarkName(mark.topic_id, mark.partition)
 
 
-def _revision_in(profile: Profile, playlist_id: UUID) -> int:
+def _revision_in(profile: StoredProfile, playlist_id: UUID) -> int:
     """The revision that the store's history knows of a playlist, -1 for none."""
     wanted = str(playlist_id)
     return max((entry.revision for entry in profile.history if str(entry.playlist_id) == wanted), default=-1)

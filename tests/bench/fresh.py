@@ -116,7 +116,7 @@ async def _to_profile(
     """(ms to the answer, ms to the profile) of each like."""
     rng, connection, topic_id = random.Random(1), Connection(port), await feedback_id(settings)
     redis = connect(settings.redis)
-    reader, found = ProfileReader(redis, cached=1_000), []
+    reader, found = ProfileReader(redis, cache_bytes=1 << 26), []
     try:
         for _ in range(count):
             like = await _like(connection, rng, rng.choice(listeners), rng.choice(songs))

@@ -1,4 +1,4 @@
-"""A real sentence-transformers model, tiny and untrained, and the two machines that its vectors travel between."""
+"""A real sentence-transformers model, tiny and untrained, and the two machines that export and import its vectors."""
 
 import json
 import os

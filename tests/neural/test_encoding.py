@@ -43,7 +43,7 @@ def some_songs(path: Path, songs: Path = SAMPLE, count: int = 60, seed: int = 3)
     return path
 
 
-async def check_travel(encoding: Machine, serving: Machine, weights: Path, catalogue: Path, precision: str) -> None:
+async def check_export(encoding: Machine, serving: Machine, weights: Path, catalogue: Path, precision: str) -> None:
     """Encode, export, import without torch; what is served then must be what an encoder says of each text."""
     encoding.does("catalogue", "import", str(catalogue))
     built = encoding.does("models", "build", "minilm", ANIMUSIC_MODELS__NEURAL=copies(minilm=weights))
@@ -64,17 +64,17 @@ async def check_travel(encoding: Machine, serving: Machine, weights: Path, catal
 async def test_what_is_served_without_torch_is_what_an_encoder_says(
     encoding: Machine, serving: Machine, tiny: Path, tmp_path: Path, precision: str
 ) -> None:
-    await check_travel(encoding, serving, tiny, some_songs(tmp_path / "songs.csv"), precision)
+    await check_export(encoding, serving, tiny, some_songs(tmp_path / "songs.csv"), precision)
 
 
 if REAL_MINILM and REAL_SONGS.is_file():
 
     @pytest.mark.parametrize("precision", ["float16", "float32"])
-    async def test_two_hundred_real_songs_travel(
+    async def test_two_hundred_real_songs_are_exported(
         encoding: Machine, serving: Machine, tmp_path: Path, precision: str
     ) -> None:
         catalogue = some_songs(tmp_path / "songs.csv", REAL_SONGS, 200)
-        await check_travel(encoding, serving, Path(str(REAL_MINILM)), catalogue, precision)
+        await check_export(encoding, serving, Path(str(REAL_MINILM)), catalogue, precision)
 
 
 async def test_a_local_copy_builds_and_the_same_copy_elsewhere_builds_nothing(

@@ -19,7 +19,7 @@ from services.local.contents import live_models
 from services.local.parts import animusic
 from services.profiles.reader import ProfileReader
 from services.recommender.cold_start import ColdStart
-from services.recommender.models import Model, open_model
+from services.recommender.models import ServedModel, open_model
 from services.recommender.profile_vectors import ProfileVectors
 from tests.support.system import Listener, System, event, of_slot
 from tests.support.waiting import poll
@@ -105,14 +105,14 @@ class Serving:
         self._settings = system.settings()
         self._vectors = ProfileVectors()
         live: dict[str, LiveModel] = asyncio.run(live_models(self._settings.kafka))
-        self.models: dict[str, Model] = {arm: open_model(live[arm], self._settings.vectors_dir) for arm in ARMS}
+        self.models: dict[str, ServedModel] = {arm: open_model(live[arm], self._settings.vectors_dir) for arm in ARMS}
 
     def favoured(self, user_ids: list[str]) -> dict[str, frozenset[str]]:
         """What the profile store says that each user favours."""
 
         async def read() -> dict[str, frozenset[str]]:
             redis = Redis.from_url(self._settings.redis.url)
-            reader = ProfileReader(redis, cached=0)
+            reader = ProfileReader(redis, cache_bytes=0)
             found = [await reader.read(user) for user in user_ids]
             await redis.aclose()
             return {p.user_id: frozenset(derive(p.songs, p.vetoes, {}).favoured) for p in found}

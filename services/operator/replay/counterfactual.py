@@ -21,15 +21,15 @@ from services.recommender.arms import all_arms
 from services.recommender.arms.base import Arm, Ask, LeftOut, Pick
 from services.recommender.catalogue import Catalogue
 from services.recommender.composing import Composer
-from services.recommender.library import World
-from services.recommender.listeners import Listeners
-from services.recommender.models import BoundModel, Model, bind
+from services.recommender.eligible import resting
+from services.recommender.models import BoundModel, ServedModel, bind
 from services.recommender.picking import Picked
 from services.recommender.profile_vectors import ProfileVectors
-from services.recommender.resting import resting
+from services.recommender.profile_views import ProfileViews
+from services.recommender.snapshots import CatalogueSnapshot
 
 # Opens a version of an arm; None where it is not on this machine.
-Opened = Callable[[str, str], Model | None]
+Opened = Callable[[str, str], ServedModel | None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Counterfactual:
         self._own = own
         self._changed = changed
         self._arms = all_arms()
-        self._listeners = Listeners(kept=1, cold_songs=own.cold_songs)
+        self._profile_views = ProfileViews(cache_bytes=0, cold_songs=own.cold_songs)
         self._vectors = ProfileVectors()
 
         @cache
@@ -148,11 +148,15 @@ class Counterfactual:
         rng = np.random.default_rng(playlist.playlist_id.int)
         arms = {arm: self._arm(arm, served.get(arm), models) for arm in [*playlist.picks, *late]}
         composer = Composer(arms, self._vectors, playlist.order, self._own.cold_start, rng, _unobserved)
-        listener = self._listeners.of(then.profile, self._catalogue)
+        view = self._profile_views.of(then.profile, self._catalogue)
         taken = [slot.song_id for slot in playlist.slots if slot.kept]
         rows = self._catalogue.rows_of(taken).tolist()
         _, _, picked = composer.picks(
-            World(self._catalogue, models), listener, self._resting(then, playlist.playlist_id), list(arms), rows
+            CatalogueSnapshot(self._catalogue, models),
+            view,
+            self._resting(then, playlist.playlist_id),
+            list(arms),
+            rows,
         )
         return picked
 

@@ -13,7 +13,7 @@ from services.operator.replay.counterfactual import Counterfactual, Opened, Repl
 from services.operator.replay.records import Tell
 from services.operator.replay.then import Wanted, catalogue_then, made_from, playlists_at
 from services.recommender.catalogue import Catalogue, build_catalogue
-from services.recommender.models import Model, open_model
+from services.recommender.models import ServedModel, open_model
 
 LIVE = "live"
 # Arm -> the version that it would have had.
@@ -76,9 +76,9 @@ def chosen(here: Sequence[LiveModel], live: Mapping[str, LiveModel], text: str) 
 def opening(settings: Settings, here: Sequence[LiveModel]) -> Iterator[Opened]:
     """Opens models of this machine inside the block, each when it is asked for."""
     records: dict[tuple[str, str], LiveModel] = {(one.arm, one.version): one for one in here}
-    models: list[Model] = []
+    models: list[ServedModel] = []
 
-    def opened(arm: str, version: str) -> Model | None:
+    def opened(arm: str, version: str) -> ServedModel | None:
         record = records.get((arm, version))
         if record is None:
             return None

@@ -21,11 +21,11 @@ from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
 from services.operator.replay.records import Tell, first_time, records_of
 from services.profiles.decoding import decode_state
-from services.profiles.reader import ProfileSnapshot
+from services.profiles.reader import HistoryEntry, StoredProfile
 from services.profiles.store import HISTORY_LISTS
 from services.profiles.writes import Forget, ShardWrites, effect_of
-from services.recommender.entries import Entry, UnreadableSong, read_entry
-from services.recommender.profile import ServedEntry
+from services.recommender.catalogue_song import CatalogueSong, UnreadableSong, read_song
+from services.recommender.recent import history_entry
 
 # A playlist's record is written when it is served; clocks of a machine differ by less.
 _LATER_MS: Final = 60_000
@@ -57,8 +57,8 @@ class Then:
     """
 
     playlist: ServedPlaylist
-    profile: ProfileSnapshot
-    shown: tuple[ServedEntry, ...]
+    profile: StoredProfile
+    shown: tuple[HistoryEntry, ...]
 
     @property
     def faithful(self) -> bool:
@@ -81,7 +81,7 @@ class CatalogueThen:
     those says.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CatalogueSong, ...]
     later: int
 
 
@@ -171,40 +171,40 @@ async def catalogue_then(settings: KafkaSettings, at: int, tell: Tell) -> Catalo
     return CatalogueThen(tuple(entry for entry in entries if entry is not None), len(later))
 
 
-def _profile(playlist: ServedPlaylist, fields: Mapping[bytes, bytes]) -> ProfileSnapshot:
+def _profile(playlist: ServedPlaylist, fields: Mapping[bytes, bytes]) -> StoredProfile:
     flat = list(chain.from_iterable(fields.items()))
     state = decode_state(playlist.user_id, playlist.generation, b"then", flat, None)
-    return ProfileSnapshot(state, dict(playlist.reflects), ())
+    return StoredProfile(state, dict(playlist.reflects), ())
 
 
 @dataclass
 class _History:
     """The newest playlists of one listener, each in its newest revision."""
 
-    kept: dict[str, ServedEntry] = field(default_factory=dict)
+    kept: dict[str, HistoryEntry] = field(default_factory=dict)
 
-    def add(self, entry: ServedEntry) -> None:
+    def add(self, entry: HistoryEntry) -> None:
         known = self.kept.get(entry.playlist_id)
         if known is None or entry.revision > known.revision:
             self.kept[entry.playlist_id] = entry
         if len(self.kept) > 2 * HISTORY_LISTS:
             self.kept = {one.playlist_id: one for one in self.newest()}
 
-    def newest(self) -> tuple[ServedEntry, ...]:
+    def newest(self) -> tuple[HistoryEntry, ...]:
         """Oldest first."""
         return tuple(sorted(self.kept.values(), key=lambda one: (one.served_at, one.playlist_id)))[-HISTORY_LISTS:]
 
 
 async def _shown(
     settings: KafkaSettings, chosen: Mapping[str, Placed], tell: Tell
-) -> Mapping[str, tuple[ServedEntry, ...]]:
+) -> Mapping[str, tuple[HistoryEntry, ...]]:
     found: dict[str, _History] = defaultdict(_History)
     async for record in records_of(settings, PLAYLISTS.name, chosen, tell):
         playlist = _playlist(record)
         if playlist is None or playlist.user_id not in chosen or record.offset >= chosen[playlist.user_id].offset:
             continue
         if playlist.playlist_id != chosen[playlist.user_id].playlist.playlist_id:
-            found[playlist.user_id].add(ServedEntry.of(playlist))
+            found[playlist.user_id].add(history_entry(playlist))
     return {user_id: found[user_id].newest() for user_id in chosen}
 
 
@@ -220,8 +220,8 @@ def _playlist(record: Any) -> ServedPlaylist | None:
         return None
 
 
-def _entry(value: bytes) -> Entry | None:
+def _entry(value: bytes) -> CatalogueSong | None:
     try:
-        return read_entry(value)
+        return read_song(value)
     except UnreadableSong:
         return None

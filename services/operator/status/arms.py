@@ -59,7 +59,7 @@ def kept_here(settings: Settings, record: LiveModel) -> bool:
 def is_shipped(record: LiveModel) -> bool:
     """Whether a live version was made of the sample's shipped vectors, and of nothing else."""
     from collectors.sample.vectors import SHIPPED
-    from model_jobs.neural.parcel import read_parcel
-    from model_jobs.travel import made_of
+    from model_jobs.neural.export_file import read_export
+    from model_jobs.vector_export import made_of
 
-    return record.arm in SHIPPED and made_of(record, read_parcel(SHIPPED[record.arm]))
+    return record.arm in SHIPPED and made_of(record, read_export(SHIPPED[record.arm]))

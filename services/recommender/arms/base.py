@@ -1,6 +1,6 @@
 """What every arm is: one signature, one question.
 
-A new arm is one file in this folder that sets `ARM`, and its number in `contracts/arms.py`.
+A new arm is a line in `content.py` or a file beside it, its place in `all_arms`, and its number in `contracts/arms.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from services.recommender.profile_vectors import ProfileVector
 
 
 class LeftOut(Exception):
-    """An arm brings nothing. `code` is for counting, `str()` for the answer: why, and what to do."""
+    """An arm picks nothing. `code` is for counting, `str()` for the answer: why, and what to do."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -25,7 +25,7 @@ class LeftOut(Exception):
 
 
 class Pick(NamedTuple):
-    """What an arm brings: a row of the catalogue.
+    """What an arm picks: a row of the catalogue.
 
     `p_song` = P(song | arm, earlier picks): 1 where the arm had no choice. `why`: rows of the catalogue of favoured
     songs that weighed most.
@@ -96,7 +96,7 @@ class Arm(Protocol):
         ...
 
     def pick(self, ask: Ask) -> Pick | None:
-        """The song that this arm brings, among `ask.open`; None only when no song that it could bring is open.
+        """The song that this arm picks, among `ask.open`; None only when no song that it could pick is open.
 
         Raises LeftOut when the arm cannot answer at all. Any other exception leaves it out as failed.
         """

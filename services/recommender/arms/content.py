@@ -1,4 +1,4 @@
-"""The content arms: the open song whose vector is nearest to the listener's."""
+"""The four content arms, listed at the end: each picks the open song whose vector is nearest to the listener's."""
 
 from collections.abc import Iterator
 from typing import Final, TypeGuard
@@ -7,10 +7,10 @@ import numpy as np
 
 from services.common.vectors.index import PointIds, Query
 from services.recommender.arms.base import Ask, LeftOut, Narrowing, Pick
-from services.recommender.models import BoundModel, Model, Vector, largest
+from services.recommender.models import BoundModel, ServedModel, Vector, largest
 from services.recommender.profile_vectors import Nearest, ProfileVector
 
-# How many songs the first query brings, whoever may hear them: more cost hardly more, and spare the second.
+# How many songs the first query asks for, heard ones among them: more cost hardly more, and spare the second.
 NEAREST: Final = 64
 # How many of the eligible songs: enough for five earlier picks with popular anime to close some of them.
 NARROWED: Final = 8
@@ -32,25 +32,25 @@ class ContentArm:
         row, score = next(self._candidates(ask, model, ask.vector_of(model)))
         return Pick(row, score, 1.0, model.version)
 
-    def _candidates(self, ask: Ask, model: BoundModel, listener: ProfileVector) -> Iterator[tuple[int, float]]:
-        """Open songs by falling cosine, at least one. A step is taken only when those before brought nothing.
+    def _candidates(self, ask: Ask, model: BoundModel, profile: ProfileVector) -> Iterator[tuple[int, float]]:
+        """Open songs by falling cosine, at least one. A step is taken only when those before found nothing.
 
         First the nearest songs of all, which cost the least: mostly one of them is open. Then the nearest of the
         eligible set, which all arms share; then of what the earlier picks left of it; then a full computation, because
         an index may miss songs (a graph search is approximate, a sparse one passes over songs without a common word).
-        An index on another machine was asked before (look_ahead.py): nobody waits for it here, and what it left open is
+        An index on a server was asked before (look_ahead.py): it is not asked again, and what it did not answer is
         computed.
         """
         query = None
-        if listener.nearest is None:
-            query = model.model.query(listener.vector)
-            listener.nearest = self._nearest(ask, model, listener.vector, query)
-        yield from _open(ask, listener.nearest)
-        query = model.model.query(listener.vector) if query is None else query
+        if profile.nearest is None:
+            query = model.model.query(profile.vector)
+            profile.nearest = self._nearest(ask, model, profile.vector, query)
+        yield from _open(ask, profile.nearest)
+        query = model.model.query(profile.vector) if query is None else query
         if _searchable(query, model.model):
             for narrowing in (ask.narrowing, Narrowing(ask.catalogue, ask.open)):
                 yield from _open(ask, self._search(ask, model, query, NARROWED, **narrowing.filter(model)))
-        yield from _computed(ask, model, listener.vector)
+        yield from _computed(ask, model, profile.vector)
 
     def _nearest(self, ask: Ask, model: BoundModel, vector: Vector, query: Query | None) -> Nearest:
         if _searchable(query, model.model):
@@ -64,9 +64,9 @@ class ContentArm:
         return model.model.index.search(query, k=k, **within)
 
 
-def _searchable(query: Query | None, model: Model) -> TypeGuard[Query]:
+def _searchable(query: Query | None, model: ServedModel) -> TypeGuard[Query]:
     """Whether the model's index can be asked here and now, and answers faster than a pass over the raw rows."""
-    return query is not None and model.remote is None and not model.wide(query)
+    return query is not None and model.remote is None and not model.prefers_scan(query)
 
 
 def _open(ask: Ask, found: Nearest) -> Iterator[tuple[int, float]]:
@@ -87,3 +87,15 @@ def _computed(ask: Ask, model: BoundModel, vector: Vector) -> Iterator[tuple[int
 def not_built(arm: str) -> str:
     """What to do about an arm without a model."""
     return f"not built: animusic models build {arm}"
+
+
+CONTENT: Final = (
+    # The meaning of a song's text as all-mpnet-base-v2 reads it, 768 dimensions.
+    ContentArm("mpnet"),
+    # The same as all-MiniLM-L6-v2 reads it, 384 dimensions.
+    ContentArm("minilm"),
+    # Where a song stands in the graph of songs, anime, people and tags.
+    ContentArm("node2vec"),
+    # The words of a song - title, credits, tags, anime - against those of the favoured songs' joined text.
+    ContentArm("tfidf"),
+)

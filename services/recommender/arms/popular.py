@@ -19,6 +19,3 @@ class Popular:
             return None
         row = int(ranked[first])
         return Pick(row, float(ask.catalogue.entries[row].views or 0), 1.0)
-
-
-ARM = Popular()

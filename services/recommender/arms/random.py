@@ -16,6 +16,3 @@ class Random:
         if not len(rows):
             return None
         return Pick(int(rows[ask.rng.integers(len(rows))]), 0.0, 1.0 / len(rows))
-
-
-ARM = Random()

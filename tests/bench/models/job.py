@@ -17,7 +17,7 @@ import scipy.sparse
 from collectors.synthetic import synthetic_songs
 from contracts.catalogue import point_id_of
 from model_jobs.evaluate.withhold import withhold
-from model_jobs.model import Model, Vectors
+from model_jobs.model import ModelBuilder, Vectors
 from model_jobs.node2vec import node2vec_of
 from model_jobs.random_vectors import DIMENSIONS, RandomVectors
 from model_jobs.tfidf import Tfidf
@@ -71,7 +71,7 @@ def _index(asked: argparse.Namespace) -> Mapping[str, float]:
     return {"seconds": seconds, "cpu_seconds": cpu}
 
 
-def _model(arm: str, preset: str) -> Model:
+def _model(arm: str, preset: str) -> ModelBuilder:
     if arm in DIMENSIONS:
         return RandomVectors(arm)
     return Tfidf() if arm == Tfidf.arm else node2vec_of(Node2VecSettings(), {"preset": preset})

@@ -98,10 +98,8 @@ def _told(interval: Interval) -> str:
 def _original(stage: Stage, python: Path, songs: list[Song]) -> tuple[Cost, Vectors]:
     """What PyPI node2vec took for the paper's graph of these songs, and its vectors of them."""
     graph = song_graph(songs, PAPER.nodes)
-    owners = np.repeat(np.arange(len(graph.names)), np.diff(graph.starts))
-    pairs = zip(owners.tolist(), graph.neighbours.tolist(), strict=True)
     edges = stage.directory / "edges.json"
-    edges.write_text(json.dumps([[graph.names[a], graph.names[b]] for a, b in pairs if a < b]))
+    edges.write_text(json.dumps(list(graph.edges)))
     file = stage.directory / "original.npz"
     say(f"{len(songs):,} songs: PyPI node2vec (minutes)")
     numbers = PAPER.dimension, PAPER.walk_length, PAPER.walks, PAPER.window, PAPER.seed

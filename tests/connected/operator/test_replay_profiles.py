@@ -101,7 +101,7 @@ async def asking(log: KafkaSettings, redis: Redis, to: AIOKafkaProducer) -> Asyn
     """Likes by one listener after the other, each followed by a read that must show it; stopped with the block."""
     found = Asking()
     topic_id = (await topic_ids(log.bootstrap_servers, [FEEDBACK.name]))[FEEDBACK.name]
-    reader = ProfileReader(redis, cached=100)
+    reader = ProfileReader(redis, cache_bytes=1 << 24)
 
     async def go() -> None:
         for number in itertools.count():

@@ -26,7 +26,7 @@ HISTORY = next(h for h in histories(5, 50) if len(h.events) > 15 and len(h.users
 
 async def test_a_profile_is_what_was_folded(redis: Redis):
     await merge_events(redis, "g1", HISTORY.events)
-    snapshot = await ProfileReader(redis, cached=10).read(USER)
+    snapshot = await ProfileReader(redis, cache_bytes=1 << 24).read(USER)
     folded = fold(HISTORY.events)[USER]
     assert (snapshot.user_id, snapshot.generation, len(snapshot.version)) == (USER, "g1", 8)
     assert (snapshot.songs, snapshot.vetoes) == (folded.songs, folded.vetoes)
@@ -35,14 +35,14 @@ async def test_a_profile_is_what_was_folded(redis: Redis):
 
 
 async def test_nothing_is_known_of_a_stranger(redis: Redis):
-    snapshot = await ProfileReader(redis, cached=10).read("stranger")
+    snapshot = await ProfileReader(redis, cache_bytes=1 << 24).read("stranger")
     assert (snapshot.songs, snapshot.vetoes, snapshot.anime_list) == ({}, {}, ())
     assert (snapshot.marks, snapshot.history, snapshot.version) == ({}, (), b"")
     assert snapshot.digest == user_digest("stranger", {})
 
 
 async def test_what_did_not_change_is_the_same_object_and_merging_again_changes_nothing(redis: Redis):
-    reader = ProfileReader(redis, cached=10)
+    reader = ProfileReader(redis, cache_bytes=1 << 24)
     await merge_events(redis, "g1", HISTORY.events)
     first = await reader.read(USER)
     await merge_events(redis, "g1", HISTORY.events)
@@ -54,7 +54,7 @@ async def test_what_did_not_change_is_the_same_object_and_merging_again_changes_
 
 
 async def test_each_change_is_a_new_version_with_the_right_digest(redis: Redis):
-    reader = ProfileReader(redis, cached=10)
+    reader = ProfileReader(redis, cache_bytes=1 << 24)
     versions = set()
     for end in range(1, len(HISTORY.events) + 1):
         await merge_events(redis, "g1", HISTORY.events[end - 1 : end])
@@ -66,7 +66,7 @@ async def test_each_change_is_a_new_version_with_the_right_digest(redis: Redis):
 
 
 async def test_the_live_generation_is_read_and_a_switch_is_seen_at_once_on_demand(redis: Redis):
-    reader = ProfileReader(redis, cached=10)
+    reader = ProfileReader(redis, cache_bytes=1 << 24)
     await merge_events(redis, "g1", HISTORY.events)
     await merge_events(redis, "g2", HISTORY.events[:1])
     old = await reader.read(USER)
@@ -79,7 +79,7 @@ async def test_the_live_generation_is_read_and_a_switch_is_seen_at_once_on_deman
 
 
 async def test_a_server_that_forgot_the_scripts_is_taught_again(redis: Redis):
-    reader = ProfileReader(redis, cached=0)
+    reader = ProfileReader(redis, cache_bytes=0)
     await merge_events(redis, "g1", HISTORY.events)
     await reader.read(USER)
     await redis.script_flush()
@@ -102,7 +102,7 @@ async def test_two_thousand_songs_are_read_fast(redis: Redis):
     await redis.hset(ShardKeys.of_user("g1", "u").user("u"), mapping={**fields, b"#": b"12345678"})
     cold, warm = [], []
     for _ in range(20):
-        reader = ProfileReader(redis, cached=10)
+        reader = ProfileReader(redis, cache_bytes=1 << 24)
         await reader.read("somebody else")
         for times in (cold, warm):
             began = time.perf_counter()
@@ -117,14 +117,14 @@ async def test_two_thousand_songs_are_read_fast(redis: Redis):
 
 async def assert_as_fresh(reader: ProfileReader, redis: Redis, user_id: str = USER) -> ProfileSnapshot:
     """What this reader reads is what one reads that knows nothing."""
-    snapshot, fresh = await reader.read(user_id), await ProfileReader(redis, cached=0).read(user_id)
+    snapshot, fresh = await reader.read(user_id), await ProfileReader(redis, cache_bytes=0).read(user_id)
     assert snapshot.state.content == fresh.state.content
     assert (snapshot.version, snapshot.digest) == (fresh.version, fresh.digest)
     return snapshot
 
 
 async def test_readers_that_read_now_and_then_all_see_the_same(redis: Redis):
-    rng, readers = Random(2), [ProfileReader(redis, cached=10) for _ in range(4)]
+    rng, readers = Random(2), [ProfileReader(redis, cache_bytes=1 << 24) for _ in range(4)]
     for batch in batches(HISTORY.events * 3, 1) + [[event] for event in HISTORY.events]:
         # A rebuild goes on writing for a moment after readers were pointed to it.
         await merge_events(redis, "g1", batch, unread=rng.random() < 0.3)
@@ -149,7 +149,7 @@ def started(song: str, at: int) -> FeedbackEvent:
 
 
 async def test_a_song_that_did_not_change_is_not_sent_again(redis: Redis):
-    reader = ProfileReader(redis, cached=10)
+    reader = ProfileReader(redis, cache_bytes=1 << 24)
     await merge_events(redis, "g1", [started("a", 1), started("b", 2)])
     first = await reader.read(USER)
     await merge_events(redis, "g1", [started("b", 3)])
@@ -162,7 +162,7 @@ async def test_a_song_that_did_not_change_is_not_sent_again(redis: Redis):
 
 
 async def test_the_list_of_changes_stays_short_and_whoever_is_too_far_behind_gets_everything(redis: Redis):
-    behind, near = ProfileReader(redis, cached=10), ProfileReader(redis, cached=10)
+    behind, near = ProfileReader(redis, cache_bytes=1 << 24), ProfileReader(redis, cache_bytes=1 << 24)
     await merge_events(redis, "g1", [started("a", 1)])
     far = await behind.read(USER)
     for at in range(2, 120):
@@ -179,7 +179,7 @@ async def test_the_list_of_changes_stays_short_and_whoever_is_too_far_behind_get
 
 
 async def test_a_store_that_was_wiped_and_is_filled_again_is_read_as_it_is(redis: Redis):
-    reader, (first, *_) = ProfileReader(redis, cached=10), HISTORY.events
+    reader, (first, *_) = ProfileReader(redis, cache_bytes=1 << 24), HISTORY.events
     await merge_events(redis, "g1", HISTORY.events)
     await reader.read(USER)
     await redis.flushall()
@@ -192,7 +192,7 @@ async def test_a_store_that_was_wiped_and_is_filled_again_is_read_as_it_is(redis
 
 
 async def test_a_writer_that_keeps_no_list_of_changes_hides_nothing(redis: Redis):
-    reader, key = ProfileReader(redis, cached=10), ShardKeys.of_user("g1", USER).user(USER)
+    reader, key = ProfileReader(redis, cache_bytes=1 << 24), ShardKeys.of_user("g1", USER).user(USER)
     await merge_events(redis, "g1", [started("a", 1)])
     await merge_events(redis, "g1", [started("b", 2)])
     value = (await reader.read(USER)).songs["b"]
@@ -204,7 +204,7 @@ async def test_a_writer_that_keeps_no_list_of_changes_hides_nothing(redis: Redis
 
 
 async def test_a_forgotten_user_is_gone_for_a_reader_that_knew_them(redis: Redis):
-    reader = ProfileReader(redis, cached=10)
+    reader = ProfileReader(redis, cache_bytes=1 << 24)
     await merge_events(redis, "g1", HISTORY.events)
     assert (await reader.read(USER)).songs
     calls = [MergeCall(shard, MARK, 0, 0, writes) for shard, writes in by_shard([Forget(USER)]).items()]

@@ -83,7 +83,7 @@ class House:
         """Wait until these versions are live here."""
 
         async def live() -> bool:
-            models = self.parts.library.world.models
+            models = self.parts.snapshots.current.models
             return all(arm in models and models[arm].version == version for arm, version in arms.items())
 
         await apoll(live, what=f"the recommender serves {arms}")
@@ -111,5 +111,5 @@ async def open_house(settings: Settings, *, seed: int = 1, ready: bool = True) -
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://recommender", timeout=20) as client:
             if ready:
-                await asyncio.wait_for(parts.library.ready.wait(), 20)
+                await asyncio.wait_for(parts.snapshots.ready.wait(), 20)
             yield House(settings, client, parts)

@@ -193,7 +193,7 @@ async def test_a_video_that_songs_share_is_the_song_that_this_listener_was_serve
         return SongAnswer.model_validate(answer.json()).song.song_id if answer.status_code == 200 else ""
 
     async def followed() -> bool:
-        return len(house.parts.library.world.catalogue.find_all("two")) == 2
+        return len(house.parts.snapshots.current.catalogue.find_all("two")) == 2
 
     await apoll(followed, what="the recommender knows the videos")
     assert await meant("one", user_id="u") == first["song_id"]

@@ -16,7 +16,7 @@ from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting, write_collection
 from services.local.processes.valkey import ValkeyNode
-from services.recommender.library import Library
+from services.recommender.snapshots import SnapshotStore
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 from tests.support.waiting import apoll
@@ -32,7 +32,7 @@ PER_SECOND = 50
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that is not here yet is looked for again after half a second; it is five outside of tests."""
-    monkeypatch.setitem(Library.__init__.__kwdefaults__, "retry_seconds", 0.5)
+    monkeypatch.setitem(SnapshotStore.__init__.__kwdefaults__, "retry_seconds", 0.5)
 
 
 class Versions:
@@ -68,7 +68,7 @@ async def opened(
         await publish_songs(log, SONGS)
         await switch_to(log, *first)
         async with open_house(_on(settings, server)) as house:
-            assert bool(house.parts.library.world.remote) is (server is not None)
+            assert bool(house.parts.snapshots.current.remote) is (server is not None)
             yield house, versions, first
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 OURS = {"contracts", "services", "collectors", "model_jobs", "tests"}
-EXTRAS = {"run": [], "dev": ["dev"], "neural": ["neural"]}
+EXTRAS = {"run": [], "dev": ["dev", "evaluation"], "evaluation": ["evaluation"], "neural": ["neural"]}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -53,7 +53,7 @@ def imported(*folders: str) -> Iterator[tuple[str, Path]]:
 @pytest.mark.parametrize(
     ("folders", "extra"),
     [
-        (("contracts", "services", "collectors", "model_jobs"), ["neural"]),
+        (("contracts", "services", "collectors", "model_jobs"), ["neural", "evaluation"]),
         (("tests",), ["dev", "neural"]),
     ],
 )

@@ -16,11 +16,10 @@ from collectors.sources import read, source_named
 from collectors.synthetic import synthetic_songs
 from contracts.catalogue import Anime, Credits, Link, Song
 from model_jobs.evaluate.evaluation import Plan, evaluate
-from model_jobs.evaluate.figures import COLUMNS, Evaluation
+from model_jobs.evaluate.figures import COLUMNS, Evaluation, as_json, write_csv
 from model_jobs.evaluate.listeners import Listeners
 from model_jobs.evaluate.models_here import arms_here, models_here
-from model_jobs.evaluate.picture import svg
-from model_jobs.evaluate.writing import as_json, write_csv
+from model_jobs.evaluate.picture import drawn, panels_of, write_picture
 from model_jobs.model import Report, Vectors, no_report
 from model_jobs.neural.cache import EmbeddingCache, digest_of
 from model_jobs.tfidf import Tfidf, text_of
@@ -149,19 +148,24 @@ def test_the_csv_says_what_the_figures_say(evaluation: Evaluation, tmp_path: Pat
     assert content["about"]["models"] == {"tfidf": Tfidf().params(), "minilm": {"reads": "genres"}}
 
 
-def test_the_picture_is_whole_and_draws_every_interval(evaluation: Evaluation) -> None:
-    drawing = ElementTree.fromstring(svg(evaluation, "A <title> & more"))
-    texts = [each.text or "" for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    assert "A <title> & more" in texts and "three liked songs of one genre, genres withheld" in texts
+def test_the_picture_is_whole_and_draws_every_interval(evaluation: Evaluation, tmp_path: Path) -> None:
+    for file in (first := tmp_path / "one.svg"), (again := tmp_path / "again.svg"):
+        write_picture(file, evaluation, "A <title> & more")
+    drawing = ElementTree.parse(first).getroot()
+    texts = ["".join(each.itertext()) for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "A <title> & more" in texts and any("three liked songs of one genre, genres withheld" in t for t in texts)
     shown = [
         each for each in evaluation.figures
         if not each.other_arm and not each.measure.startswith(("recall", "hit", "times"))
     ]  # fmt: skip
-    circles = list(drawing.iter("{http://www.w3.org/2000/svg}circle"))
-    assert len(circles) == len(shown) + 2
-    width = float(drawing.attrib["width"])
-    assert all(0 <= float(each.attrib["cx"]) <= width for each in circles)
-    assert sum(text == f"{shown[0].interval.value:.3f}" for text in texts) >= 1
+    panels = drawn(evaluation, "").axes[: len(panels_of(evaluation))]
+    dots = [(x, row) for axes in panels for line in axes.lines for x, row in zip(*line.get_data(), strict=True)]
+    assert sorted(x for x, _ in dots) == sorted(each.interval.value for each in shown)
+    assert all(0 <= x <= axes.get_xlim()[1] for axes in panels for line in axes.lines for x in line.get_xdata())
+    assert all(
+        sum(text == f"{each.interval.value:.3f}" for text in texts) for each in shown if each.interval.value < 10
+    )
+    assert first.read_bytes() == again.read_bytes()
 
 
 def test_arms_that_are_not_built_are_named() -> None:
@@ -180,9 +184,7 @@ def test_the_command_prints_tables_and_writes_files(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "songs of the same composer, composer withheld (n = 40)" in result.output
     assert "lists of two arms for the same listener" in result.output
-    assert (tmp_path / "f.csv").read_text().startswith("question,") and (tmp_path / "f.svg").read_text().endswith(
-        "</svg>\n"
-    )
+    assert (tmp_path / "f.csv").read_text().startswith("question,") and "</svg>" in (tmp_path / "f.svg").read_text()
     as_object = CliRunner().invoke(app, ["models", "evaluate", "tfidf", *few, "--json"])
     assert json.loads(as_object.stdout)["about"]["songs"] == 120
 

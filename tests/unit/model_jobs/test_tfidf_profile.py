@@ -11,7 +11,7 @@ from contracts.catalogue import Song
 from contracts.models import LiveModel
 from model_jobs.tfidf import Tfidf, text_of
 from services.recommender.cold_start import ColdStart
-from services.recommender.models import Model
+from services.recommender.models import ServedModel
 from services.recommender.profile_vectors import ProfileVectors
 
 NO_LIST = ColdStart((), 0.0)
@@ -32,7 +32,7 @@ def songs() -> dict[str, Song]:
 
 
 @pytest.fixture(scope="module")
-def arm(songs: dict[str, Song]) -> Model:
+def arm(songs: dict[str, Song]) -> ServedModel:
     vectors = Tfidf().build(list(songs.values()))
     record = LiveModel(
         arm="tfidf",
@@ -43,7 +43,7 @@ def arm(songs: dict[str, Song]) -> Model:
         catalogue_digest="",
         built_at=0,
     )
-    return Model(record, vectors.song_ids, vectors.raw, NoIndex())
+    return ServedModel(record, vectors.song_ids, vectors.raw, NoIndex())
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def reference(songs: dict[str, Song]) -> TfidfVectorizer:
 
 @pytest.mark.parametrize("favourites", [1, 2, 7, 60])
 def test_a_listener_is_the_tf_idf_of_the_joined_text(
-    songs: dict[str, Song], arm: Model, reference: TfidfVectorizer, favourites: int
+    songs: dict[str, Song], arm: ServedModel, reference: TfidfVectorizer, favourites: int
 ) -> None:
     rng, listeners = np.random.default_rng(favourites), ProfileVectors()
     rows = reference.transform(text_of(songs[song_id]) for song_id in arm.song_ids)
@@ -66,7 +66,7 @@ def test_a_listener_is_the_tf_idf_of_the_joined_text(
 
 
 def test_one_favourite_more_and_one_less_leaves_no_trace(
-    songs: dict[str, Song], arm: Model, reference: TfidfVectorizer
+    songs: dict[str, Song], arm: ServedModel, reference: TfidfVectorizer
 ) -> None:
     listeners, liked = ProfileVectors(), frozenset(arm.song_ids[:40])
     listeners.vector("u", arm, liked, NO_LIST)

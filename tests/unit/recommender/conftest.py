@@ -2,13 +2,13 @@
 
 import pytest
 
-from services.recommender.library import World
-from tests.unit.recommender.worlds import catalogue_of, mixed_songs, opened, publish_all, world_of
+from services.recommender.snapshots import CatalogueSnapshot
+from tests.unit.recommender.worlds import catalogue_of, mixed_songs, opened, publish_all, snapshot_of
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> CatalogueSnapshot:
     """40 songs of 14 anime, all four models."""
     catalogue = catalogue_of(mixed_songs())
     directory = tmp_path_factory.mktemp("vectors")
-    return world_of(catalogue, opened(directory, publish_all(directory, [e.song_id for e in catalogue.entries])))
+    return snapshot_of(catalogue, opened(directory, publish_all(directory, [e.song_id for e in catalogue.entries])))

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.fold import Folded, fold
-from services.recommender.believed import believed
+from services.recommender.answering import profile_answer
 from services.recommender.catalogue import Catalogue
-from services.recommender.listeners import Listener, Listeners
+from services.recommender.profile_views import ProfileView, ProfileViews
 from tests.support.histories import history_strategy
-from tests.unit.recommender.worlds import LOVED, SKIPPED, VETOED, catalogue_of, listener, profile, song
+from tests.unit.recommender.worlds import LOVED, SKIPPED, VETOED, catalogue_of, profile, song, view
 
 ALIASES = {"a": "a-before", "anidb-1": "song-0", "mal-1": "anime-0"}
 
@@ -32,15 +32,18 @@ def catalogue(*, aliases: bool) -> Catalogue:
     return catalogue_of([first, named[1], named[2].model_copy(update={"aliases": (ALIASES["anidb-1"],)})])
 
 
-def derived(folded: Folded, of: Catalogue, listeners: Listeners) -> Listener:
-    return listeners.of(profile(songs=folded.songs, vetoes=folded.vetoes), of)
+def derived(folded: Folded, of: Catalogue, profile_views: ProfileViews) -> ProfileView:
+    return profile_views.of(profile(songs=folded.songs, vetoes=folded.vetoes), of)
 
 
 @settings(deadline=None)
 @given(history=history_strategy(), picks=st.randoms(use_true_random=False))
 def test_a_profile_under_aliases_is_the_profile_under_own_ids(history, picks):
     plain, aliased = catalogue(aliases=False), catalogue(aliases=True)
-    kept, kept_aliased = Listeners(kept=10, cold_songs=5), Listeners(kept=10, cold_songs=5)
+    kept, kept_aliased = (
+        ProfileViews(cache_bytes=1 << 24, cold_songs=5),
+        ProfileViews(cache_bytes=1 << 24, cold_songs=5),
+    )
     logged = [under_an_alias(event) if picks.random() < 0.5 else event for event in history]
     # Step by step, so that what follows from the listener before is compared as well.
     for end in range(1, len(history) + 1):
@@ -59,18 +62,18 @@ def under_an_alias(event):
 
 
 def test_a_song_that_was_heard_under_an_alias_is_not_offered_again():
-    found = listener(catalogue(aliases=True), songs={ALIASES["a"]: LOVED, "b": SKIPPED})
+    found = view(catalogue(aliases=True), songs={ALIASES["a"]: LOVED, "b": SKIPPED})
     assert found.standing.heard == {"a", "b"} and found.standing.liked == {"a"}
-    shown = believed(found.profile, found, catalogue(aliases=True), 0)
+    shown = profile_answer(found.profile, found, catalogue(aliases=True), 0)
     assert {(each.song_id, each.title) for each in shown.heard} == {("a", "Song 1"), ("b", "Song 2")}
 
 
 def test_a_veto_of_an_alias_keeps_the_anime_out_and_can_be_taken_back_under_its_own_id():
     of = catalogue(aliases=True)
     vetoes: Mapping[str, bytes] = {ALIASES["mal-1"]: VETOED}
-    assert listener(of, vetoes=vetoes).standing.vetoed == {"mal-1"}
+    assert view(of, vetoes=vetoes).standing.vetoed == {"mal-1"}
     later = VETOED[:-1].replace(VETOED[:8], (int.from_bytes(VETOED[:8], "big") + 1).to_bytes(8, "big")) + b"\0"
-    assert not listener(of, vetoes={**vetoes, "mal-1": later}).standing.vetoed
+    assert not view(of, vetoes={**vetoes, "mal-1": later}).standing.vetoed
 
 
 def test_an_id_of_a_song_means_that_song_whoever_has_it_as_an_alias():

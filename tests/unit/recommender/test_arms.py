@@ -11,9 +11,9 @@ from contracts.arms import ARMS, CONTENT_ARMS
 from services.recommender.arms import all_arms
 from services.recommender.arms.base import LeftOut
 from services.recommender.catalogue import Mask
-from services.recommender.library import World
 from services.recommender.picking import pick_all
-from tests.unit.recommender.worlds import ask, catalogue_of, clustered, mixed_songs, opened, publish, song, world_of
+from services.recommender.snapshots import CatalogueSnapshot
+from tests.unit.recommender.worlds import ask, catalogue_of, clustered, mixed_songs, opened, publish, snapshot_of, song
 
 EVERY = all_arms()
 SIZE = 40
@@ -24,13 +24,13 @@ masks = st.lists(st.booleans(), min_size=SIZE, max_size=SIZE).map(lambda bits: n
 scarce = st.frozensets(st.integers(0, SIZE - 1), max_size=4).map(lambda rows: np.isin(np.arange(SIZE), list(rows)))
 
 
-def open_at_each_turn(world: World, mask: Mask, picked, order) -> dict[str, Mask]:
+def open_at_each_turn(snapshot: CatalogueSnapshot, mask: Mask, picked, order) -> dict[str, Mask]:
     """What was open when each arm picked, worked out again from the picks."""
     is_open, seen = mask.copy(), {}
     for arm in order:
         seen[arm] = is_open.copy()
         if arm in picked.picks:
-            world.catalogue.block_with_its_anime(is_open, picked.picks[arm].row)
+            snapshot.catalogue.block_with_its_anime(is_open, picked.picks[arm].row)
     return seen
 
 
@@ -40,10 +40,12 @@ def test_every_arm_of_the_contract_is_found():
 
 @shared
 @given(mask=masks | scarce, near=st.sampled_from([None, "s003", "s017"]), order=st.permutations(ARMS))
-def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(world: World, mask, near, order):
-    asked = ask(world, mask, near=near)
+def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(
+    snapshot: CatalogueSnapshot, mask, near, order
+):
+    asked = ask(snapshot, mask, near=near)
     picked = pick_all(asked, EVERY, order, lambda *_: None)
-    seen = open_at_each_turn(world, mask, picked, order)
+    seen = open_at_each_turn(snapshot, mask, picked, order)
     for arm in order:
         if arm in picked.picks:
             assert seen[arm][picked.picks[arm].row]
@@ -51,7 +53,7 @@ def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(world: 
             assert not seen[arm].any()
             assert picked.left_out[arm].startswith("nothing left")
     rows = [pick.row for pick in picked.picks.values()]
-    anime = [each.anime_id for row in rows for each in world.catalogue.entries[row].anime]
+    anime = [each.anime_id for row in rows for each in snapshot.catalogue.entries[row].anime]
     assert len(set(rows)) == len(rows)
     assert len(set(anime)) == len(anime)
     assert np.array_equal(asked.eligible, mask)
@@ -60,13 +62,13 @@ def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(world: 
 @shared
 @given(mask=masks, near=st.sampled_from([None, "s003", "s017"]))
 @pytest.mark.parametrize("arm", CONTENT_ARMS)
-def test_a_content_arm_brings_the_nearest_open_song(world: World, arm, mask, near):
-    asked = ask(world, mask, near=near)
+def test_a_content_arm_brings_the_nearest_open_song(snapshot: CatalogueSnapshot, arm, mask, near):
+    asked = ask(snapshot, mask, near=near)
     pick = EVERY[arm].pick(asked)
     if not mask.any():
         assert pick is None
         return
-    bound = world.models[arm]
+    bound = snapshot.models[arm]
     scores = bound.model.scores(asked.vector_of(bound).vector)
     of_row = np.full(SIZE, -np.inf)
     of_row[bound.catalogue_rows] = scores
@@ -75,10 +77,10 @@ def test_a_content_arm_brings_the_nearest_open_song(world: World, arm, mask, nea
     assert pick.p_song == 1.0
 
 
-def test_random_brings_every_open_song_as_often(world: World):
+def test_random_brings_every_open_song_as_often(snapshot: CatalogueSnapshot):
     mask = np.zeros(SIZE, dtype=bool)
     mask[[3, 8, 21, 30]] = True
-    asked = ask(world, mask)
+    asked = ask(snapshot, mask)
     picks = [EVERY["random"].pick(asked) for _ in range(4_000)]
     assert {pick.p_song for pick in picks} == {0.25}
     counts = np.bincount([pick.row for pick in picks], minlength=SIZE)[[3, 8, 21, 30]]
@@ -86,20 +88,20 @@ def test_random_brings_every_open_song_as_often(world: World):
     assert counts.min() > 900
 
 
-def test_popular_brings_the_most_viewed_open_song(world: World):
+def test_popular_brings_the_most_viewed_open_song(snapshot: CatalogueSnapshot):
     mask = np.ones(SIZE, dtype=bool)
-    assert world.catalogue.entries[EVERY["popular"].pick(ask(world, mask)).row].views == 38_000
-    mask[world.catalogue.row_of["s038"]] = False
-    assert world.catalogue.entries[EVERY["popular"].pick(ask(world, mask)).row].views == 37_000
+    assert snapshot.catalogue.entries[EVERY["popular"].pick(ask(snapshot, mask)).row].views == 38_000
+    mask[snapshot.catalogue.row_of["s038"]] = False
+    assert snapshot.catalogue.entries[EVERY["popular"].pick(ask(snapshot, mask)).row].views == 37_000
 
 
-def test_an_arm_without_a_model_says_what_to_do(world: World):
-    asked = ask(World(world.catalogue, {}, {}), np.ones(SIZE, dtype=bool))
+def test_an_arm_without_a_model_says_what_to_do(snapshot: CatalogueSnapshot):
+    asked = ask(CatalogueSnapshot(snapshot.catalogue, {}, {}), np.ones(SIZE, dtype=bool))
     with pytest.raises(LeftOut, match="not built: animusic models build mpnet"):
         EVERY["mpnet"].pick(asked)
 
 
-def test_an_arm_that_fails_costs_only_itself(world: World):
+def test_an_arm_that_fails_costs_only_itself(snapshot: CatalogueSnapshot):
     class Broken:
         name = "tfidf"
 
@@ -108,7 +110,7 @@ def test_an_arm_that_fails_costs_only_itself(world: World):
 
     seen: list[tuple[str, str | None]] = []
     picked = pick_all(
-        ask(world, np.ones(SIZE, dtype=bool)),
+        ask(snapshot, np.ones(SIZE, dtype=bool)),
         {**EVERY, "tfidf": Broken()},
         ARMS,
         lambda arm, _, code: seen.append((arm, code)),
@@ -126,11 +128,11 @@ def test_songs_around_the_listener_that_are_all_closed_do_not_hide_the_rest(tmp_
     raw = clustered(crowd + others, 16, seed=3)
     raw[:crowd] = raw[0] + 0.01 * clustered(crowd, 16, seed=4)
     names = [each.song_id for each in songs]
-    world = world_of(catalogue, opened(tmp_path, [publish(tmp_path, "mpnet", names, raw)]))
-    asked = ask(world, np.ones(len(catalogue), dtype=bool), near=names[0])
+    snapshot = snapshot_of(catalogue, opened(tmp_path, [publish(tmp_path, "mpnet", names, raw)]))
+    asked = ask(snapshot, np.ones(len(catalogue), dtype=bool), near=names[0])
     asked.take(catalogue.row_of[names[1]])
     pick = EVERY["mpnet"].pick(asked)
-    bound = world.models["mpnet"]
+    bound = snapshot.models["mpnet"]
     scores = bound.model.scores(bound.model.total(bound.model.rows_of([names[0]])))
     best = names[crowd + int(np.argmax(scores[crowd:]))]
     assert catalogue.entries[pick.row].song_id == best
@@ -142,12 +144,12 @@ def test_a_model_older_than_the_catalogue_brings_what_both_know(tmp_path: Path):
     names = [each.song_id for each in songs]
     record = publish(tmp_path, "node2vec", names, clustered(SIZE, 8))
     newer = catalogue_of([*songs[10:], *[song(900 + n, [900 + n], views=1) for n in range(5)]])
-    world = world_of(newer, opened(tmp_path, [record]))
-    bound = world.models["node2vec"]
+    snapshot = snapshot_of(newer, opened(tmp_path, [record]))
+    bound = snapshot.models["node2vec"]
     assert len(bound.strangers) == 10
     assert bound.known.sum() == SIZE - 10
-    pick = EVERY["node2vec"].pick(ask(world, np.ones(len(newer), dtype=bool), near="s003"))
+    pick = EVERY["node2vec"].pick(ask(snapshot, np.ones(len(newer), dtype=bool), near="s003"))
     assert newer.entries[pick.row].song_id in names[10:]
     only_new = np.array([entry.song_id >= "s900" for entry in newer.entries])
-    picked = pick_all(ask(world, only_new), EVERY, ["node2vec"], lambda *_: None)
+    picked = pick_all(ask(snapshot, only_new), EVERY, ["node2vec"], lambda *_: None)
     assert picked.left_out["node2vec"].startswith("nothing left: its model knows none")

@@ -5,7 +5,7 @@ import pytest
 
 from contracts.catalogue import Anime, Appearance, Link, Song, WithdrawnSong
 from services.recommender.catalogue import build_catalogue
-from services.recommender.entries import UnreadableSong, read_entry
+from services.recommender.catalogue_song import UnreadableSong, read_song
 from tests.unit.recommender.worlds import catalogue_of, mixed_songs, song
 
 
@@ -61,10 +61,10 @@ def test_an_empty_catalogue_is_one():
 
 def test_records_are_songs_withdrawals_or_refused():
     known = song(1, [1], views=3)
-    assert read_entry(known.log_value()).views == 3
-    assert read_entry(WithdrawnSong(song_id="s001", withdrawn=True).model_dump_json(by_alias=True).encode()) is None
+    assert read_song(known.log_value()).views == 3
+    assert read_song(WithdrawnSong(song_id="s001", withdrawn=True).model_dump_json(by_alias=True).encode()) is None
     with pytest.raises(UnreadableSong, match="appearances"):
-        read_entry(b'{"schema": 1, "song_id": "s001", "title": "x", "appearances": []}')
+        read_song(b'{"schema": 1, "song_id": "s001", "title": "x", "appearances": []}')
 
 
 def test_views_are_those_of_the_most_viewed_link():

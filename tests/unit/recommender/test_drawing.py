@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2_contingency, chisquare
 
 from contracts.arms import ARMS, PAPER_ORDER
-from services.recommender.drawing import draw, placed
+from services.recommender.picking import draw, placed
 
 PLAYLISTS = 60_000
 

@@ -18,12 +18,12 @@ from contracts.models import LiveModel
 from contracts.topics import CATALOGUE, MODELS
 from services.common.vectors.edge import EdgeIndex
 from services.common.vectors.index import Found, Query
-from services.recommender.library import Library, World
 from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import BEHIND
-from services.recommender.models import Model, open_model
+from services.recommender.models import ServedModel, open_model
+from services.recommender.snapshots import CatalogueSnapshot, SnapshotStore
 from tests.support.waiting import apoll
-from tests.unit.recommender.worlds import LOVED, clustered, composer, listener, mixed_songs, moment, publish
+from tests.unit.recommender.worlds import LOVED, clustered, composer, context, mixed_songs, publish, view
 
 SONGS = mixed_songs()
 NAMES = [song.song_id for song in SONGS]
@@ -72,7 +72,7 @@ class Shelf:
     def version(self, seed: int) -> LiveModel:
         return publish(self.directory, "mpnet", NAMES, clustered(len(NAMES), 16, seed))
 
-    def open(self, record: LiveModel) -> Model:
+    def open(self, record: LiveModel) -> ServedModel:
         if record.version in self.broken:
             raise FileNotFoundError(f"no published model {record.collection}")
         model = open_model(record, self.directory)
@@ -80,33 +80,33 @@ class Shelf:
             return model
         far = FarIndex(model.index, self.delay)
         self.far.append(far)
-        return Model(record, model.song_ids, model.raw, far)
+        return ServedModel(record, model.song_ids, model.raw, far)
 
 
 @contextlib.asynccontextmanager
-async def following(shelf: Shelf) -> AsyncIterator[Library]:
-    library, caught_up = Library(shelf.open, quiet_seconds=0, retry_seconds=0.02), asyncio.Event()
+async def following(shelf: Shelf) -> AsyncIterator[SnapshotStore]:
+    snapshots, caught_up = SnapshotStore(shelf.open, quiet_seconds=0, retry_seconds=0.02), asyncio.Event()
     caught_up.set()
-    library.take(catalogue_records())
-    task = asyncio.create_task(library.run(caught_up))
+    snapshots.take(catalogue_records())
+    task = asyncio.create_task(snapshots.run(caught_up))
     try:
-        await asyncio.wait_for(library.ready.wait(), 10)
-        yield library
+        await asyncio.wait_for(snapshots.ready.wait(), 10)
+        yield snapshots
     finally:
         task.cancel()
 
 
-async def serves(library: Library, record: LiveModel) -> None:
+async def serves(snapshots: SnapshotStore, record: LiveModel) -> None:
     async def live() -> bool:
-        bound = library.world.models.get(record.arm)
-        return bound is not None and bound.version == record.version and not library.world.behind
+        bound = snapshots.current.models.get(record.arm)
+        return bound is not None and bound.version == record.version and not snapshots.current.behind
 
     await apoll(live, what=f"{record.collection} is served")
 
 
-async def is_behind(library: Library) -> None:
+async def is_behind(snapshots: SnapshotStore) -> None:
     async def behind() -> bool:
-        return "mpnet" in library.world.behind
+        return "mpnet" in snapshots.current.behind
 
     await apoll(behind, what="mpnet is behind its record")
 
@@ -119,37 +119,37 @@ def shelf(tmp_path: Path) -> Shelf:
 async def test_an_arm_that_was_never_there_is_left_out_and_comes_when_it_can(shelf: Shelf):
     first = shelf.version(1)
     shelf.broken.add(first.version)
-    async with following(shelf) as library:
-        assert library.world.left_out["mpnet"] == "not built: animusic models build mpnet"
-        library.take([switch(first)])
+    async with following(shelf) as snapshots:
+        assert snapshots.current.left_out["mpnet"] == "not built: animusic models build mpnet"
+        snapshots.take([switch(first)])
 
         async def said() -> bool:
-            return first.collection in library.world.left_out["mpnet"]
+            return first.collection in snapshots.current.left_out["mpnet"]
 
         await apoll(said, what="the missing version is named")
-        assert library.world.behind == {}
+        assert snapshots.current.behind == {}
         shelf.broken.clear()
-        await serves(library, first)
-        assert "mpnet" not in library.world.left_out
+        await serves(snapshots, first)
+        assert "mpnet" not in snapshots.current.left_out
 
 
 async def test_a_version_that_cannot_be_opened_leaves_the_one_before(shelf: Shelf, caplog: pytest.LogCaptureFixture):
     first, second = shelf.version(1), shelf.version(2)
     shelf.broken.add(second.version)
-    async with following(shelf) as library:
-        library.take([switch(first)])
-        await serves(library, first)
-        library.take([switch(second)])
-        await is_behind(library)
-        world = library.world
-        assert world.models["mpnet"].version == first.version
-        assert "mpnet" not in world.left_out
-        assert second.collection in world.behind["mpnet"]
+    async with following(shelf) as snapshots:
+        snapshots.take([switch(first)])
+        await serves(snapshots, first)
+        snapshots.take([switch(second)])
+        await is_behind(snapshots)
+        snapshot = snapshots.current
+        assert snapshot.models["mpnet"].version == first.version
+        assert "mpnet" not in snapshot.left_out
+        assert second.collection in snapshot.behind["mpnet"]
         assert BEHIND.labels("mpnet")._value.get() == 1
         assert f"{second.collection} cannot be opened, the arm serves {first.collection}" in caplog.text
         said = caplog.text.count("cannot be opened")
         shelf.broken.clear()
-        await serves(library, second)
+        await serves(snapshots, second)
         assert BEHIND.labels("mpnet")._value.get() == 0
         assert caplog.text.count("cannot be opened") == said == 1
 
@@ -157,36 +157,36 @@ async def test_a_version_that_cannot_be_opened_leaves_the_one_before(shelf: Shel
 async def test_a_rollback_ends_the_wait_for_a_version_that_never_came(shelf: Shelf):
     first, second = shelf.version(1), shelf.version(2)
     shelf.broken.add(second.version)
-    async with following(shelf) as library:
-        library.take([switch(first)])
-        await serves(library, first)
-        model = library.world.models["mpnet"].model
-        library.take([switch(second)])
-        await is_behind(library)
-        library.take([switch(first)])
-        await serves(library, first)
-        assert library.world.models["mpnet"].model is model
+    async with following(shelf) as snapshots:
+        snapshots.take([switch(first)])
+        await serves(snapshots, first)
+        model = snapshots.current.models["mpnet"].model
+        snapshots.take([switch(second)])
+        await is_behind(snapshots)
+        snapshots.take([switch(first)])
+        await serves(snapshots, first)
+        assert snapshots.current.models["mpnet"].model is model
         third = shelf.version(3)
-        library.take([switch(third)])
-        await serves(library, third)
+        snapshots.take([switch(third)])
+        await serves(snapshots, third)
 
 
 async def test_what_is_served_is_no_matter_for_the_collector_and_ends_without_it(shelf: Shelf):
     """A full collection would stand still over every song of the catalogue; what is set aside must not need it."""
-    async with following(shelf) as library:
+    async with following(shelf) as snapshots:
         gc.disable()
         try:
-            former, songs = weakref.ref(library.world), weakref.ref(library.world.catalogue)
+            former, songs = weakref.ref(snapshots.current), weakref.ref(snapshots.current.catalogue)
             looked_at = {id(thing) for thing in gc.get_objects()}
             assert id(former()) not in looked_at
-            assert not any(id(entry) in looked_at for entry in library._entries.values())
-            library.take([SimpleNamespace(topic=CATALOGUE.name, key=SONGS[0].song_id.encode(), value=None)])
+            assert not any(id(entry) in looked_at for entry in snapshots._entries.values())
+            snapshots.take([SimpleNamespace(topic=CATALOGUE.name, key=SONGS[0].song_id.encode(), value=None)])
 
             async def freed() -> bool:
                 return former() is None and songs() is None
 
             await apoll(freed, what="the former world is freed")
-            assert len(library.world.catalogue) == len(SONGS) - 1
+            assert len(snapshots.current.catalogue) == len(SONGS) - 1
         finally:
             gc.enable()
 
@@ -194,19 +194,19 @@ async def test_what_is_served_is_no_matter_for_the_collector_and_ends_without_it
 async def test_an_old_version_is_closed_when_its_last_user_lets_go(shelf: Shelf):
     shelf.delay = lambda: 0.0
     first, second = shelf.version(1), shelf.version(2)
-    async with following(shelf) as library:
-        library.take([switch(first)])
-        await serves(library, first)
-        held: World | None = library.world
-        library.take([switch(second)])
-        await serves(library, second)
+    async with following(shelf) as snapshots:
+        snapshots.take([switch(first)])
+        await serves(snapshots, first)
+        held: CatalogueSnapshot | None = snapshots.current
+        snapshots.take([switch(second)])
+        await serves(snapshots, second)
         assert held is not None
         assert held.models["mpnet"].version == first.version
         index = held.models["mpnet"].model.index
         assert len(index.search(clustered(1, 16)[0], k=3)[0]) == 3
         held = None
         assert index.closed
-        assert not library.world.models["mpnet"].model.index.closed
+        assert not snapshots.current.models["mpnet"].model.index.closed
 
 
 # What happens, and for a playlist how many ms its index takes.
@@ -242,14 +242,14 @@ async def _interleaved(shelf: Shelf, steps: list[tuple[str, int]]) -> None:
     delay = [0.0]
     shelf.delay = lambda: delay[0]
     playing = []
-    async with following(shelf) as library:
-        library.take([switch(shelf.versions[0])])
-        await serves(library, shelf.versions[0])
+    async with following(shelf) as snapshots:
+        snapshots.take([switch(shelf.versions[0])])
+        await serves(snapshots, shelf.versions[0])
         # Whatever is drawn, somebody plays: an example without a playlist would say nothing.
         for what, number in [*steps, ("play", 5)]:
             delay[0] = number / 1_000
             if what == "switch":
-                library.take([switch(shelf.versions[number])])
+                snapshots.take([switch(shelf.versions[number])])
             elif what == "break":
                 shelf.broken.add(shelf.versions[number].version)
             elif what == "mend":
@@ -257,7 +257,7 @@ async def _interleaved(shelf: Shelf, steps: list[tuple[str, int]]) -> None:
             elif what == "wait":
                 await asyncio.sleep(0.015)
             else:
-                playing.append(asyncio.create_task(_play(library.world, len(playing))))
+                playing.append(asyncio.create_task(_play(snapshots.current, len(playing))))
             await asyncio.sleep(0)
         for model_version, score, expected, world_version in await asyncio.gather(*playing):
             assert model_version == world_version
@@ -265,12 +265,12 @@ async def _interleaved(shelf: Shelf, steps: list[tuple[str, int]]) -> None:
     assert not any(far.asked_too_late for far in shelf.far)
 
 
-async def _play(world: World, number: int) -> tuple[str | None, float, float, str]:
+async def _play(snapshot: CatalogueSnapshot, number: int) -> tuple[str | None, float, float, str]:
     """(version of the slot, its score, the best score in the world's own version, that version)."""
-    maker, someone = composer(seed=number), listener(world.catalogue, songs={f"s{number:03d}": LOVED})
-    await maker.look_ahead(world, someone, LookAhead(5.0))
-    playlist = maker.new(world, someone, moment(number)).playlist
-    bound = world.models["mpnet"]
+    maker, someone = composer(seed=number), view(snapshot.catalogue, songs={f"s{number:03d}": LOVED})
+    await maker.look_ahead(snapshot, someone, LookAhead(5.0))
+    playlist = maker.new(snapshot, someone, context(number)).playlist
+    bound = snapshot.models["mpnet"]
     (slot,) = [slot for slot in playlist.slots if slot.arm == "mpnet"]
     row = bound.model.row_of[slot.song_id]
     vector = bound.model.total(bound.model.rows_of([f"s{number:03d}"]))
@@ -286,16 +286,16 @@ async def test_an_index_that_hangs_costs_a_computation_and_is_left_alone_for_a_w
 
     shelf.delay = hangs
     first, now = shelf.version(1), [0.0]
-    async with following(shelf) as library:
-        library.take([switch(first)])
-        await serves(library, first)
+    async with following(shelf) as snapshots:
+        snapshots.take([switch(first)])
+        await serves(snapshots, first)
         ahead = LookAhead(0.02, clock=lambda: now[0])
         for number, expected in enumerate([1, 1, 2]):
             now[0] = 0.0 if number < 2 else 6.0
-            someone = listener(library.world.catalogue, songs={f"s{number:03d}": LOVED})
+            someone = view(snapshots.current.catalogue, songs={f"s{number:03d}": LOVED})
             maker = composer(seed=number)
-            await maker.look_ahead(library.world, someone, ahead)
-            playlist = maker.new(library.world, someone, moment(number)).playlist
+            await maker.look_ahead(snapshots.current, someone, ahead)
+            playlist = maker.new(snapshots.current, someone, context(number)).playlist
             assert "mpnet" in {slot.arm for slot in playlist.slots}
             assert len(asked) == expected
 
@@ -305,15 +305,15 @@ def test_a_far_index_and_a_near_one_bring_the_same_song(shelf: Shelf):
         record = shelf.version(4)
         near = shelf.open(record)
         shelf.delay = lambda: 0.0
-        async with following(shelf) as library:
-            library.take([switch(record)])
-            await serves(library, record)
-            world = library.world
+        async with following(shelf) as snapshots:
+            snapshots.take([switch(record)])
+            await serves(snapshots, record)
+            snapshot = snapshots.current
             mask = np.ones(len(NAMES), dtype=bool)
             assert near.remote is None
-            assert [bound.version for bound in world.remote] == [record.version]
+            assert [bound.version for bound in snapshot.remote] == [record.version]
             for number in range(8):
-                _, score, best, _ = await _play(world, number)
+                _, score, best, _ = await _play(snapshot, number)
                 vector = near.total(near.rows_of([f"s{number:03d}"]))
                 assert score == pytest.approx(best, abs=1e-3)
                 assert near.scores(vector)[mask].max() >= score - 1e-3

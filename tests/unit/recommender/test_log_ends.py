@@ -3,7 +3,7 @@
 from contracts.marks import MarkName
 from contracts.placement import SHARDS, partition_of, shard_of
 from services.common.settings import KafkaSettings
-from services.recommender.log_ends import LATE_SECONDS, LogEnds
+from services.recommender.freshness import LATE_SECONDS, LogEnds
 
 TOPIC, OTHER = "a" * 32, "b" * 32
 PARTITIONS = 4

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.recommender.cold_start import ColdStart
-from services.recommender.library import World
-from services.recommender.models import Model
+from services.recommender.models import ServedModel
 from services.recommender.profile_vectors import ProfileVectors
+from services.recommender.snapshots import CatalogueSnapshot
 from tests.unit.recommender.worlds import clustered, words
 
 IDS = [f"s{n:03d}" for n in range(30)]
@@ -24,7 +24,7 @@ class NoIndex:
     def close(self) -> None: ...
 
 
-def model(arm: str) -> Model:
+def model(arm: str) -> ServedModel:
     from contracts.models import LiveModel
 
     raw = words(30, 40) if arm == "tfidf" else clustered(30, 12)
@@ -32,7 +32,7 @@ def model(arm: str) -> Model:
     record = LiveModel(
         arm=arm, version="0" * 16, vectors=kind, dimension=raw.shape[1], songs=30, catalogue_digest="", built_at=0
     )
-    return Model(record, IDS, raw, NoIndex())
+    return ServedModel(record, IDS, raw, NoIndex())
 
 
 MODELS = {arm: model(arm) for arm in ("tfidf", "node2vec")}
@@ -90,15 +90,15 @@ def test_favourites_that_the_model_does_not_know_leave_the_list_or_the_mean():
 
 
 def test_sums_are_forgotten_when_they_outgrow_their_budget():
-    vectors = ProfileVectors(kept_bytes=1_000)
+    vectors = ProfileVectors(cache_bytes=10_000)
     for user in range(50):
         vectors.vector(f"u{user}", MODELS["node2vec"], frozenset(IDS[:3]), NO_LIST)
-    assert vectors._bytes <= 1_000
-    assert len(vectors._sums) < 50
+    assert 0 < vectors._sums.bytes <= 10_000
+    assert 0 < len(vectors._sums) < 50
 
 
-def test_versions_do_not_share_a_sum(world: World):
-    vectors, bound = ProfileVectors(), world.models["mpnet"].model
+def test_versions_do_not_share_a_sum(snapshot: CatalogueSnapshot):
+    vectors, bound = ProfileVectors(), snapshot.models["mpnet"].model
     one = vectors.vector("u", bound, frozenset(IDS[:3]), NO_LIST).vector
-    other = vectors.vector("u", world.models["minilm"].model, frozenset(IDS[:3]), NO_LIST).vector
+    other = vectors.vector("u", snapshot.models["minilm"].model, frozenset(IDS[:3]), NO_LIST).vector
     assert len(one) != len(other)

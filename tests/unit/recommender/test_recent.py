@@ -3,9 +3,9 @@
 from uuid import UUID
 
 from contracts.playlists import ServedPlaylist, ServedSlot
-from services.recommender.profile import ServedEntry
-from services.recommender.recent import Recent
-from services.recommender.watermarks import PATIENCE_MS, Watermarks
+from services.profiles.reader import HistoryEntry
+from services.recommender.freshness import PATIENCE_MS, Watermarks
+from services.recommender.recent import Recent, history_entry
 from tests.unit.recommender.worlds import WHEN, profile
 
 
@@ -24,7 +24,7 @@ def served(number: int, revision: int = 0, *, user_id: str = "u", song: str = "a
     )
 
 
-def songs(recent: Recent, *stored: ServedEntry) -> list[tuple[str, ...]]:
+def songs(recent: Recent, *stored: HistoryEntry) -> list[tuple[str, ...]]:
     return [entry.songs for entry in recent.history("u", stored)]
 
 
@@ -32,15 +32,15 @@ def test_own_playlists_are_history_before_the_store_shows_them():
     recent = Recent()
     recent.add(served(2, song="b"))
     recent.add(served(3, user_id="other", song="z"))
-    stored = ServedEntry.of(served(1, song="a"))
+    stored = history_entry(served(1, song="a"))
     assert songs(recent, stored) == [("a",), ("b",)]
 
 
 def test_the_higher_revision_counts_wherever_it_is():
     recent = Recent()
     recent.add(served(1, revision=1, song="new"))
-    assert songs(recent, ServedEntry.of(served(1, revision=0, song="old"))) == [("new",)]
-    assert songs(recent, ServedEntry.of(served(1, revision=2, song="newest"))) == [("newest",)]
+    assert songs(recent, history_entry(served(1, revision=0, song="old"))) == [("new",)]
+    assert songs(recent, history_entry(served(1, revision=2, song="newest"))) == [("newest",)]
     assert songs(recent) == []
 
 
@@ -52,11 +52,11 @@ def test_an_older_revision_does_not_replace_a_newer_one():
 
 
 def test_the_oldest_are_forgotten():
-    recent = Recent(playlists=3, listeners=2)
-    for number in range(5):
+    recent = Recent(cache_bytes=50_000)
+    for number in range(50):
         recent.add(served(number, user_id=f"u{number}"))
     assert recent.playlist(UUID(int=1)) is None
-    assert recent.playlist(UUID(int=4)) is not None
+    assert recent.playlist(UUID(int=49)) is not None
     assert recent.history("u0", ()) == []
 
 

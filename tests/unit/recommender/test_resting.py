@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommender.resting import resting
+from services.recommender.eligible import resting
 
 
 def rule(playlists):

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 import scipy.sparse
 
 from contracts.catalogue import Anime, Appearance, Credits, Link, Song
@@ -15,16 +16,17 @@ from contracts.models import LiveModel
 from contracts.registers import LIKED, SETTLED, STARTED, VETO, WATCHED
 from services.common.vectors.edge import write_shard
 from services.common.vectors.published import points_of, write_files
+from services.profiles.decoding import Content, ProfileState
+from services.profiles.reader import StoredProfile
 from services.recommender.arms import all_arms
 from services.recommender.arms.base import Ask
 from services.recommender.catalogue import Catalogue, build_catalogue
-from services.recommender.composing import Composer, Moment
-from services.recommender.entries import entry_of
-from services.recommender.library import World
-from services.recommender.listeners import Listener, Listeners
-from services.recommender.models import BoundModel, Model, bind, open_model
-from services.recommender.profile import Nobody
+from services.recommender.catalogue_song import catalogue_song
+from services.recommender.composing import Composer, PlaylistContext
+from services.recommender.models import BoundModel, ServedModel, bind, open_model
 from services.recommender.profile_vectors import ProfileVector, ProfileVectors
+from services.recommender.profile_views import ProfileView, ProfileViews
+from services.recommender.snapshots import CatalogueSnapshot
 
 WHEN = 1_700_000_000_000
 ID = UUID(int=7).bytes
@@ -48,7 +50,7 @@ def song(number: int, anime: Sequence[int], *, views: int | None = None, **field
 
 def catalogue_of(songs: Iterable[Song]) -> Catalogue:
     """A snapshot of these songs."""
-    return build_catalogue(entry_of(each, each.log_value()) for each in songs).warm()
+    return build_catalogue(catalogue_song(each, each.log_value()) for each in songs).warm()
 
 
 def mixed_songs(count: int = 40, anime: int = 14) -> list[Song]:
@@ -85,14 +87,17 @@ SKIPPED = packed(ppm=10_000, started=1, settled=True)
 VETOED = VETO.encode(WHEN, ID, True)
 
 
-def profile(user_id: str = "u", **fields: Any) -> Nobody:
-    """A profile with these fields; the rest of it is empty."""
-    return Nobody(user_id, **fields)
+def profile(user_id: str = "u", *, generation: str = "", **fields: Any) -> StoredProfile:
+    """A profile with these fields - songs, vetoes, anime_list, marks, history -; the rest of it is empty."""
+    listed = orjson.dumps([each.model_dump() for each in fields.get("anime_list", ())])
+    content = Content(fields.get("songs", {}), fields.get("vetoes", {}), bytes(8) + listed)
+    state = ProfileState(user_id, generation, b"", content, None)
+    return StoredProfile(state, fields.get("marks", {}), fields.get("history", ()))
 
 
-def listener(catalogue: Catalogue, **fields: Any) -> Listener:
+def view(catalogue: Catalogue, **fields: Any) -> ProfileView:
     """A listener with this profile."""
-    return Listeners(kept=10, cold_songs=20).of(profile(**fields), catalogue)
+    return ProfileViews(cache_bytes=1 << 24, cold_songs=20).of(profile(**fields), catalogue)
 
 
 def standing(**fields: Any) -> Standing:
@@ -145,14 +150,14 @@ def publish_all(vectors_dir: Path, song_ids: Sequence[str], seed: int = 0) -> li
     return [*made, publish(vectors_dir, "tfidf", song_ids, words(len(song_ids), 60, seed))]
 
 
-def opened(vectors_dir: Path, records: Iterable[LiveModel]) -> dict[str, Model]:
+def opened(vectors_dir: Path, records: Iterable[LiveModel]) -> dict[str, ServedModel]:
     """The models of these records, by arm."""
     return {record.arm: open_model(record, vectors_dir) for record in records}
 
 
-def world_of(catalogue: Catalogue, models: Mapping[str, Model]) -> World:
+def snapshot_of(catalogue: Catalogue, models: Mapping[str, ServedModel]) -> CatalogueSnapshot:
     """A world with these models bound to the catalogue."""
-    return World(catalogue, {arm: bind(model, catalogue) for arm, model in models.items()})
+    return CatalogueSnapshot(catalogue, {arm: bind(model, catalogue) for arm, model in models.items()})
 
 
 def composer(seed: int = 0, **fields: Any) -> Composer:
@@ -161,12 +166,12 @@ def composer(seed: int = 0, **fields: Any) -> Composer:
     return Composer(vectors=ProfileVectors(), rng=np.random.default_rng(seed), **{**chosen, **fields})
 
 
-def moment(number: int = 1, revision: int = 0, resting: Iterable[str] = ()) -> Moment:
+def context(number: int = 1, revision: int = 0, resting: Iterable[str] = ()) -> PlaylistContext:
     """The moment of playlist `number`."""
-    return Moment(UUID(int=number), revision, WHEN + number, True, frozenset(resting))
+    return PlaylistContext(UUID(int=number), revision, WHEN + number, True, frozenset(resting))
 
 
-def ask(world: World, mask: np.ndarray, *, near: str | None = None, seed: int = 0) -> Ask:
+def ask(snapshot: CatalogueSnapshot, mask: np.ndarray, *, near: str | None = None, seed: int = 0) -> Ask:
     """A request whose listener sits at the song `near`, or at each model's mean."""
 
     def vector_of(bound: BoundModel) -> ProfileVector:
@@ -174,4 +179,4 @@ def ask(world: World, mask: np.ndarray, *, near: str | None = None, seed: int = 
         vector = bound.model.total(rows) if len(rows) else bound.model.mean
         return ProfileVector(vector, rows, "favoured" if len(rows) else "mean")
 
-    return Ask(world.catalogue, mask, world.models, world.left_out, vector_of, np.random.default_rng(seed))
+    return Ask(snapshot.catalogue, mask, snapshot.models, snapshot.left_out, vector_of, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""Vectors that travel: from a machine that encoded them to one that has no encoder, as one Parquet file.
+"""The file of a vector export, Parquet: from a machine that encoded the vectors to one that has no encoder.
 
     song_id      string; for people, a song is found by its text
     text_digest  string, 32 hex digits: of the text that was encoded
@@ -53,7 +53,7 @@ class Origin(BaseModel):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class VectorExport:
     """Vectors with their origin: song id and text digest by row of `raw`, float32 (n, d)."""
 
     origin: Origin
@@ -77,14 +77,14 @@ def origin_of(arm: str, params: dict[str, Any], dimension: int) -> Origin:
     )
 
 
-def write_parcel(path: Path, parcel: Parcel, precision: Precision) -> None:
+def write_export(path: Path, exported: VectorExport, precision: Precision) -> None:
     """Write a file, whole or not at all. float16 keeps three digits of each number: cosines move by less than 1e-6."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    flat = pa.array(parcel.raw.astype(precision).ravel())
-    columns = [pa.array(parcel.song_ids), pa.array(parcel.digests), _rows(flat, parcel.origin.dimension)]
-    metadata = {_METADATA: parcel.origin.model_dump_json().encode()}
+    flat = pa.array(exported.raw.astype(precision).ravel())
+    columns = [pa.array(exported.song_ids), pa.array(exported.digests), _rows(flat, exported.origin.dimension)]
+    metadata = {_METADATA: exported.origin.model_dump_json().encode()}
     table = pa.table(dict(zip(_COLUMNS, columns, strict=True)), metadata=metadata)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -94,7 +94,7 @@ def write_parcel(path: Path, parcel: Parcel, precision: Precision) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def read_parcel(path: Path) -> Parcel:
+def read_export(path: Path) -> VectorExport:
     """Read and check a file. Raises ValueError with what is wrong with it, FileNotFoundError where there is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -111,9 +111,9 @@ def read_parcel(path: Path) -> Parcel:
     if any(column.null_count for column in columns):
         raise _unfit(path, "it has empty cells")
     raw = columns[2].flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, origin.dimension)
-    parcel = Parcel(origin, columns[0].to_pylist(), columns[1].to_pylist(), raw)
-    _check_content(path, parcel)
-    return parcel
+    exported = VectorExport(origin, columns[0].to_pylist(), columns[1].to_pylist(), raw)
+    _check_content(path, exported)
+    return exported
 
 
 def _origin(path: Path, metadata: dict[bytes, bytes]) -> Origin:
@@ -140,14 +140,14 @@ def _check_schema(path: Path, schema: Any, origin: Origin) -> None:
             raise _unfit(path, f"the column {name} is {found}, not {wanted[-1]}")
 
 
-def _check_content(path: Path, parcel: Parcel) -> None:
-    if not len(parcel.raw):
+def _check_content(path: Path, exported: VectorExport) -> None:
+    if not len(exported.raw):
         raise _unfit(path, "it has no rows")
-    if not np.isfinite(parcel.raw).all():
+    if not np.isfinite(exported.raw).all():
         raise _unfit(path, "some of its vectors hold NaN or infinity")
-    if not parcel.raw.any(axis=1).all():
+    if not exported.raw.any(axis=1).all():
         raise _unfit(path, "some of its vectors are all zeros")
-    if not all(map(_DIGEST.fullmatch, parcel.digests)):
+    if not all(map(_DIGEST.fullmatch, exported.digests)):
         raise _unfit(path, "some of its text digests are none")
 
 

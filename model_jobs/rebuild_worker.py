@@ -1,6 +1,7 @@
-"""Follows the catalogue topic and has stale models rebuilt, so that a new song reaches playlists without a restart.
+"""The model rebuild worker: it follows the catalogue topic and has stale models rebuilt.
 
-A directory of vectors that vanishes is a reason to look, too: what is live and lost is built again.
+So a new song reaches playlists without a restart. A directory of vectors that vanishes is a reason to look, too: what
+is live and lost is built again.
 
 It only asks how far the topic has come: a rebuild reads the catalogue itself, in a process of its own, so that this one
 stays small. Nothing numeric may be imported here.
@@ -47,7 +48,7 @@ class Debounce:
     """Decides when it is time, from how far the topic has come. Pure: times are given, in seconds of any clock.
 
     Attributes:
-        done: the end of the topic up to which models were rebuilt; None when nobody knows.
+        done: the end of the topic up to which models were rebuilt; None while that is unknown.
     """
 
     pace: Pace

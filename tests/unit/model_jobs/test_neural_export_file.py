@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model_jobs.neural.cache import digest_of
-from model_jobs.neural.parcel import Origin, Parcel, origin_of, read_parcel, write_parcel
+from model_jobs.neural.export_file import Origin, VectorExport, origin_of, read_export, write_export
 
 PARAMS: dict[str, Any] = {"model": "hashes", "revision": "ab" * 16, "text": 1}
 ORIGIN = origin_of("minilm", PARAMS, 6)
@@ -19,13 +19,13 @@ DIGESTS = [digest_of(name) for name in NAMES]
 
 
 def written(path: Path, precision: Any = "float32", *, origin: Origin = ORIGIN, raw: Any = RAW) -> Path:
-    write_parcel(path, Parcel(origin, NAMES, DIGESTS, raw), precision)
+    write_export(path, VectorExport(origin, NAMES, DIGESTS, raw), precision)
     return path
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0), ("float16", 1e-3)])
 def test_what_is_written_is_read_again(tmp_path: Path, precision: Any, tolerance: float) -> None:
-    found = read_parcel(written(tmp_path / "v.parquet", precision))
+    found = read_export(written(tmp_path / "v.parquet", precision))
     assert found.origin == ORIGIN and found.song_ids == NAMES and found.digests == DIGESTS
     assert found.raw.dtype == np.float32
     np.testing.assert_allclose(found.raw, RAW, rtol=tolerance)
@@ -41,12 +41,12 @@ def test_a_file_that_was_cut_short_or_changed_is_refused(tmp_path: Path) -> None
         path = tmp_path / f"{number}.parquet"
         path.write_bytes(broken)
         with pytest.raises(ValueError, match=rf"{number}\.parquet was not imported, nothing was changed: .* export"):
-            read_parcel(path)
+            read_export(path)
 
 
 def test_no_file_says_what_makes_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="animusic models export ARM FILE"):
-        read_parcel(tmp_path / "none.parquet")
+        read_export(tmp_path / "none.parquet")
 
 
 def replaced(tmp_path: Path, name: str, column: Any) -> Path:
@@ -75,13 +75,13 @@ def lists(raw: Any) -> Any:
 )
 def test_columns_that_are_not_sound_are_refused(tmp_path: Path, name: str, column: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        read_parcel(replaced(tmp_path, name, column))
+        read_export(replaced(tmp_path, name, column))
 
 
 def test_a_parquet_file_of_somebody_elses_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="does not say which model"):
-        read_parcel(tmp_path / "a.parquet")
+        read_export(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_a_parquet_file_of_somebody_elses_is_refused(tmp_path: Path) -> None:
 def test_an_origin_that_is_not_ours_is_refused(tmp_path: Path, change: dict[str, Any], why: str) -> None:
     path = written(tmp_path / "v.parquet", origin=ORIGIN.model_copy(update=change))
     with pytest.raises(ValueError, match=why):
-        read_parcel(path)
+        read_export(path)
 
 
-def test_models_without_an_encoder_do_not_travel() -> None:
+def test_models_without_an_encoder_are_not_exported() -> None:
     with pytest.raises(ValueError, match="not made by an encoder"):
         origin_of("tfidf", {"min_df": 1}, 6)

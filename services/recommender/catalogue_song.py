@@ -30,7 +30,7 @@ class AnimeNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueSong:
     """One song.
 
     Attributes:
@@ -56,10 +56,10 @@ class Entry:
     value: bytes
 
 
-def read_entry(value: bytes) -> Entry | None:
+def read_song(value: bytes) -> CatalogueSong | None:
     """Decode a record of the catalogue; None for a song that was withdrawn. Raises UnreadableSong."""
     try:
-        return entry_of(Song.model_validate_json(value), value)
+        return catalogue_song(Song.model_validate_json(value), value)
     except ValidationError as problem:
         try:
             WithdrawnSong.model_validate_json(value)
@@ -68,11 +68,11 @@ def read_entry(value: bytes) -> Entry | None:
         return None
 
 
-def entry_of(song: Song, value: bytes) -> Entry:
+def catalogue_song(song: Song, value: bytes) -> CatalogueSong:
     """A song as an entry; `value` is the record that it came in."""
     anime = {appearance.anime.anime_id: appearance.anime for appearance in song.appearances}
     ranks = [each.popularity for each in anime.values() if each.popularity]
-    return Entry(
+    return CatalogueSong(
         song_id=song.song_id,
         aliases=song.aliases,
         point_id=point_id_of(song.song_id),

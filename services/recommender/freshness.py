@@ -1,4 +1,4 @@
-"""How far the log of feedback is: a profile that lags behind it is noticed, also by a process that just started."""
+"""Whether a profile lacks what it should have: it lags behind the log, or its store went back."""
 
 import asyncio
 import logging
@@ -12,11 +12,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.marks import MarkName
-from contracts.placement import partition_of, shards_of_partition
+from contracts.placement import partition_of, shard_of, shards_of_partition
 from contracts.topics import FEEDBACK
 from services.common.kafka import partition_ids
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
+from services.profiles.reader import StoredProfile
 from services.recommender.metrics import FEEDBACK_LOOKS
 
 _log = logging.getLogger(__name__)
@@ -101,3 +102,33 @@ class LogEnds:
         partitions = [TopicPartition(FEEDBACK.name, number) for number in await partition_ids(consumer, FEEDBACK.name)]
         ends = await consumer.end_offsets(partitions)
         self.note(ids[FEEDBACK.name], {tp.partition: offset for tp, offset in ends.items()})
+
+
+PATIENCE_MS: Final = 600_000
+_NONE: Final[Mapping[str, int]] = {}
+
+
+class Watermarks:
+    """The highest mark of each (generation, shard, log) that this process has seen.
+
+    A store that stays behind for PATIENCE_MS is taken as it is: the log that it had followed is gone as well.
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._highest: dict[tuple[str, int], dict[str, int]] = {}
+        self._behind_since: dict[tuple[str, int], int] = {}
+
+    def advance(self, user_id: str, profile: StoredProfile) -> bool:
+        """False while a mark of the user's shard lies behind one that was seen before."""
+        key = (profile.generation, shard_of(user_id))
+        highest = self._highest.get(key, _NONE)
+        if profile.marks == highest:
+            return True
+        if all(profile.marks.get(name, 0) >= mark for name, mark in highest.items()):
+            self._highest[key] = dict(profile.marks)
+            self._behind_since.pop(key, None)
+            return True
+        if self._clock() - self._behind_since.setdefault(key, self._clock()) > PATIENCE_MS:
+            del self._highest[key], self._behind_since[key]
+        return False

@@ -1,4 +1,4 @@
-"""Vectors travel between machines that share a log, and a sentence model without its weights stays as it is."""
+"""Vectors are exported and imported; a sentence model without its weights stays as it is."""
 
 import asyncio
 from pathlib import Path
@@ -13,9 +13,9 @@ from contracts.models import LiveModel
 from model_jobs.build import build, stale_models
 from model_jobs.live import live_models
 from model_jobs.neural.arms import Imported
-from model_jobs.neural.parcel import read_parcel, write_parcel
+from model_jobs.neural.export_file import read_export, write_export
 from model_jobs.tfidf import Tfidf
-from model_jobs.travel import export, import_
+from model_jobs.vector_export import export, import_
 from services.cli import models
 from services.common.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, Settings
@@ -64,16 +64,16 @@ async def served(settings: Settings) -> Published:
 async def test_what_one_machine_encoded_another_serves(encoding: Settings, serving: Settings, tmp_path: Path) -> None:
     before = await served(encoding)
     for precision, tolerance in (("float32", 0), ("float16", 1e-3)):
-        parcel = await export(encoding, "minilm", tmp_path / precision, precision)  # type: ignore[arg-type]
-        assert parcel.song_ids == before.song_ids
+        exported = await export(encoding, "minilm", tmp_path / precision, precision)  # type: ignore[arg-type]
+        assert exported.song_ids == before.song_ids
         machine = serving.model_copy(update={"data_dir": serving.data_dir / precision})
-        built = await import_(machine, read_parcel(tmp_path / precision))
+        built = await import_(machine, read_export(tmp_path / precision))
         assert built.outcome == "built" and built.live and not built.left_out
         assert built.record.params["imported"] and built.record.params["revision"] == "ab" * 16
         after = await served(machine)
         assert after.song_ids == before.song_ids
         np.testing.assert_allclose(after.raw, before.raw, rtol=tolerance)
-        assert (await import_(machine, read_parcel(tmp_path / precision))).outcome == "already live"
+        assert (await import_(machine, read_export(tmp_path / precision))).outcome == "already live"
         await build(encoding, neural(encoding.embeddings_dir, HashEncoder()))
 
 
@@ -82,12 +82,12 @@ async def test_songs_that_nobody_encoded_are_left_out_and_come_with_the_next_fil
 ) -> None:
     await export(encoding, "minilm", tmp_path / "a")
     await load(encoding.kafka, sample_songs(70))
-    built = await import_(serving, read_parcel(tmp_path / "a"))
+    built = await import_(serving, read_export(tmp_path / "a"))
     assert (built.record.songs, len(built.left_out)) == (60, 10)
     assert all("never encoded" in why for why in built.left_out.values())
     await build(encoding, neural(encoding.embeddings_dir, HashEncoder()))
     await export(encoding, "minilm", tmp_path / "b")
-    again = await import_(serving, read_parcel(tmp_path / "b"))
+    again = await import_(serving, read_export(tmp_path / "b"))
     assert (again.record.songs, again.left_out) == (70, {})
 
 
@@ -98,7 +98,7 @@ async def test_what_is_stale_follows_where_the_vectors_came_from(
     # The weights of what is live cannot be had here: the arm stays, and the others are looked after as ever.
     assert [model.arm for model in await stale_models(encoding)] == ["tfidf", "node2vec"]
     assert "minilm is not built, and what is live stays" in caplog.text
-    await import_(serving, read_parcel(tmp_path / "a"))
+    await import_(serving, read_export(tmp_path / "a"))
     assert [model.arm for model in await stale_models(serving)] == ["tfidf", "node2vec"]
     await load(serving.kafka, [SONGS[0].model_copy(update={"tags": ("other",)})])
     (stale,) = [model for model in await stale_models(serving) if model.arm == "minilm"]
@@ -109,13 +109,15 @@ async def test_what_is_stale_follows_where_the_vectors_came_from(
 async def test_a_file_that_is_not_good_changes_nothing(
     encoding: Settings, serving: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parcel = await export(encoding, "minilm", tmp_path / "good")
+    exported = await export(encoding, "minilm", tmp_path / "good")
     before = await live(encoding)
     whole = (tmp_path / "good").read_bytes()
     (tmp_path / "short").write_bytes(whole[: len(whole) // 2])
-    raw = parcel.raw.copy()
+    raw = exported.raw.copy()
     raw[7, 3] = np.nan
-    write_parcel(tmp_path / "nan", parcel.__class__(parcel.origin, parcel.song_ids, parcel.digests, raw), "float16")
+    write_export(
+        tmp_path / "nan", exported.__class__(exported.origin, exported.song_ids, exported.digests, raw), "float16"
+    )
     for name, why in (("short", "cannot be read whole"), ("nan", "NaN or infinity")):
         done = await command(serving, monkeypatch, "import", str(tmp_path / "good"), str(tmp_path / name))
         assert isinstance(done.exception, ValueError) and why in str(done.exception)
@@ -130,7 +132,7 @@ async def test_vectors_of_no_song_of_the_catalogue_leave_what_is_live(
     before = await live(encoding)
     await load(encoding.kafka, [song.model_copy(update={"tags": ("all other",)}) for song in SONGS])
     with pytest.raises(ValueError, match="none of these vectors is of a song"):
-        await import_(serving, read_parcel(tmp_path / "a"))
+        await import_(serving, read_export(tmp_path / "a"))
     assert await live(encoding) == before
 
 

@@ -1,6 +1,6 @@
 """What is served from: the catalogue and the live models, followed on the log, swapped in whole.
 
-A `World` never changes. A request takes the one of its moment and keeps it to its end, so it sees one catalogue and one
+A snapshot never changes. A request takes the current one and keeps it to its end, so it sees one catalogue and one
 version of each model; the next request may see another.
 """
 
@@ -20,14 +20,14 @@ from contracts.topics import CATALOGUE, MODELS
 from services.common.garbage import set_aside
 from services.recommender.arms.content import not_built
 from services.recommender.catalogue import Catalogue, build_catalogue
-from services.recommender.entries import Entry, UnreadableSong, read_entry
+from services.recommender.catalogue_song import CatalogueSong, UnreadableSong, read_song
 from services.recommender.live_models import RETRY_SECONDS, LiveModels, Opener
 from services.recommender.metrics import CATALOGUE_SONGS, UNREADABLE
-from services.recommender.models import BoundModel, Model, bind
+from services.recommender.models import BoundModel, ServedModel, bind
 
 _log = logging.getLogger(__name__)
 
-# A burst of catalogue records becomes one new snapshot: built when the burst pauses, or goes on for so long.
+# A burst of catalogue records becomes one new snapshot, built when the burst pauses or goes on for so long.
 QUIET_SECONDS: Final = 0.25
 BURST_SECONDS: Final = 2.0
 
@@ -37,8 +37,8 @@ class UnreadableModel(ValueError):
 
 
 @dataclass(frozen=True)
-class World:
-    """Catalogue and models of one moment.
+class CatalogueSnapshot:
+    """The catalogue and the models that serve it.
 
     Attributes:
         left_out: content arm -> why it has no model here.
@@ -56,8 +56,8 @@ class World:
         return tuple(bound for bound in self.models.values() if bound.model.remote is not None)
 
 
-class Library:
-    """Takes records of the two topics, keeps `world` up to date.
+class SnapshotStore:
+    """Takes records of the two topics, keeps `current` up to date.
 
     `take` only notes what changed; `run` does the slow part - decoding, sorting, opening collections - in a thread.
     """
@@ -65,11 +65,11 @@ class Library:
     def __init__(
         self, opener: Opener, *, quiet_seconds: float = QUIET_SECONDS, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        self.world = World(build_catalogue(()), left_out={arm: not_built(arm) for arm in CONTENT_ARMS})
+        self.current = CatalogueSnapshot(build_catalogue(()), left_out={arm: not_built(arm) for arm in CONTENT_ARMS})
         self._models = LiveModels(opener)
         self._quiet_seconds = quiet_seconds
         self._retry_seconds = retry_seconds
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, CatalogueSong] = {}
         self._wanted: dict[str, LiveModel] = {}
         self._songs: dict[str, bytes | None] = {}
         self._changed = asyncio.Event()
@@ -99,7 +99,7 @@ class Library:
             _log.error("a record of %s for %s cannot be read, the arm stays as it is: %s", MODELS.name, arm, problem)
 
     async def run(self, caught_up: asyncio.Event) -> None:
-        """Swap in a new world whenever something changed, for ever. `ready` is set after the first that is complete."""
+        """Swap in a new snapshot after each change, for ever. `ready` is set after the first that is complete."""
         await caught_up.wait()
         while True:
             self._changed.clear()
@@ -123,17 +123,17 @@ class Library:
         """The catalogue first: a collection that is slow to open keeps no new song waiting."""
         songs, self._songs = self._songs, {}
         if songs:
-            self.world = await asyncio.to_thread(self._with_songs, songs)
+            self.current = await asyncio.to_thread(self._with_songs, songs)
         wanted = dict(self._wanted)
         other = self._models.failures or not self._models.stand_at(wanted)
         if other:
             retired = await asyncio.to_thread(self._models.follow, wanted)
-            self.world = await asyncio.to_thread(self._with_models, self.world.catalogue)
+            self.current = await asyncio.to_thread(self._with_models, self.current.catalogue)
             _close_after_use(retired)
         if songs or other:
             set_aside()
 
-    def _with_songs(self, songs: Mapping[str, bytes | None]) -> World:
+    def _with_songs(self, songs: Mapping[str, bytes | None]) -> CatalogueSnapshot:
         for song_id, value in songs.items():
             self._put(song_id, value)
         CATALOGUE_SONGS.set(len(self._entries))
@@ -141,9 +141,9 @@ class Library:
         _log.info("the catalogue has %d songs of %d anime", len(catalogue), len(catalogue.anime))
         return self._with_models(catalogue)
 
-    def _with_models(self, catalogue: Catalogue) -> World:
+    def _with_models(self, catalogue: Catalogue) -> CatalogueSnapshot:
         opened, failures = self._models.opened, self._models.failures
-        return World(
+        return CatalogueSnapshot(
             catalogue,
             {arm: self._bound(model, catalogue) for arm, model in opened.items()},
             left_out={arm: failures.get(arm, not_built(arm)) for arm in CONTENT_ARMS if arm not in opened},
@@ -155,7 +155,7 @@ class Library:
         if known is not None and known.value == value:
             return
         try:
-            entry = None if value is None else read_entry(value)
+            entry = None if value is None else read_song(value)
         except UnreadableSong as problem:
             UNREADABLE.labels(CATALOGUE.name).inc()
             _log.error("the catalogue's record of %s cannot be read, the song stays as it is: %s", song_id, problem)
@@ -165,15 +165,15 @@ class Library:
         else:
             self._entries[entry.song_id] = entry
 
-    def _bound(self, model: Model, catalogue: Catalogue) -> BoundModel:
-        known = self.world.models.get(model.record.arm)
-        if known is not None and known.model is model and self.world.catalogue is catalogue:
+    def _bound(self, model: ServedModel, catalogue: Catalogue) -> BoundModel:
+        known = self.current.models.get(model.record.arm)
+        if known is not None and known.model is model and self.current.catalogue is catalogue:
             return known
         return bind(model, catalogue)
 
 
-def _close_after_use(retired: list[Model]) -> None:
-    """Close indexes when the last request lets go of its world: one that waits may still ask the old version."""
+def _close_after_use(retired: list[ServedModel]) -> None:
+    """Close indexes when the last request lets go of its snapshot: one that waits may still ask the old version."""
     while retired:
         model = retired.pop()
         weakref.finalize(model, model.index.close)

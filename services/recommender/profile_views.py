@@ -1,7 +1,6 @@
-"""What follows from a profile for serving, worked out once per version of the profile and of the catalogue."""
+"""What follows from a profile for serving, derived once per version of the profile and of the catalogue."""
 
-from collections import OrderedDict
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,27 +8,28 @@ from contracts.derive import Standing
 from contracts.profiles import AnimeEntry
 from contracts.rederive import Derived, derive_again, derive_anew
 from contracts.registers import VETO, merge_served
-from services.recommender.aliases import under_own_ids
+from services.common.byte_cache import ByteCache
+from services.profiles.reader import StoredProfile
 from services.recommender.catalogue import Catalogue
 from services.recommender.cold_start import ColdStart, cold_start, songs_of_list
 from services.recommender.eligible import Flags, refusals, refusals_again
-from services.recommender.profile import Profile
 
 Cold = Literal["list", "mean"]
 
 
 @dataclass(frozen=True)
-class Listener:
-    """One listener beside one catalogue profile.
+class ProfileView:
+    """What follows from a profile beside one catalogue: what was heard, liked, vetoed, and which songs are out.
 
     Attributes:
         derived: the standing, and what the next one is derived from.
         favoured: `standing.favoured`; the same object for as long as its content stays.
         refused: why each song is out, see `eligible.refusals`.
         drawn: songs of the anime list that stand in for likes, whatever they weigh now.
+        catalogue: `Catalogue.serial` of the catalogue.
     """
 
-    profile: Profile
+    profile: StoredProfile
     derived: Derived
     favoured: Set[str]
     refused: Flags
@@ -39,6 +39,10 @@ class Listener:
     @property
     def standing(self) -> Standing:
         return self.derived.standing
+
+    def size(self) -> int:
+        """Its memory in bytes, about, without the profile's: a song in the derived sets and counts takes 330."""
+        return 1_000 + self.refused.nbytes + 330 * len(self.derived.songs)
 
     def cold_start(self, mode: Literal["fade", "paper"]) -> ColdStart:
         """What stands in for likes, and how much it weighs."""
@@ -52,34 +56,31 @@ def cold_word(cold: ColdStart, favoured: int) -> Cold | None:
     return None if favoured else "mean"
 
 
-class Listeners:
-    """Derived listeners, the most recently used `kept` of them."""
+class ProfileViews:
+    """Derives views, and keeps those of the listeners that asked last."""
 
-    def __init__(self, *, kept: int, cold_songs: int) -> None:
-        self._kept = kept
+    def __init__(self, *, cache_bytes: int, cold_songs: int) -> None:
         self._cold_songs = cold_songs
-        self._listeners: OrderedDict[str, Listener] = OrderedDict()
+        self._kept: ByteCache[str, ProfileView] = ByteCache("profile_views", cache_bytes, ProfileView.size)
 
-    def of(self, profile: Profile, catalogue: Catalogue) -> Listener:
-        """The listener of a profile; the one from before when neither it nor the catalogue changed."""
-        known = self._listeners.pop(profile.user_id, None)
+    def of(self, profile: StoredProfile, catalogue: Catalogue) -> ProfileView:
+        """The view of a profile; the one from before when neither it nor the catalogue changed."""
+        known = self._kept.get(profile.user_id)
         if known is None or known.profile.state is not profile.state or known.catalogue != catalogue.serial:
             known = self._derived(profile, catalogue, known)
-        self._listeners[profile.user_id] = known
-        if len(self._listeners) > self._kept:
-            self._listeners.popitem(last=False)
+            self._kept.put(profile.user_id, known)
         return known
 
-    def _derived(self, profile: Profile, catalogue: Catalogue, before: Listener | None) -> Listener:
+    def _derived(self, profile: StoredProfile, catalogue: Catalogue, before: ProfileView | None) -> ProfileView:
         derived, refused = _follow(profile, catalogue, before)
         favoured: Set[str] = derived.standing.favoured
         if before is not None and before.favoured == favoured:
             favoured = before.favoured
         drawn = self._drawn(profile.anime_list, catalogue, before)
-        return Listener(profile, derived, favoured, refused, drawn, catalogue.serial)
+        return ProfileView(profile, derived, favoured, refused, drawn, catalogue.serial)
 
     def _drawn(
-        self, anime_list: tuple[AnimeEntry, ...], catalogue: Catalogue, before: Listener | None
+        self, anime_list: tuple[AnimeEntry, ...], catalogue: Catalogue, before: ProfileView | None
     ) -> tuple[str, ...]:
         if not anime_list:
             return ()
@@ -88,8 +89,8 @@ class Listeners:
         return songs_of_list(catalogue, anime_list, self._cold_songs)
 
 
-def _follow(profile: Profile, catalogue: Catalogue, before: Listener | None) -> tuple[Derived, Flags]:
-    """From the listener before, who is mostly the same but for a song; from nothing where the catalogue changed."""
+def _follow(profile: StoredProfile, catalogue: Catalogue, before: ProfileView | None) -> tuple[Derived, Flags]:
+    """From the view before, mostly the same but for a song; from nothing where the catalogue changed."""
     songs = under_own_ids(profile.songs, catalogue.aliases, merge_served)
     vetoes = under_own_ids(profile.vetoes, catalogue.anime_aliases, VETO.merge)
     if before is None or before.catalogue != catalogue.serial:
@@ -100,3 +101,21 @@ def _follow(profile: Profile, catalogue: Catalogue, before: Listener | None) -> 
     moved = profile.moved_since(before.profile.state) if as_stored else None
     derived = derive_again(before.derived, songs, vetoes, moved)
     return derived, refusals_again(catalogue, before.refused, before.standing, derived.standing)
+
+
+def under_own_ids(
+    registers: Mapping[str, bytes], aliases: Mapping[str, str], merge: Callable[[bytes, bytes], bytes]
+) -> Mapping[str, bytes]:
+    """`registers` (id -> packed) with those of every alias merged into its own id; the same object where none is.
+
+    The store keeps events under the ids that they came with. A register's merge is a maximum, so merging the registers
+    of two ids gives what the fold of all events under one id gives: nothing is rewritten when an id becomes an alias.
+    """
+    found = registers.keys() & aliases.keys()
+    if not found:
+        return registers
+    merged = dict(registers)
+    for alias in found:
+        value, own = merged.pop(alias), aliases[alias]
+        merged[own] = merge(merged[own], value) if own in merged else value
+    return merged

@@ -10,10 +10,10 @@ from collectors.sample.vectors import SHIPPED
 from model_jobs.build import Built
 from model_jobs.checks import CheckFailedError
 from model_jobs.live import live_models
-from model_jobs.neural.parcel import Parcel, Precision, read_parcel
-from model_jobs.travel import concerns, made_of
-from model_jobs.travel import export as export_to
-from model_jobs.travel import import_ as import_from
+from model_jobs.neural.export_file import Precision, VectorExport, read_export
+from model_jobs.vector_export import export as export_to
+from model_jobs.vector_export import has_vectors_of_songs, made_of
+from model_jobs.vector_export import import_ as import_from
 from services.cli.progress import say
 from services.cli.reaching import reach_log
 from services.common.settings import Settings
@@ -37,9 +37,9 @@ def export(
     settings = Settings()
     asyncio.run(reach_log(settings.kafka))
     precision: Precision = "float32" if float32 else "float16"
-    parcel = asyncio.run(export_to(settings, arm, file, precision))
+    exported = asyncio.run(export_to(settings, arm, file, precision))
     megabytes = file.stat().st_size / 1e6
-    say(f"{arm}: {_described(parcel)} as {precision} in {file} ({megabytes:.1f} MB)")
+    say(f"{arm}: {_described(exported)} as {precision} in {file} ({megabytes:.1f} MB)")
 
 
 def import_(
@@ -64,35 +64,35 @@ def import_(
     settings = Settings()
     paths = [path for name in files for path in (SHIPPED.values() if name == SAMPLE else [Path(name)])]
     # All are read before anything is changed.
-    parcels = [parcel for parcel in map(read_parcel, paths) if not arm or parcel.origin.arm in arm]
+    exports = [exported for exported in map(read_export, paths) if not arm or exported.origin.arm in arm]
     asyncio.run(reach_log(settings.kafka))
     live = asyncio.run(live_models(settings.kafka)) if as_live else {}
-    for parcel in parcels:
-        name = parcel.origin.arm
-        if as_live and (name not in live or not made_of(live[name], parcel)):
+    for exported in exports:
+        name = exported.origin.arm
+        if as_live and (name not in live or not made_of(live[name], exported)):
             raise RuntimeError(f"{name} is not live with these vectors, and stays as it is")
-        if if_any and not asyncio.run(concerns(settings, parcel)):
-            say(f"{parcel.origin.arm}: passed over, as no song of the catalogue has a vector in the file")
+        if if_any and not asyncio.run(has_vectors_of_songs(settings, exported)):
+            say(f"{exported.origin.arm}: passed over, as no song of the catalogue has a vector in the file")
         else:
-            say(_sentence(parcel, _built(settings, parcel)))
+            say(_sentence(exported, _built(settings, exported)))
 
 
-def _built(settings: Settings, parcel: Parcel) -> Built:
+def _built(settings: Settings, exported: VectorExport) -> Built:
     try:
-        return asyncio.run(import_from(settings, parcel))
+        return asyncio.run(import_from(settings, exported))
     except CheckFailedError as error:
-        name = parcel.origin.arm
+        name = exported.origin.arm
         raise RuntimeError(f"{name} was not published: {error}. What was live before stays live.") from error
 
 
-def _sentence(parcel: Parcel, built: Built) -> str:
+def _sentence(exported: VectorExport, built: Built) -> str:
     record = built.record
     left_out = f", {len(built.left_out):,} songs left out" if built.left_out else ""
     done = f"{built.outcome} {record.version} ({record.songs:,} songs{left_out}) in {built.seconds:.1f} s"
-    return f"{record.arm}: {done}, from {_described(parcel)}"
+    return f"{record.arm}: {done}, from {_described(exported)}"
 
 
-def _described(parcel: Parcel) -> str:
-    origin = parcel.origin
-    shape = f"{len(parcel.raw):,} vectors of {origin.dimension} dimensions"
+def _described(exported: VectorExport) -> str:
+    origin = exported.origin
+    shape = f"{len(exported.raw):,} vectors of {origin.dimension} dimensions"
     return f"{shape} by {origin.model} ({origin.revision[:12]})"

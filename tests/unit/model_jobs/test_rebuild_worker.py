@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from model_jobs.watch import BACKOFF_SECONDS, Debounce, Pace, Watch
+from model_jobs.rebuild_worker import BACKOFF_SECONDS, Debounce, Pace, Watch
 from services.common.settings import KafkaSettings
 
 PACE = Pace(quiet=5, at_most=60)
