@@ -19,7 +19,7 @@ from contracts.tokens import Receipt
 from services.gateway.metrics import Metrics
 from services.gateway.problems import Refused
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 QUEUE: Final = 512
 STREAMS_PER_USER: Final = 8
@@ -167,7 +167,7 @@ class Hub:
         try:
             answer = await self._wait_for(user_id, receipt, PROFILE_WAIT_MS)
         except Refused as refused:
-            log.info("a click of %s could not be followed: %s", user_id, refused)
+            logger.info("a click of %s could not be followed: %s", user_id, refused)
             reached = False
         else:
             reached = answer.reached
