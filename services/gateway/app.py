@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 
 from contracts.tokens import Signer
-from services.common.listening import listen
+from services.common.http_server import HttpServer, stop_on_signals
 from services.common.settings import Settings
 from services.gateway.event_log import EventLog
 from services.gateway.host_origin import HostOriginPolicy, is_loopback
@@ -98,41 +96,15 @@ def paper_is_on(settings: Settings) -> bool:
     return is_loopback(settings.host) if asked is None else asked
 
 
-class Server(uvicorn.Server):
-    """uvicorn, which ends live streams when it is told to stop, and then returns without raising the signal."""
-
-    def __init__(self, app: FastAPI, parts: Parts) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-        super().__init__(config)
-        self._hub = parts.hub
-
-    def stop(self) -> None:
-        """Answer what is under way, flush, return."""
-        self._hub.close()
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the server."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+def build_server(settings: Settings, parts: Parts) -> HttpServer:
+    """The server of the app. When it is told to stop, it ends live streams."""
+    return HttpServer(
+        build_app(settings, parts),
+        stop_seconds=STOP_SECONDS,
+        keep_alive_seconds=KEEP_ALIVE_SECONDS,
+        lifespan="on",
+        on_stop=parts.hub.close,
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -140,10 +112,9 @@ async def serve(settings: Settings) -> None:
 
     Run it on uvloop. Raises CannotListen when the port is taken, ValueError when there is no usable signing key.
     """
-    parts = build_parts(settings)
-    listening = listen(settings.host, settings.port, "ANIMUSIC_PORT")
-    server = Server(build_app(settings, parts), parts)
-    logger.info(
-        "gateway on http://%s:%d (%s)", *listening.getsockname()[:2], type(asyncio.get_running_loop()).__module__
-    )
-    await server.serve([listening])
+    server = build_server(settings, build_parts(settings))
+    with stop_on_signals(server.stop):
+        port = server.start(settings.host, settings.port, "ANIMUSIC_PORT")
+        loop = type(asyncio.get_running_loop()).__module__
+        logger.info("gateway on http://%s:%d (%s)", settings.host, port, loop)
+        await server.serving
