@@ -81,7 +81,7 @@ class RequestMetrics:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             # Where an answer was begun and not ended, the server closes the connection by itself.
             if not status:
-                failed = problem(500, "failed", "this is a mistake of ours; the server's log says what went wrong")
+                failed = problem(500, "failed", "the server failed; its log says what went wrong")
                 await failed(scope, receive, send_and_note)
         finally:
             route = getattr(scope.get("route"), "path", "none")

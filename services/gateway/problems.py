@@ -9,12 +9,12 @@
     405 wrong_method
     413 too_large            the body has more bytes, or more events, than the route takes
     415 not_json             the body is not declared as application/json
-    421 wrong_host           the Host header names somebody else (DNS rebinding)
+    421 wrong_host           the Host header names another server (DNS rebinding)
     429 too_many             one user posts, or one address opens sessions, too fast; Retry-After
     503 log_unavailable      the log did not acknowledge in time; Retry-After. What was sent may or may not be in it:
                              send it again with the same event ids
     503 recommender_unavailable  it did not answer in time or not sensibly; Retry-After
-    500 failed               a mistake of ours
+    500 failed               a fault of the gateway; its log says what
 
 A body is always `contracts.http.Problem`.
 """

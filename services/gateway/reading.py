@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from contracts.events import CONTRADICTION, EARLIEST_MS, ClientEvent, sentence
 
 _EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
-# A time that says nothing: later than any other, so that it is taken for what it is, a time that cannot be true.
+# Stands for a time that cannot be true: it is later than any other, so it becomes the time of arrival.
 UNKNOWN_MS: Final = 1 << 52
 # The field at fault -> the code of the rejection; every other fault is `bad_value`.
 _CODES: Final = {
@@ -65,7 +65,7 @@ class Reading:
 
 
 def read_event(raw: Any) -> Reading:
-    """What can be believed of one event of a post. Raises NotTaken."""
+    """One event of a post, without what cannot be true. Raises NotTaken."""
     try:
         return Reading(_EVENT.validate_python(raw))
     except ValidationError as error:
@@ -100,7 +100,7 @@ def _salvage(raw: Any, error: ValidationError) -> Reading:
 
 
 def _with_a_time(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The event with a time that the contract can read, if any number is there, and what is to be said of it."""
+    """The event with a time that the contract can read, if any number is there, and the warnings about it."""
     at = _whole(raw.get("occurred_at"))
     if at is None:
         return dict(raw), []
@@ -142,7 +142,7 @@ def faults(error: ValidationError) -> dict[str, str]:
 
 
 def sentences(found: dict[str, str]) -> list[str]:
-    """What is said of values that were dropped, `dropped: fields: why`: one sentence for the fields of one fault."""
+    """The warnings about dropped values, `dropped: fields: why`: one sentence for the fields of one fault."""
     fields: dict[str, list[str]] = {}
     for name, why in found.items():
         fields.setdefault(why, []).append(name)
@@ -150,7 +150,7 @@ def sentences(found: dict[str, str]) -> list[str]:
 
 
 def without_faults(model: type[_Model], value: Any, beside: frozenset[str]) -> tuple[_Model, list[str]]:
-    """A parsed value as a model, without those of the fields `beside` that cannot be read, and what is said of it.
+    """A parsed value as a model, without those of the fields `beside` that cannot be read, and the warnings about them.
 
     Raises ValidationError when something else is wrong.
     """

@@ -5,7 +5,7 @@ LogUnavailable, from `append`, means one of:
     no broker, no such topic: it was not written;
     no acknowledgement in time, or an error instead of one: it may or may not have been written.
 In each case the client sends the same event ids again. A producer that failed once is replaced, since the numbering of
-its batches has a hole; one that is only waiting for its broker is kept, and goes on by itself.
+its batches has a hole; one that only waits for its broker is kept, and goes on by itself.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ class LogWriter:
             await self._dispose(self._producer)
 
     def trouble(self) -> str | None:
-        """Why an append would probably fail now; None when it would probably not."""
+        """Why an append would probably fail now; None when it would probably succeed."""
         if not self._connected.is_set():
             return "not connected to a broker"
         stuck = max((batcher.stuck_for() for batcher in self._batchers.values()), default=0.0)

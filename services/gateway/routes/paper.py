@@ -1,8 +1,9 @@
 """The paper's own three endpoints, with its names and bodies, for its clients.
 
-They have no bearer: whoever can reach them may write as any of the paper's users. So they are on only where the port is
-bound to loopback, unless a setting says otherwise, and their users live in a namespace of their own. Nobody vouches for
-`recommended_by`: the arm is marked `claimed`. What cannot be believed of a body is dropped, and the answer says so.
+They have no bearer: any client that reaches them may write as any of the paper's users. So they are on only where the
+port is bound to loopback, unless a setting says otherwise, and the ids of their users are a namespace of their own. The
+arm in `recommended_by` is not verified: it is marked `claimed`. A value that cannot be true is dropped, and the answer
+says so.
 """
 
 import asyncio
@@ -161,7 +162,7 @@ def _charged(parts: Parts, username: str) -> str:
 
 
 def _arm_of(body: PaperFeedback) -> tuple[str | None, list[str]]:
-    """The arm that the client names, None where it names none, and what is said of a name that no arm has."""
+    """The arm that the client names, None where it names none, and a warning for a name that no arm has."""
     if not body.recommended_by:
         return None, []
     arm = arm_named(body.recommended_by)
