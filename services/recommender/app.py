@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from fastapi import FastAPI
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.applications import Starlette
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from contracts.tokens import Signer
@@ -26,7 +26,7 @@ from services.recommender.answering import Answering
 from services.recommender.arms import all_arms
 from services.recommender.composing import Composer
 from services.recommender.following import Follower
-from services.recommender.http import build_app
+from services.recommender.http import HttpParts, build_app
 from services.recommender.library import Library
 from services.recommender.listeners import Listeners
 from services.recommender.live_models import Opener
@@ -113,7 +113,7 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[Starlette, Parts]]:
+async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[FastAPI, Parts]]:
     """A started recommender and its HTTP application; stopped on the way out.
 
     The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
@@ -131,7 +131,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
         # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
         with threadpool_limits(1, user_api="blas"):
             identity = ProcessIdentity.of("recommender", settings)
-            yield build_app(parts.recommender, identity, parts.not_ready, parts.follows), parts
+            yield build_app(HttpParts(parts.recommender, identity, parts.not_ready, parts.follows)), parts
     finally:
         await end(*parts.tasks)
         await parts.log.close()
