@@ -3,6 +3,7 @@
 Times are integers, milliseconds since the epoch (UTC).
 """
 
+from operator import not_
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -267,7 +268,7 @@ class PaperFeedbackAnswer(BaseModel):
     """`warnings` (`code: sentence`): what was not believed; left out where all was."""
 
     status: Literal["ok"] = "ok"
-    warnings: list[str] = []
+    warnings: list[str] = Field(default=[], exclude_if=not_)
 
 
 class PaperProfileAnswer(BaseModel):
@@ -275,8 +276,8 @@ class PaperProfileAnswer(BaseModel):
 
     status: Literal["ok"] = "ok"
     count: int
-    left_out: list[ListNote] = []
-    warnings: list[ListNote] = []
+    left_out: list[ListNote] = Field(default=[], exclude_if=not_)
+    warnings: list[ListNote] = Field(default=[], exclude_if=not_)
 
 
 class PaperVideo(BaseModel):

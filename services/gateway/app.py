@@ -3,35 +3,27 @@
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
+from collections.abc import AsyncIterator
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from contracts.tokens import Signer
-from services.common.listening import listen
+from services.common.http_server import HttpServer, stop_on_signals
 from services.common.settings import Settings
-from services.gateway.edge import Doorman, Edge, is_loopback
+from services.gateway.event_log import EventLog
+from services.gateway.host_origin import HostOriginPolicy, is_loopback
 from services.gateway.identity import Identity
 from services.gateway.live import Hub
-from services.gateway.log import Log
 from services.gateway.metrics import Metrics
-from services.gateway.openapi import describe
+from services.gateway.middleware import HostOriginCheck, RequestMetrics, SecurityHeaders
 from services.gateway.parts import Parts
-from services.gateway.problems import Refused, failure, problem
-from services.gateway.recommender import Recommender
-from services.gateway.routes import docs, events, live, paper, playlists, profile, sessions, system
+from services.gateway.problems import ANY_PROBLEM, answer_with_problems
+from services.gateway.recommender_client import RecommenderClient
+from services.gateway.routes import events, live, pages, paper, playlists, profile, sessions, system
 from services.gateway.stamp import Stamper
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 8
 KEEP_ALIVE_SECONDS: Final = 30
@@ -42,7 +34,7 @@ def build_parts(settings: Settings) -> Parts:
     """Everything that the routes use, not started yet. Raises ValueError when there is no usable signing key."""
     metrics = Metrics()
     signer = Signer(settings.signing_key())
-    recommender = Recommender(
+    recommender = RecommenderClient(
         settings.gateway.recommender_urls,
         timeout_seconds=settings.gateway.recommender_timeout_seconds,
         metrics=metrics,
@@ -54,7 +46,7 @@ def build_parts(settings: Settings) -> Parts:
         signer=signer,
         stamper=Stamper(signer),
         identity=Identity(signer, settings.gateway),
-        log=Log(settings.kafka, metrics, account_seconds=settings.gateway.account_seconds),
+        event_log=EventLog(settings.kafka, metrics, account_seconds=settings.gateway.account_seconds),
         recommender=recommender,
         hub=Hub(recommender.wait_for, metrics),
     )
@@ -67,31 +59,34 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.recommender.start()
-        await parts.log.start()
+        await parts.event_log.start()
         yield
         parts.hub.close()
-        await parts.log.close()
+        await parts.event_log.close()
         await parts.recommender.close()
 
+    app = FastAPI(
+        title="AniMusic",
+        version="1",
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=ANY_PROBLEM,
+    )
+    app.state.parts = parts
+    of_paper = paper.router if paper_is_on(settings) else paper.switched_off
+    for part in (events, playlists, sessions, profile, live, system, pages):
+        app.include_router(part.router)
+    app.include_router(of_paper)
+    app.mount(pages.ASSETS, pages.docs_assets())
+    answer_with_problems(app)
     asked = settings.gateway
-    doorman = Doorman(settings.host, asked.allowed_hosts, asked.allowed_origins, asked.paper_extensions)
-    express = {
-        ("POST", "/v1/events"): partial(events.post, parts),
-        ("POST", "/v1/playlists"): partial(playlists.post, parts),
-    }
-
-    class App(FastAPI):
-        def build_middleware_stack(self) -> ASGIApp:
-            # The edge goes around all else, and the hot routes through nothing else.
-            return Edge(super().build_middleware_stack(), doorman=doorman, metrics=parts.metrics, express=express)
-
-    app = App(title="AniMusic", version="1", description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(docs.router(app.title, str(app.openapi_url)))
-    for part in (sessions, events, profile, playlists, live, system):
-        app.include_router(part.router(parts))
-    app.include_router(paper.router(parts) if paper_is_on(settings) else paper.switched_off())
-    _answer_problems(app)
-    describe(app)
+    policy = HostOriginPolicy(settings.host, asked.allowed_hosts, asked.allowed_origins, asked.paper_extensions)
+    # The last one added is the outermost.
+    app.add_middleware(HostOriginCheck, policy=policy)
+    app.add_middleware(RequestMetrics, metrics=parts.metrics)
+    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -101,65 +96,15 @@ def paper_is_on(settings: Settings) -> bool:
     return is_loopback(settings.host) if asked is None else asked
 
 
-def _answer_problems(app: FastAPI) -> None:
-    async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Refused)
-        return error.response()
-
-    async def invalid(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        return problem(400, "malformed", f"{first['loc'][-1]}: {first['msg']}")
-
-    async def http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "failed")
-        return problem(error.status_code, code, f"{error.detail}; /docs lists every route", dict(error.headers or {}))
-
-    async def failed(_: Request, __: Exception) -> Response:
-        return failure()
-
-    app.add_exception_handler(Exception, failed)
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which ends live streams when it is told to stop, and then returns without raising the signal."""
-
-    def __init__(self, app: FastAPI, parts: Parts) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-        super().__init__(config)
-        self._hub = parts.hub
-
-    def stop(self) -> None:
-        """Answer what is under way, flush, return."""
-        self._hub.close()
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the server."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+def build_server(settings: Settings, parts: Parts) -> HttpServer:
+    """The server of the app. When it is told to stop, it ends live streams."""
+    return HttpServer(
+        build_app(settings, parts),
+        stop_seconds=STOP_SECONDS,
+        keep_alive_seconds=KEEP_ALIVE_SECONDS,
+        lifespan="on",
+        on_stop=parts.hub.close,
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -167,8 +112,9 @@ async def serve(settings: Settings) -> None:
 
     Run it on uvloop. Raises CannotListen when the port is taken, ValueError when there is no usable signing key.
     """
-    parts = build_parts(settings)
-    listening = listen(settings.host, settings.port, "ANIMUSIC_PORT")
-    server = Server(build_app(settings, parts), parts)
-    log.info("gateway on http://%s:%d (%s)", *listening.getsockname()[:2], type(asyncio.get_running_loop()).__module__)
-    await server.serve([listening])
+    server = build_server(settings, build_parts(settings))
+    with stop_on_signals(server.stop):
+        port = server.start(settings.host, settings.port, "ANIMUSIC_PORT")
+        loop = type(asyncio.get_running_loop()).__module__
+        logger.info("gateway on http://%s:%d (%s)", settings.host, port, loop)
+        await server.serving

@@ -1,19 +1,22 @@
-"""Who asks: bearer tokens, guests, and the paper's users in a namespace of their own.
+"""Who asks, and how often: bearer tokens, guests, the paper's users in a namespace of their own, and rate limits.
 
 A verified identity (AniList) will be one more way to come by a `Session`; everything behind it stays the same.
 """
 
+import time
 import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import Final
 from uuid import uuid4
 
 from contracts.tokens import Session, Signer, TokenRefused
 from services.common.settings import GatewaySettings
-from services.gateway.limits import Buckets
 from services.gateway.problems import Refused
 
-DAY_MS = 86_400_000
-_WHAT_TO_DO = {
+DAY_MS: Final = 86_400_000
+_WHAT_TO_DO: Final = {
     "malformed": "the bearer token is not one of ours",
     "forged": "the bearer token was not signed by this installation",
     "expired": "the session has expired",
@@ -26,8 +29,36 @@ def paper_user(username: str) -> str:
     return "paper-" + blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+class Buckets:
+    """Token buckets: one a name. A bucket holds `burst` tokens and regains `per_second`.
+
+    At most `most` buckets are remembered; the one that was asked longest ago is forgotten first, and starts full
+    again.
+    """
+
+    def __init__(
+        self, per_second: float, burst: float, *, most: int = 100_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._most = most
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> float:
+        """Take a token: 0.0 when there was one, else the seconds until there is."""
+        now = self._clock()
+        level, then = self._levels.pop(name, (self._burst, now))
+        level = min(self._burst, level + (now - then) * self._per_second)
+        wait = 0.0 if level >= 1 else (1 - level) / self._per_second
+        self._levels[name] = (level if wait else level - 1, now)
+        if len(self._levels) > self._most:
+            self._levels.popitem(last=False)
+        return wait
+
+
 class Identity:
-    """Opens sessions and says whose a request is, within each user's share."""
+    """Opens sessions, says whose a request is, and keeps each user within their rate limit."""
 
     def __init__(self, signer: Signer, settings: GatewaySettings) -> None:
         self._signer = signer

@@ -1,8 +1,8 @@
 """An anime list as a client spelled it: what can be read is taken, and what cannot is counted by reason.
 
-Lists come from AniList and MyAnimeList, by way of many hands: with either's names of a status, with a score of 0, null
-or of 100, and with anime that MyAnimeList does not have. An anime is in the list by its MAL id alone; a status or a
-score that cannot be read never costs it its place.
+Lists come from AniList and MyAnimeList, through exports and other tools: with the status names of either, with scores
+of 0, null or of 100, and with anime that MyAnimeList does not have. An anime is in the list by its MAL id alone; it
+stays in the list when its status or its score cannot be read.
 """
 
 import json
@@ -104,8 +104,8 @@ def read_list(raw_entries: Sequence[Any], score_format: ScoreFormat | None = Non
 def _entries(raw_entries: Sequence[Any], left_out: _Notes, warnings: _Notes) -> list[_Entry]:
     found: dict[int, _Entry] = {}
     for raw in raw_entries:
-        said = raw if isinstance(raw, dict) else {"mal_id": raw}
-        mal_id = said.get("mal_id")
+        entry = raw if isinstance(raw, dict) else {"mal_id": raw}
+        mal_id = entry.get("mal_id")
         number = _whole(mal_id)
         if mal_id in (None, "", 0):
             left_out.add(_NO_MAL_ID, raw)
@@ -116,29 +116,29 @@ def _entries(raw_entries: Sequence[Any], left_out: _Notes, warnings: _Notes) -> 
         elif len(found) >= MOST_ENTRIES:
             left_out.add(_TOO_MANY, raw)
         else:
-            found[number] = _Entry(number, _status(said, warnings), _score(said, warnings), raw)
+            found[number] = _Entry(number, _status(entry, warnings), _score(entry, warnings), raw)
     return list(found.values())
 
 
-def _status(said: dict[str, Any], warnings: _Notes) -> ListStatus | None:
-    given = said.get("status")
+def _status(entry: dict[str, Any], warnings: _Notes) -> ListStatus | None:
+    given = entry.get("status")
     if given is None or given == "":
         return None
     name = str(given).strip().lower().replace("-", "_").replace(" ", "_")
     status = _STATUSES.get(name)
     if status is None:
-        warnings.add(_BAD_STATUS, said)
+        warnings.add(_BAD_STATUS, entry)
     return status
 
 
-def _score(said: dict[str, Any], warnings: _Notes) -> float | None:
+def _score(entry: dict[str, Any], warnings: _Notes) -> float | None:
     """The score as it was given, of whatever scale; None where there is none, which AniList says with 0."""
-    given = said.get("score")
+    given = entry.get("score")
     if given in (None, "", 0):
         return None
     number = _number(given)
     if number is None or number < 0:
-        warnings.add(_BAD_SCORE, said)
+        warnings.add(_BAD_SCORE, entry)
         return None
     return number or None
 

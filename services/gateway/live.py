@@ -1,7 +1,7 @@
-"""What happened to each click, told to the user who clicked: accepted -> profile after n ms -> the list that changed.
+"""Live news for a user: their click was accepted -> it is in the profile after n ms -> the list that changed.
 
-A subscriber has a bounded queue; when it reads too slowly it loses the oldest news. Nothing is asked of the recommender
-for a user whom nobody watches.
+A subscriber has a bounded queue; when it reads too slowly it loses the oldest news. Without a subscriber of the user
+the recommender is not asked.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from contracts.tokens import Receipt
 from services.gateway.metrics import Metrics
 from services.gateway.problems import Refused
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 QUEUE: Final = 512
 STREAMS_PER_USER: Final = 8
@@ -81,7 +81,7 @@ class Hub:
         self._closed = False
 
     def watched(self, user_id: str) -> bool:
-        """Whether anybody listens to this user's news."""
+        """Whether this user has a subscriber."""
         return user_id in self._streams
 
     def check_room(self, user_id: str) -> None:
@@ -167,7 +167,7 @@ class Hub:
         try:
             answer = await self._wait_for(user_id, receipt, PROFILE_WAIT_MS)
         except Refused as refused:
-            log.info("a click of %s could not be followed: %s", user_id, refused)
+            logger.info("a click of %s could not be followed: %s", user_id, refused)
             reached = False
         else:
             reached = answer.reached

@@ -24,9 +24,9 @@ class Metrics:
         self.requests = self._histogram("requests", "seconds to answer", "route", "method", "status", unit="seconds")
         # Events of posts by what became of them: accepted, or the code of their rejection.
         self.events = self._counter("events", "events posted", "outcome")
-        # What of accepted events was not believed, by the code of the warning: a dropped value, a clock, a slot token.
-        self.warnings = self._counter("event_warnings", "what of accepted events was not believed", "code")
-        # Accepted events by who vouches for the arm: slot, claimed, none, or refused_<reason>.
+        # Warnings about accepted events by their code: a dropped value, a clock, a slot token.
+        self.warnings = self._counter("event_warnings", "warnings about accepted events", "code")
+        # Accepted events by how their arm is known: slot, claimed, none, or refused_<reason>.
         self.attributions = self._counter("attributions", "accepted events by attribution", "attribution")
         # Group commits: seconds until the broker acknowledged, and posts and bytes that shared one.
         self.commits = self._histogram("log_commits", "seconds until acknowledged", "topic", unit="seconds")
@@ -52,7 +52,7 @@ class Metrics:
         recent = self._recent.get(arm)
         if recent is None:
             recent = self._recent[arm] = deque(maxlen=RECENT)
-            # Worked out when somebody looks.
+            # Computed when /metrics is read.
             self._arm_p50.labels(arm).set_function(partial(median, recent))
         recent.append(seconds)
 

@@ -1,22 +1,26 @@
-"""What the routes are made of, built once by the composition root."""
+"""What the routes are made of, and who asks: FastAPI's dependencies."""
 
 from dataclasses import dataclass
+from typing import Annotated, Final
 
+from fastapi import Depends
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
 from contracts.tokens import Receipt, Signer, TokenRefused
 from services.common.clock import now_ms
 from services.common.settings import Settings
+from services.gateway.event_log import EventLog
 from services.gateway.identity import Identity
 from services.gateway.live import Hub
-from services.gateway.log import Log
 from services.gateway.metrics import Metrics
 from services.gateway.problems import Refused
-from services.gateway.recommender import Recommender
+from services.gateway.recommender_client import RecommenderClient
 from services.gateway.stamp import Stamp, Stamper
 
-_HOUR_MS = 3_600_000
-_RECEIPT_WAS = {
+_HOUR_MS: Final = 3_600_000
+_RECEIPT_WAS: Final = {
     "malformed": "is not a receipt",
     "forged": "was not signed by this installation",
     "foreign": "is another user's",
@@ -32,19 +36,9 @@ class Parts:
     signer: Signer
     stamper: Stamper
     identity: Identity
-    log: Log
-    recommender: Recommender
+    event_log: EventLog
+    recommender: RecommenderClient
     hub: Hub
-
-    def reader(self, request: Request) -> str:
-        """The user who asks. Raises Refused 401."""
-        return self.identity.user_of(request.headers.get("authorization"), now_ms())
-
-    def writer(self, request: Request) -> str:
-        """The user who posts, counted against their share. Raises Refused 401 or 429."""
-        user_id = self.reader(request)
-        self.identity.charge_post(user_id)
-        return user_id
 
     def stamp(self, user_id: str) -> Stamp:
         """What a post of this user that arrives now is stamped with."""
@@ -59,3 +53,35 @@ class Parts:
         except TokenRefused as refused:
             why = _RECEIPT_WAS.get(str(refused), str(refused))
             raise Refused(400, "bad_receipt", f"not_before {why}; leave it out, or send the last receipt") from None
+
+
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+class _Session(SecurityBase):
+    """The user of the request's bearer token. Raises Refused 401."""
+
+    scheme_name = "bearer"
+    model = HTTPBearer()
+
+    async def __call__(self, request: Request) -> str:
+        parts: Parts = request.app.state.parts
+        return parts.identity.user_of(request.headers.get("authorization"), now_ms())
+
+
+class _SessionWithinRate(_Session):
+    """The same, counted against the user's rate limit. Raises Refused 401 or 429."""
+
+    async def __call__(self, request: Request) -> str:
+        parts: Parts = request.app.state.parts
+        user_id = await super().__call__(request)
+        parts.identity.charge_post(user_id)
+        return user_id
+
+
+# What a route asks for: the parts; the user who reads; the user who writes, within the rate limit.
+GatewayParts = Annotated[Parts, Depends(_parts)]
+Reader = Annotated[str, Depends(_Session())]
+Writer = Annotated[str, Depends(_SessionWithinRate())]

@@ -1,19 +1,18 @@
-"""An event as a client spelled it: what can be believed is kept, what cannot is dropped and said.
+"""Lenient reading: what can be true is kept; what cannot is dropped, and a sentence says so.
 
 A like is not lost for a number beside it. Only what makes an event what it is must be readable: its id, its kind, what
 it is about, and some number for its time.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from contracts.events import CONTRADICTION, EARLIEST_MS, ClientEvent, sentence
-from services.gateway.dropping import faults, sentences
 
 _EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
-# A time that says nothing: later than any other, so that it is taken for what it is, a time that cannot be true.
+# Stands for a time that cannot be true: it is later than any other, so it becomes the time of arrival.
 UNKNOWN_MS: Final = 1 << 52
 # The field at fault -> the code of the rejection; every other fault is `bad_value`.
 _CODES: Final = {
@@ -31,6 +30,8 @@ _BESIDE: Final = frozenset(
     }
 )  # fmt: skip
 _LONGEST_ECHO: Final = 64
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Reading:
 
 
 def read_event(raw: Any) -> Reading:
-    """What can be believed of one event of a post. Raises NotTaken."""
+    """One event of a post, without what cannot be true. Raises NotTaken."""
     try:
         return Reading(_EVENT.validate_python(raw))
     except ValidationError as error:
@@ -99,7 +100,7 @@ def _salvage(raw: Any, error: ValidationError) -> Reading:
 
 
 def _with_a_time(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The event with a time that the contract can read, if any number is there, and what is to be said of it."""
+    """The event with a time that the contract can read, if any number is there, and the warnings about it."""
     at = _whole(raw.get("occurred_at"))
     if at is None:
         return dict(raw), []
@@ -127,3 +128,37 @@ def _not_taken(raw: Any, error: ValidationError) -> NotTaken:
     code = "missing" if detail["type"] == "missing" else _CODES.get(where, "bad_value")
     code = "bad_value" if detail["type"] == CONTRADICTION else code
     return NotTaken(Rejection(echo(raw), f"{code}: {sentence(detail)}"))
+
+
+def faults(error: ValidationError) -> dict[str, str]:
+    """Field -> what is wrong with it. Of times that contradict each other both are wrong; "" is the whole."""
+    found: dict[str, str] = {}
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        if detail["type"] == CONTRADICTION:
+            found |= {"watch_seconds": detail["msg"], "duration_seconds": detail["msg"]}
+        else:
+            found.setdefault(str(detail["loc"][0]) if detail["loc"] else "", detail["msg"])
+    return found
+
+
+def sentences(found: dict[str, str]) -> list[str]:
+    """The warnings about dropped values, `dropped: fields: why`: one sentence for the fields of one fault."""
+    fields: dict[str, list[str]] = {}
+    for name, why in found.items():
+        fields.setdefault(why, []).append(name)
+    return [f"dropped: {', '.join(names)}: {why}" for why, names in fields.items()]
+
+
+def without_faults(model: type[_Model], value: Any, beside: frozenset[str]) -> tuple[_Model, list[str]]:
+    """A parsed value as a model, without those of the fields `beside` that cannot be read, and the warnings about them.
+
+    Raises ValidationError when something else is wrong.
+    """
+    try:
+        return model.model_validate(value), []
+    except ValidationError as error:
+        found = faults(error)
+        if not isinstance(value, dict) or not found.keys() <= beside & value.keys():
+            raise
+    kept = {name: each for name, each in value.items() if name not in found}
+    return model.model_validate(kept), sentences(found)

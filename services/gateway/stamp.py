@@ -1,8 +1,7 @@
-"""From what a client posted to what the log keeps: the core of the gateway.
+"""From what a client posted to what the log keeps: the core of the gateway. Pure: it reads no clock and no store.
 
-A client says what happened; who it was, when it arrived and which arm is to thank are stamped here. One bad event never
-loses the others, and one bad value never loses its event (`reading`). No event lies ahead of its arrival (`times`).
-Nothing here reads a clock or a store.
+A client says what happened. Its user, its time of arrival and its arm are stamped here. One bad event never loses the
+others, and one bad value never loses its event (`reading`). No event lies ahead of its arrival (`times`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +19,7 @@ from services.gateway.reading import UNKNOWN_MS, NotTaken, Rejection, echo, read
 from services.gateway.times import Times
 
 _CLAIMS_REMEMBERED: Final = 20_000
-# Clocks that agree within this are right: what is corrected below it is not worth a word.
+# Clocks that agree within this are right: a smaller correction gets no warning.
 _SAID_AHEAD_MS: Final = 1_000
 # Further ahead is no clock that drifted; a client may send any number of digits, and the answer does not repeat them.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
@@ -42,10 +41,14 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
-    """Who vouches for an event's arm. `arm` is set for a claim without a token (the paper's endpoints)."""
+class Attribution:
+    """Which arm an event counts for, and how that is known: `kind` is the log's `attribution`.
 
-    attribution: str
+    slot: verified by a slot token, whose content is `claim`. claimed: reported by the client as `arm`, without a token
+    (the paper's endpoints). refused: the token is not good; `refusal` says why. none: there is no token.
+    """
+
+    kind: str
     refusal: str | None = None
     claim: SlotClaim | None = None
     arm: str | None = None
@@ -53,7 +56,7 @@ class Vouched:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something about an accepted event that was not believed; `reason` is `code: sentence`."""
+    """Something of an accepted event that was dropped or corrected; `reason` is `code: sentence`."""
 
     event_id: str | None
     reason: str
@@ -81,8 +84,8 @@ class Stamped:
 
 SWAPPED: Final = "refused_swapped"
 NO_ALIASES: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
-NOBODY: Final = Vouched("none")
-_WITHOUT_TOKEN: Final = Vouched("refused", "malformed")
+NO_TOKEN: Final = Attribution("none")
+_UNREADABLE_TOKEN: Final = Attribution("refused", "malformed")
 
 
 class Stamper:
@@ -102,7 +105,7 @@ class Stamper:
         `aliases`: song id -> other ids of the song, under which a slot token may have been issued.
         """
         result = Stamped()
-        vouchers = []
+        attributions = []
         for raw in raw_events:
             try:
                 reading = read_event(raw)
@@ -110,57 +113,57 @@ class Stamper:
                 result.rejected.append(not_taken.rejection)
                 continue
             event = reading.event
-            voucher = _WITHOUT_TOKEN if reading.without_token else self._vouch(event, stamp, aliases)
+            attribution = _UNREADABLE_TOKEN if reading.without_token else self._attribute(event, stamp, aliases)
             result.events.append(event)
-            vouchers.append(voucher)
-            for reason in (*reading.dropped, *_doubts(event, voucher, stamp.received_at)):
+            attributions.append(attribution)
+            for reason in (*reading.dropped, *_warnings(event, attribution, stamp.received_at)):
                 result.warnings.append(Warned(echo(raw), reason))
-        self._stamp(result, vouchers, stamp)
+        self._stamp(result, attributions, stamp)
         return result
 
     def claimed(self, events: Sequence[ClientEvent], arm: str | None, stamp: Stamp) -> Stamped:
         """Events whose arm the client claims without a token, if it names one: the paper's endpoints."""
         result = Stamped(events=list(events))
-        voucher = NOBODY if arm is None else Vouched("claimed", arm=arm)
-        self._stamp(result, [voucher] * len(events), stamp)
+        attribution = NO_TOKEN if arm is None else Attribution("claimed", arm=arm)
+        self._stamp(result, [attribution] * len(events), stamp)
         return result
 
-    def _stamp(self, result: Stamped, vouchers: Sequence[Vouched], stamp: Stamp) -> None:
+    def _stamp(self, result: Stamped, attributions: Sequence[Attribution], stamp: Stamp) -> None:
         times = self._times.settle(stamp.user_id, result.events, stamp.received_at)
         result.received_at = max(stamp.received_at, *times) if times else stamp.received_at
         arrived = replace(stamp, received_at=result.received_at)
-        for event, voucher, occurred_at in zip(result.events, vouchers, times, strict=True):
-            result.values.append(log_value(event, voucher, arrived, occurred_at))
-            result.attributions.append(f"refused_{voucher.refusal}" if voucher.refusal else voucher.attribution)
+        for event, attribution, occurred_at in zip(result.events, attributions, times, strict=True):
+            result.values.append(log_value(event, attribution, arrived, occurred_at))
+            result.attributions.append(f"refused_{attribution.refusal}" if attribution.refusal else attribution.kind)
 
-    def _vouch(self, event: ClientEvent, stamp: Stamp, aliases: Mapping[str, Collection[str]]) -> Vouched:
+    def _attribute(self, event: ClientEvent, stamp: Stamp, aliases: Mapping[str, Collection[str]]) -> Attribution:
         if event.slot_token is None:
-            return NOBODY
+            return NO_TOKEN
         if event.song_id is None:
-            return Vouched("refused", "no_song")
+            return Attribution("refused", "no_song")
         try:
             claim = self._of_any(event.slot_token, stamp.user_id, (event.song_id, *aliases.get(event.song_id, ())))
         except TokenRefused as refused:
-            return Vouched("refused", str(refused))
+            return Attribution("refused", str(refused))
         if stamp.received_at - claim.issued_at > stamp.token_age_ms:
-            return Vouched("refused", "stale")
+            return Attribution("refused", "stale")
         if event.occurred_at < claim.issued_at:
-            return Vouched("refused", _BEFORE_TOKEN)
-        return Vouched("slot", claim=claim)
+            return Attribution("refused", _BEFORE_TOKEN)
+        return Attribution("slot", claim=claim)
 
     def _of_any(self, token: str, user_id: str, song_ids: Sequence[str]) -> SlotClaim:
-        """What a token vouches for under one of a song's ids. Raises TokenRefused as for the first."""
+        """The content of a token for one of a song's ids. Raises TokenRefused as for the first."""
         for song_id in song_ids[1:]:
             with suppress(TokenRefused):
                 return self._claim(token, user_id, song_id)
         return self._claim(token, user_id, song_ids[0])
 
     def _read(self, token: str, user_id: str, song_id: str) -> SlotClaim:
-        """What a token vouches for, of whatever age: its age is asked at every event."""
+        """The content of a token of any age: its age is checked at every event."""
         return self._signer.read_slot(token, user_id=user_id, song_id=song_id, now=0, max_age_ms=0)
 
 
-def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp, occurred_at: int) -> bytes:
+def log_value(event: ClientEvent, attribution: Attribution, stamp: Stamp, occurred_at: int) -> bytes:
     """Exactly the bytes of `FeedbackEvent.log_value()`, without a second validation.
 
     Everything in them was checked as a ClientEvent or comes from a signed token; a property test holds the two equal.
@@ -178,13 +181,13 @@ def log_value(event: ClientEvent, voucher: Vouched, stamp: Stamp, occurred_at: i
         value = given[name]
         if value is not None:
             fields[name] = value
-    fields["attribution"] = voucher.attribution
-    if voucher.claim is not None:
-        _add_claim(fields, voucher.claim)
-    elif voucher.arm is not None:
-        fields["arm"] = voucher.arm
-    elif voucher.refusal is not None:
-        fields["refusal"] = voucher.refusal
+    fields["attribution"] = attribution.kind
+    if attribution.claim is not None:
+        _add_claim(fields, attribution.claim)
+    elif attribution.arm is not None:
+        fields["arm"] = attribution.arm
+    elif attribution.refusal is not None:
+        fields["refusal"] = attribution.refusal
     return orjson.dumps(fields)
 
 
@@ -200,21 +203,21 @@ def _add_claim(fields: dict[str, Any], claim: SlotClaim) -> None:
     fields["issued_at"] = claim.issued_at
 
 
-def _doubts(event: ClientEvent, voucher: Vouched, now: int) -> list[str]:
-    """What is not believed of an event that could be read: a time ahead of the server's, its slot token."""
-    doubts = []
+def _warnings(event: ClientEvent, attribution: Attribution, now: int) -> list[str]:
+    """Warnings about an event that could be read: a time ahead of the server's, its slot token."""
+    warnings = []
     ahead = event.occurred_at - now
     if ahead > _SAID_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
         by = "far" if ahead > _FAR_AHEAD_MS else f"{(ahead + 500) // 1000} s"
-        doubts.append(
+        warnings.append(
             f"clock_ahead: occurred_at is {by} ahead of the server, so its time is that of arrival; "
             "correct it by server_time"
         )
-    if voucher.refusal == _BEFORE_TOKEN:
-        doubts.append(
+    if attribution.refusal == _BEFORE_TOKEN:
+        warnings.append(
             "before_token: occurred_at lies before its slot_token was issued, so the event has no arm; "
             "correct it by server_time"
         )
-    elif voucher.refusal is not None:
-        doubts.append(f"token_refused: slot_token is not good ({voucher.refusal}), so the event has no arm")
-    return doubts
+    elif attribution.refusal is not None:
+        warnings.append(f"token_refused: slot_token is not good ({attribution.refusal}), so the event has no arm")
+    return warnings

@@ -28,7 +28,7 @@ _BY_ANIME: Final = frozenset({"vetoed", "unvetoed"})
 
 
 @dataclass(slots=True)
-class Claim:
+class TimedEvent:
     """An event and its time: as the client gave it, then as it is logged.
 
     `subject`: events about the same subject undo each other, so their order counts; None: it does not.
@@ -81,73 +81,73 @@ class Times:
         return user
 
     def _arrange(self, user_id: str, user: _User, events: Sequence[ClientEvent], now: int) -> list[int]:
-        claims: dict[UUID, Claim] = {}
+        timed_events: dict[UUID, TimedEvent] = {}
         for event in events:
-            if event.event_id not in claims:
-                claims[event.event_id] = self._claim(user_id, user, event, now)
-        arrange(list(claims.values()), now, user.newest)
+            if event.event_id not in timed_events:
+                timed_events[event.event_id] = self._timed(user_id, user, event, now)
+        arrange(list(timed_events.values()), now, user.newest)
         for event in events:
-            claim = claims[event.event_id]
-            if claim.at != event.occurred_at and not claim.known:
-                user.changed = max(user.changed, claim.at)
-                self._remember(user_id, claim)
-        return [claims[event.event_id].at for event in events]
+            timed = timed_events[event.event_id]
+            if timed.at != event.occurred_at and not timed.known:
+                user.changed = max(user.changed, timed.at)
+                self._remember(user_id, timed)
+        return [timed_events[event.event_id].at for event in events]
 
-    def _claim(self, user_id: str, user: _User, event: ClientEvent, now: int) -> Claim:
+    def _timed(self, user_id: str, user: _User, event: ClientEvent, now: int) -> TimedEvent:
         at = self._changes.get((user_id, event.event_id))
         if at is not None:
-            return Claim(event.event_id, _subject(event), at, known=True)
+            return TimedEvent(event.event_id, _subject(event), at, known=True)
         at = event.occurred_at
         # It shares the millisecond of an event that arrived before it.
         at += at == user.changed
-        return Claim(event.event_id, _subject(event), at, ahead=event.occurred_at > now)
+        return TimedEvent(event.event_id, _subject(event), at, ahead=event.occurred_at > now)
 
-    def _remember(self, user_id: str, claim: Claim) -> None:
-        self._changes[user_id, claim.event_id] = claim.at
+    def _remember(self, user_id: str, timed: TimedEvent) -> None:
+        self._changes[user_id, timed.event_id] = timed.at
         if len(self._changes) > CHANGES_REMEMBERED:
             self._changes.popitem(last=False)
 
 
-def arrange(claims: Sequence[Claim], now: int, newest: int) -> None:
-    """Give the claims of one post, in its order, the times that they are logged with. No two share an event id.
+def arrange(timed_events: Sequence[TimedEvent], now: int, newest: int) -> None:
+    """Give the events of one post, in its order, the times that they are logged with. No two share an event id.
 
-    `newest`: when the newest event of earlier posts happened. Of a claim that is ahead and one before it the former is
-    later; of a claim that is ahead and a later one about the same subject the latter is.
+    `newest`: when the newest event of earlier posts happened. An event that is ahead is later
+    than one before it in the post, and earlier than a later one about the same subject.
     """
-    _part_equal_times(claims)
-    ahead = sum(claim.ahead for claim in claims)
+    _part_equal_times(timed_events)
+    ahead = sum(timed.ahead for timed in timed_events)
     if not ahead:
         return
-    latest = max(now, newest + ahead, *(claim.at for claim in claims if not claim.ahead))
+    latest = max(now, newest + ahead, *(timed.at for timed in timed_events if not timed.ahead))
     placed: dict[str | None, int] = {}
     earliest: dict[str | None, int] = {}
-    for claim in reversed(claims):
-        bounds = earliest if claim.ahead else placed
-        limit = min(latest, bounds.get(claim.subject, latest + 1) - 1)
-        if claim.ahead or claim.at > limit:
-            claim.at = limit
-            _lower(placed, claim)
-        _lower(earliest, claim)
+    for timed in reversed(timed_events):
+        bounds = earliest if timed.ahead else placed
+        limit = min(latest, bounds.get(timed.subject, latest + 1) - 1)
+        if timed.ahead or timed.at > limit:
+            timed.at = limit
+            _lower(placed, timed)
+        _lower(earliest, timed)
         # Whatever comes before this one in the post happened before it.
-        latest -= claim.ahead
+        latest -= timed.ahead
 
 
-def _lower(times: dict[str | None, int], claim: Claim) -> None:
-    if claim.subject is not None:
-        times[claim.subject] = min(times.get(claim.subject, claim.at), claim.at)
+def _lower(times: dict[str | None, int], timed: TimedEvent) -> None:
+    if timed.subject is not None:
+        times[timed.subject] = min(times.get(timed.subject, timed.at), timed.at)
 
 
-def _part_equal_times(claims: Sequence[Claim]) -> None:
-    """Of two believed times of one subject that are equal (a coarse clock), the later in the post is the later one."""
+def _part_equal_times(timed_events: Sequence[TimedEvent]) -> None:
+    """Of two equal times of one subject (a coarse clock), the later event in the post gets the later time."""
     # Subject -> the highest time as given, and as it is now.
     highest: dict[str, tuple[int, int]] = {}
-    for claim in claims:
-        if claim.subject is None or claim.ahead or claim.known:
+    for timed in timed_events:
+        if timed.subject is None or timed.ahead or timed.known:
             continue
-        given, last = highest.get(claim.subject, (-1, -1))
-        if claim.at >= given:
-            given, claim.at = claim.at, max(claim.at, last + 1)
-            highest[claim.subject] = (given, claim.at)
+        given, last = highest.get(timed.subject, (-1, -1))
+        if timed.at >= given:
+            given, timed.at = timed.at, max(timed.at, last + 1)
+            highest[timed.subject] = (given, timed.at)
 
 
 def _share_a_subject(events: Sequence[ClientEvent]) -> bool:

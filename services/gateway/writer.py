@@ -5,7 +5,7 @@ LogUnavailable, from `append`, means one of:
     no broker, no such topic: it was not written;
     no acknowledgement in time, or an error instead of one: it may or may not have been written.
 In each case the client sends the same event ids again. A producer that failed once is replaced, since the numbering of
-its batches has a hole; one that is only waiting for its broker is kept, and goes on by itself.
+its batches has a hole; one that only waits for its broker is kept, and goes on by itself.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from aiokafka.errors import InvalidTimestampError, KafkaError
 
 from contracts.placement import partition_of
 from services.common.tasks import end
-from services.gateway.lanes import Lane, Post, fail
 from services.gateway.metrics import Metrics
+from services.gateway.partition_batcher import PartitionBatcher, PendingAppend, fail
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# What is told of each acknowledged batch: partition, its posts in order, offset of its first record.
-Acknowledged = Callable[[int, list[Post], int], None]
+# Called for each acknowledged batch with its partition, its appends in order, and the offset of its first record.
+Acknowledged = Callable[[int, list[PendingAppend], int], None]
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 RECONNECT_SECONDS: Final = 0.5
 DISPOSE_SECONDS: Final = 3.0
-# A batch that waits longer than this turns readiness red; the posts in it still have until their own deadline.
+# A batch that waits longer than this turns readiness red; the appends in it still have until their own deadline.
 SLOW_SECONDS: Final = 2.0
 FAILURE_SECONDS: Final = 5.0
 
@@ -67,7 +67,7 @@ class LogWriter:
         self._timeout = timeout_seconds
         self._metrics = metrics
         self._acknowledged = acknowledged
-        self._lanes: dict[int, Lane] = {}
+        self._batchers: dict[int, PartitionBatcher] = {}
         self._queued = 0
         self._producer: AIOKafkaProducer | None = None
         self._connected = asyncio.Event()
@@ -82,7 +82,7 @@ class LogWriter:
 
     async def close(self) -> None:
         """Let what is queued be acknowledged, within bounds, and close the connection."""
-        tasks = [lane.task for lane in self._lanes.values() if lane.task]
+        tasks = [batcher.task for batcher in self._batchers.values() if batcher.task]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=DISPOSE_SECONDS)
             for task in late:
@@ -93,10 +93,10 @@ class LogWriter:
             await self._dispose(self._producer)
 
     def trouble(self) -> str | None:
-        """Why an append would probably fail now; None when it would probably not."""
+        """Why an append would probably fail now; None when it would probably succeed."""
         if not self._connected.is_set():
             return "not connected to a broker"
-        stuck = max((lane.stuck_for() for lane in self._lanes.values()), default=0.0)
+        stuck = max((batcher.stuck_for() for batcher in self._batchers.values()), default=0.0)
         if stuck > SLOW_SECONDS:
             return f"the broker has not acknowledged a batch for {stuck:.0f} s"
         if self._failed_at is not None and time.monotonic() - self._failed_at < FAILURE_SECONDS:
@@ -106,7 +106,7 @@ class LogWriter:
     async def append(self, user_id: str, values: list[bytes], time_ms: int, digest: int = 0) -> Appended:
         """Append one user's records, in order and next to each other. Raises LogUnavailable.
 
-        `digest`: of their event ids, for the account of what was acknowledged.
+        `digest`: of their event ids, for the acknowledgement ledger.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -119,59 +119,60 @@ class LogWriter:
     async def _append(self, user_id: str, values: list[bytes], time_ms: int, digest: int) -> Appended:
         producer = await self._connection()
         partitions = len(await producer.partitions_for(self.topic))
-        lane = self._lane(partition_of(user_id, partitions))
-        if lane.stuck_for() > self._timeout:
+        partition = partition_of(user_id, partitions)
+        batcher = self._batchers.setdefault(partition, PartitionBatcher(partition))
+        if batcher.stuck_for() > self._timeout:
             raise self._unavailable("stuck", "the broker does not acknowledge")
-        post = Post(user_id.encode(), values, time_ms, asyncio.get_running_loop().create_future(), digest)
-        self._enqueue(lane, post)
-        expected = lane.next_offset
-        first = await post.done
-        return Appended(lane.partition, first, first + len(values) - 1, anew=first < expected)
+        pending = PendingAppend(user_id.encode(), values, time_ms, asyncio.get_running_loop().create_future(), digest)
+        self._enqueue(batcher, pending)
+        expected = batcher.next_offset
+        first = await pending.done
+        return Appended(partition, first, first + len(values) - 1, anew=first < expected)
 
-    def _enqueue(self, lane: Lane, post: Post) -> None:
-        if self._queued + post.size > QUEUE_BYTES:
+    def _enqueue(self, batcher: PartitionBatcher, pending: PendingAppend) -> None:
+        if self._queued + pending.size > QUEUE_BYTES:
             raise self._unavailable("busy", "too much waits for the log already")
-        self._count_queued(post.size)
-        lane.waiting.append(post)
-        if lane.task is None:
-            lane.task = asyncio.create_task(self._drain(lane), name=f"{self.topic}/{lane.partition}")
+        self._count_queued(pending.size)
+        batcher.waiting.append(pending)
+        if batcher.task is None:
+            batcher.task = asyncio.create_task(self._drain(batcher), name=f"{self.topic}/{batcher.partition}")
 
-    async def _drain(self, lane: Lane) -> None:
+    async def _drain(self, batcher: PartitionBatcher) -> None:
         try:
-            while lane.waiting:
-                await self._commit(lane, await self._connection())
+            while batcher.waiting:
+                await self._commit(batcher, await self._connection())
         finally:
-            lane.task = None
+            batcher.task = None
 
-    async def _commit(self, lane: Lane, producer: AIOKafkaProducer) -> None:
+    async def _commit(self, batcher: PartitionBatcher, producer: AIOKafkaProducer) -> None:
         batch = producer.create_batch()
-        posts, taken = lane.fill(batch)
+        appends, taken = batcher.fill(batch)
         self._count_queued(-taken)
-        if not posts:
+        if not appends:
             return
-        lane.sent_at = time.monotonic()
+        batcher.sent_at = time.monotonic()
         try:
-            acknowledged: Any = await (await producer.send_batch(batch, self.topic, partition=lane.partition))
+            acknowledged: Any = await (await producer.send_batch(batch, self.topic, partition=batcher.partition))
             if acknowledged.offset < 0:
                 raise KafkaError("acknowledged without an offset")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the posts hear of it and the producer is replaced
+        except Exception as error:  # noqa: BLE001 - whatever it is, every append fails and the producer is replaced
             self._on_failure(producer, error)
-            fail(posts, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
+            fail(appends, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
         else:
-            self._on_success(lane, posts, acknowledged.offset)
-            lane.settle(posts, acknowledged.offset)
+            self._on_success(batcher, appends, acknowledged.offset)
+            batcher.settle(appends, acknowledged.offset)
         finally:
-            lane.sent_at = None
+            batcher.sent_at = None
 
-    def _on_success(self, lane: Lane, posts: list[Post], first_offset: int) -> None:
+    def _on_success(self, batcher: PartitionBatcher, appends: list[PendingAppend], first_offset: int) -> None:
         self._failed_at = None
         if self._acknowledged is not None:
-            self._acknowledged(lane.partition, posts, first_offset)
-        self._metrics.commits.labels(self.topic).observe(lane.stuck_for())
-        self._metrics.records.labels(self.topic).inc(sum(len(post.values) for post in posts))
+            self._acknowledged(batcher.partition, appends, first_offset)
+        self._metrics.commits.labels(self.topic).observe(batcher.stuck_for())
+        self._metrics.records.labels(self.topic).inc(sum(len(append.values) for append in appends))
 
     def _on_failure(self, producer: AIOKafkaProducer, error: Exception) -> None:
-        log.warning("a batch for %s was not acknowledged: %r", self.topic, error)
+        logger.warning("a batch for %s was not acknowledged: %r", self.topic, error)
         self._failed_at, self._failure = time.monotonic(), _in_words(error)
         if self._producer is producer:
             self._connected.clear()
@@ -188,7 +189,7 @@ class LogWriter:
             try:
                 await producer.start()
             except (KafkaError, OSError) as error:
-                log.warning("no connection for %s yet: %s", self.topic, error)
+                logger.warning("no connection for %s yet: %s", self.topic, error)
                 await self._dispose(producer)
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
@@ -204,13 +205,7 @@ class LogWriter:
             async with asyncio.timeout(DISPOSE_SECONDS):
                 await producer.stop()
         except (TimeoutError, KafkaError, OSError) as error:
-            log.warning("a producer of %s did not close in order: %r", self.topic, error)
-
-    def _lane(self, partition: int) -> Lane:
-        lane = self._lanes.get(partition)
-        if lane is None:
-            lane = self._lanes[partition] = Lane(partition)
-        return lane
+            logger.warning("a producer of %s did not close in order: %r", self.topic, error)
 
     def _count_queued(self, size: int) -> None:
         self._queued += size
@@ -222,7 +217,7 @@ class LogWriter:
 
 
 def _in_words(error: Exception) -> str:
-    """What went wrong; where somebody here can mend it, what that is."""
+    """What went wrong; where the operator can repair it, what to do."""
     if isinstance(error, InvalidTimestampError):
         return "the broker does not believe this machine's clock: set it right"
     return type(error).__name__

@@ -2,23 +2,21 @@
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import uvicorn
+from fastapi import FastAPI
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.applications import Starlette
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from contracts.tokens import Signer
 from contracts.topics import CATALOGUE, MODELS
 from services.common.clock import now_ms
-from services.common.listening import listen
+from services.common.http_server import HttpServer, stop_on_signals
 from services.common.process_identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
@@ -30,7 +28,7 @@ from services.recommender.composing import Composer
 from services.recommender.eligible import resting
 from services.recommender.following import Follower
 from services.recommender.freshness import LogEnds
-from services.recommender.http import build_app
+from services.recommender.http import HttpParts, build_app
 from services.recommender.live_models import Opener
 from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import observe_arm
@@ -47,6 +45,7 @@ _log = logging.getLogger(__name__)
 # The gateway gives up after `recommender_timeout_seconds`; the reason for a 503 must be there before.
 _LOG_SHARE: Final = 0.8
 _PING_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 5
 
 
 class Parts:
@@ -117,7 +116,7 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[Starlette, Parts]]:
+async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[FastAPI, Parts]]:
     """A started recommender and its HTTP application; stopped on the way out.
 
     The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
@@ -137,7 +136,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
         # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
         with threadpool_limits(1, user_api="blas"):
             identity = ProcessIdentity.of("recommender", settings)
-            yield build_app(parts.recommender, identity, parts.not_ready, parts.follows), parts
+            yield build_app(HttpParts(parts.recommender, identity, parts.not_ready, parts.follows)), parts
     finally:
         await end(*parts.tasks)
         await parts.log.close()
@@ -167,42 +166,13 @@ async def serve(settings: Settings) -> None:
     """
     own = settings.recommender
     async with running(settings) as (app, parts):
-        listening = listen(own.host, own.port, "ANIMUSIC_RECOMMENDER__PORT")
-        config = uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            access_log=False,
-            log_config=None,
-            lifespan="off",
-            timeout_graceful_shutdown=5,
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve([listening]))
-        # A task that follows the log ended: this would serve an old snapshot for ever. So it stops, and its supervisor
-        # starts it again.
-        await asyncio.wait({serving, *parts.tasks}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        await serving
+        server = HttpServer(app, stop_seconds=_STOP_SECONDS)
+        with stop_on_signals(server.stop):
+            server.start(own.host, own.port, "ANIMUSIC_RECOMMENDER__PORT")
+            # Without the log's news this would serve an old catalogue for ever: then it stops, and its supervisor
+            # starts it again.
+            await asyncio.wait({server.serving, *parts.tasks}, return_when=asyncio.FIRST_COMPLETED)
+            await server.close()
         for task in parts.tasks:
             if task.done():
                 task.result()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which returns when it is told to stop; by itself it raises the signal again and nothing is closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT end `serve`."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        self.should_exit = True

@@ -1,26 +1,38 @@
 """The internal HTTP surface: parse, ask the recommender, write the answer. Errors are `contracts.http.Problem`.
 
 - 400 malformed, nothing_to_pick: the body or a parameter; the message names it
-- 404 no_such_playlist, no_such_song
+- 404 no_such_playlist, no_such_song, not_found: no such route
 - 500 internal: a fault of ours; the log has it
 - 503 log_unavailable, profiles_unavailable, not_ready: with Retry-After
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
+from fastapi import APIRouter, Depends, FastAPI, Query
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ValidationError
-from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from contracts.catalogue import Song
-from contracts.events import first_error
-from contracts.http import AnimeHit, AnimeHits, AskMark, AskPlaylist, AskRest, Problem, SongAnswer
+from contracts.events import sentence
+from contracts.http import (
+    AnimeHit,
+    AnimeHits,
+    AskMark,
+    AskPlaylist,
+    AskRest,
+    MarkAnswer,
+    PlaylistAnswer,
+    Problem,
+    ProfileAnswer,
+    SongAnswer,
+)
 from services.common.clock import now_ms
 from services.common.process_identity import ProcessIdentity
 from services.recommender.answering import profile_answer
@@ -32,8 +44,6 @@ from services.recommender.serving import NoSuchPlaylist, NothingToPick, NotReady
 RETRY_AFTER_SECONDS: Final = 2
 MOST_HITS: Final = 100
 
-_Body = TypeVar("_Body", bound=BaseModel)
-_Handler = Callable[[Request], Awaitable[Response]]
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 Follows = Callable[[], Awaitable[dict[str, dict[str, Any]]]]
 
@@ -56,107 +66,124 @@ _PROBLEMS: Final[dict[type[Exception], tuple[int, str]]] = {
     ProfilesUnavailable: (503, "profiles_unavailable"),
 }
 
+router = APIRouter()
 
-def build_app(
-    recommender: PlaylistService, identity: ProcessIdentity, not_ready: Readiness, follows: Follows
-) -> Starlette:
-    """The application. `not_ready` gives what is missing for serving, by part; empty when all is there.
 
-    `identity`: who answers. `follows`: how far behind the log each part is that follows it.
+@dataclass(frozen=True)
+class HttpParts:
+    """What the routes use.
+
+    `not_ready` gives what is missing for serving, by part; empty when all is there. `identity`: who answers.
+    `follows`: how far behind the log each part is that follows it.
     """
-    surface = _Surface(recommender, identity, not_ready, follows)
-    return Starlette(
-        routes=[
-            Route("/internal/playlists", surface.new_playlist, methods=["POST"]),
-            Route("/internal/playlists/{playlist_id}/rest", surface.rest, methods=["POST"]),
-            Route("/internal/playlists/{playlist_id}", surface.resume, methods=["GET"]),
-            Route("/internal/profiles/{user_id:path}", surface.profile, methods=["GET"]),
-            Route("/internal/songs/{reference:path}", surface.song, methods=["GET"]),
-            Route("/internal/anime", surface.anime, methods=["GET"]),
-            Route("/internal/await", surface.await_mark, methods=["POST"]),
-            Route("/healthz", _healthz, methods=["GET"]),
-            Route("/readyz", surface.readyz, methods=["GET"]),
-            Route("/metrics", _metrics, methods=["GET"]),
-        ],
-        exception_handlers=dict.fromkeys([*_PROBLEMS, Exception], _problem),
-    )
+
+    recommender: PlaylistService
+    identity: ProcessIdentity
+    not_ready: Readiness
+    follows: Follows
 
 
-class _Surface:
-    """The routes."""
-
-    def __init__(
-        self, recommender: PlaylistService, identity: ProcessIdentity, not_ready: Readiness, follows: Follows
-    ) -> None:
-        self._recommender = recommender
-        self._identity = identity
-        self._not_ready = not_ready
-        self._follows = follows
-
-    async def new_playlist(self, request: Request) -> Response:
-        ask = await _body(request, AskPlaylist)
-        with PLAYLIST_SECONDS.labels("new").time(), arm_turns() as turns:
-            return _timed(_json(await self._recommender.playlist(ask), 201), turns)
-
-    async def rest(self, request: Request) -> Response:
-        ask = await _body(request, AskRest)
-        if ask.from_slot < 0:
-            raise Malformed("from_slot: slots are counted from 0")
-        with PLAYLIST_SECONDS.labels("rest").time(), arm_turns() as turns:
-            return _timed(_json(await self._recommender.rest(_playlist_id(request), ask), 201), turns)
-
-    async def resume(self, request: Request) -> Response:
-        user_id = request.query_params.get("user_id")
-        if not user_id:
-            raise Malformed("the parameter user_id is missing")
-        with PLAYLIST_SECONDS.labels("resume").time():
-            return _json(await self._recommender.resume(user_id, _playlist_id(request)))
-
-    async def profile(self, request: Request) -> Response:
-        profile, view, snapshot = await self._recommender.read(request.path_params["user_id"])
-        return _json(profile_answer(profile, view, snapshot.catalogue, now_ms()))
-
-    async def song(self, request: Request) -> Response:
-        reference = request.path_params["reference"]
-        asked_by, arm = request.query_params.get("user_id", ""), request.query_params.get("arm", "")
-        entries = self._recommender.snapshot().catalogue.find_all(reference)
-        if not entries:
-            raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
-        entry = await self._recommender.served_of(asked_by, entries, arm) if len(entries) > 1 else entries[0]
-        others = [each.song_id for each in entries if each is not entry]
-        return _json(SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url, shared_with=others))
-
-    async def anime(self, request: Request) -> Response:
-        query = request.query_params.get("query", "")
-        limit = _limit(request.query_params.get("limit", "20"))
-        catalogue = self._recommender.snapshot().catalogue
-        hits = [_hit(catalogue, row) for row in catalogue.search.find(query, limit)]
-        return _json(AnimeHits(query=query, hits=hits))
-
-    async def await_mark(self, request: Request) -> Response:
-        return _json(await self._recommender.reached(await _body(request, AskMark)))
-
-    async def readyz(self, request: Request) -> Response:
-        missing = await self._not_ready()
-        snapshot = self._recommender.snapshots.current
-        state = {
-            "ready": not missing,
-            "missing": missing,
-            **self._identity.said(),
-            "songs": len(snapshot.catalogue),
-            "arms": {arm: bound.version for arm, bound in snapshot.models.items()},
-            "left_out": dict(snapshot.left_out),
-            "behind": dict(snapshot.behind),
-            "follows": await self._follows(),
-        }
-        return Response(orjson.dumps(state), 503 if missing else 200, media_type="application/json")
+async def _parts(request: Request) -> HttpParts:
+    parts: HttpParts = request.app.state.parts
+    return parts
 
 
-async def _healthz(request: Request) -> Response:
+Parts = Annotated[HttpParts, Depends(_parts)]
+
+
+def build_app(parts: HttpParts) -> FastAPI:
+    """The application."""
+    handlers: dict[Any, Any] = dict.fromkeys([*_PROBLEMS, Exception], _problem)
+    handlers[RequestValidationError] = _malformed
+    handlers[HTTPException] = _no_such_route
+    app = FastAPI(title="AniMusic's recommender", openapi_url=None, exception_handlers=handlers)
+    app.state.parts = parts
+    app.include_router(router)
+    return app
+
+
+@router.post("/internal/playlists", status_code=201)
+async def new_playlist(parts: Parts, ask: AskPlaylist, response: Response) -> PlaylistAnswer:
+    """A new playlist."""
+    with PLAYLIST_SECONDS.labels("new").time(), arm_turns() as turns:
+        return _timed(response, await parts.recommender.playlist(ask), turns)
+
+
+@router.post("/internal/playlists/{playlist_id}/rest", status_code=201)
+async def rest(parts: Parts, playlist_id: UUID, ask: AskRest, response: Response) -> PlaylistAnswer:
+    """The next revision of a playlist: its slots from one on are picked again."""
+    if ask.from_slot < 0:
+        raise Malformed("from_slot: slots are counted from 0")
+    with PLAYLIST_SECONDS.labels("rest").time(), arm_turns() as turns:
+        return _timed(response, await parts.recommender.rest(playlist_id, ask), turns)
+
+
+@router.get("/internal/playlists/{playlist_id}")
+async def resume(parts: Parts, playlist_id: UUID, user_id: Annotated[str, Query(min_length=1)]) -> PlaylistAnswer:
+    """The last revision of a playlist."""
+    with PLAYLIST_SECONDS.labels("resume").time():
+        return await parts.recommender.resume(user_id, playlist_id)
+
+
+@router.get("/internal/profiles/{user_id:path}")
+async def profile(parts: Parts, user_id: str) -> ProfileAnswer:
+    """What is known about a listener."""
+    profile, view, snapshot = await parts.recommender.read(user_id)
+    return profile_answer(profile, view, snapshot.catalogue, now_ms())
+
+
+@router.get("/internal/songs/{reference:path}")
+async def song(parts: Parts, reference: str, user_id: str = "", arm: str = "") -> SongAnswer:
+    """A song by its id or a YouTube id; of songs that share a video the one that this listener was served."""
+    entries = parts.recommender.snapshot().catalogue.find_all(reference)
+    if not entries:
+        raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
+    entry = await parts.recommender.served_of(user_id, entries, arm) if len(entries) > 1 else entries[0]
+    others = [each.song_id for each in entries if each is not entry]
+    return SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url, shared_with=others)
+
+
+@router.get("/internal/anime")
+async def anime(parts: Parts, query: str = "", limit: int = 20) -> AnimeHits:
+    """Anime by title."""
+    catalogue = parts.recommender.snapshot().catalogue
+    rows = catalogue.search.find(query, max(1, min(MOST_HITS, limit)))
+    return AnimeHits(query=query, hits=[_hit(catalogue, row) for row in rows])
+
+
+@router.post("/internal/await")
+async def await_mark(parts: Parts, ask: AskMark) -> MarkAnswer:
+    """Wait until a profile reflects a mark."""
+    return await parts.recommender.reached(ask)
+
+
+@router.get("/readyz")
+async def readyz(parts: Parts) -> Response:
+    """Whether a playlist can be served; else 503, with what is missing."""
+    missing = await parts.not_ready()
+    snapshot = parts.recommender.snapshots.current
+    state = {
+        "ready": not missing,
+        "missing": missing,
+        **parts.identity.said(),
+        "songs": len(snapshot.catalogue),
+        "arms": {arm: bound.version for arm, bound in snapshot.models.items()},
+        "left_out": dict(snapshot.left_out),
+        "behind": dict(snapshot.behind),
+        "follows": await parts.follows(),
+    }
+    return Response(orjson.dumps(state), 503 if missing else 200, media_type="application/json")
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """The process runs."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-async def _metrics(request: Request) -> Response:
+@router.get("/metrics")
+async def metrics() -> Response:
+    """Prometheus."""
     return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
@@ -172,41 +199,31 @@ def _hit(catalogue: Catalogue, row: int) -> AnimeHit:
     )
 
 
-def _limit(text: str) -> int:
-    try:
-        limit = int(text)
-    except ValueError:
-        raise Malformed("the parameter limit must be a number") from None
-    return max(1, min(MOST_HITS, limit))
-
-
-async def _body(request: Request, model: type[_Body]) -> _Body:
-    try:
-        return model.model_validate_json(await request.body())
-    except ValidationError as problem:
-        raise Malformed(first_error(problem)) from None
-
-
-def _playlist_id(request: Request) -> UUID:
-    try:
-        return UUID(request.path_params["playlist_id"])
-    except ValueError:
-        raise NoSuchPlaylist("no such playlist: its id is a UUID") from None
-
-
-def _json(answer: BaseModel, status: int = 200) -> Response:
-    return Response(answer.model_dump_json(by_alias=True).encode(), status, media_type="application/json")
-
-
-def _timed(answer: Response, turns: Mapping[str, float]) -> Response:
-    """With what each arm took, in milliseconds, as browsers' tools show it (W3C Server Timing)."""
-    answer.headers["Server-Timing"] = ", ".join(f"{arm};dur={1e3 * seconds:.3f}" for arm, seconds in turns.items())
+def _timed(response: Response, answer: PlaylistAnswer, turns: Mapping[str, float]) -> PlaylistAnswer:
+    """Say in the answer's headers what each arm took, in milliseconds, as browsers' tools show it (Server Timing)."""
+    response.headers["Server-Timing"] = ", ".join(f"{arm};dur={1e3 * seconds:.3f}" for arm, seconds in turns.items())
     return answer
 
 
-async def _problem(request: Request, error: Exception) -> Response:
+async def _malformed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    detail = error.errors()[0]
+    if detail["loc"] == ("path", "playlist_id"):
+        return _answer(404, "no_such_playlist", "no such playlist: its id is a UUID")
+    return _answer(400, "malformed", sentence({**detail, "loc": detail["loc"][1:]}))
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _answer(error.status_code, "not_found", str(error.detail))
+
+
+async def _problem(_: Request, error: Exception) -> Response:
     status, code = _PROBLEMS.get(type(error), (500, "internal"))
+    return _answer(status, code, str(error) if status != 500 else "the recommender failed; its log says how")
+
+
+def _answer(status: int, code: str, message: str) -> Response:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-    message = str(error) if status != 500 else "the recommender failed; its log says how"
-    problem = Problem(error=code, message=message)
-    return Response(problem.model_dump_json().encode(), status, headers, media_type="application/json")
+    body = Problem(error=code, message=message).model_dump_json()
+    return Response(body, status, headers, media_type="application/json")

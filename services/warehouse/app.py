@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
-import uvicorn
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.http_server import HttpServer
 from services.common.lean import without_pandas
-from services.common.listening import listen
 from services.common.priority import stand_back
 from services.common.process_identity import ProcessIdentity
 from services.common.settings import Settings
@@ -27,6 +26,8 @@ from services.warehouse.rebuild_tables import finish_switch
 from services.warehouse.sink import TOPICS, Value, WarehouseSink
 
 _log = logging.getLogger("animusic.warehouse")
+
+_STOP_SECONDS: Final = 2
 
 
 async def serve(settings: Settings) -> None:
@@ -107,9 +108,10 @@ class Warehouse:
             standing=self._where,
             admin=self._route.routes(),
         )
-        self._http = HttpServer(endpoint)
+        self._http = HttpServer(endpoint.app(), stop_seconds=_STOP_SECONDS)
         host = settings.warehouse.host
-        _log.info("SQL, health and metrics on http://%s:%d", host, self._http.start(host, settings.warehouse.port))
+        port = self._http.start(host, settings.warehouse.port, "ANIMUSIC_WAREHOUSE__PORT")
+        _log.info("SQL, health and metrics on http://%s:%d", host, port)
         sink = WarehouseSink(self._clickhouse)
         self._route.rebuilds = Rebuilds(settings.kafka, sink, connect)
         self._consumer = Consumer(
@@ -135,34 +137,3 @@ class Warehouse:
         said = {} if self._consumer is None else self._consumer.standing()
         doing = "" if self._route.rebuilds is None else self._route.rebuilds.doing()
         return {**said, "rebuild": doing} if doing else said
-
-
-class HttpServer:
-    """The endpoint's server, in the loop of the service; signals are the service's."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        config = uvicorn.Config(
-            endpoint.app(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2,
-            server_header=False,
-        )  # fmt: skip
-        self._server = _Server(config)
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises CannotListen, which names the setting."""
-        listening = listen(host, port, "ANIMUSIC_WAREHOUSE__PORT")
-        self._task = asyncio.create_task(self._server.serve(sockets=[listening]))
-        chosen: int = listening.getsockname()[1]
-        return chosen
-
-    async def close(self) -> None:
-        """Answer what is being asked, for two seconds at most, and stop."""
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

@@ -17,8 +17,8 @@ from contracts.topics import FEEDBACK
 from services.common.consuming.light import LightRecord, as_it_is
 from services.common.redis import connect
 from services.common.settings import RedisSettings
-from services.gateway.account import Accountant
-from services.gateway.lanes import Post
+from services.gateway.acknowledgements import AcknowledgementLedger
+from services.gateway.partition_batcher import PendingAppend
 from services.operator.replay.folding import Held, calls_of
 from services.profiles.store import MergeCall, ProfileStore, arguments
 from services.profiles.writes import feedback_of
@@ -57,7 +57,7 @@ async def measure(stage: Stage) -> Section:
     with valkey_node(stage.directory / "records") as valkey:
         for share in HELD:
             await _add_store(section, lines, count * share // 100, valkey.url, valkey.pid or 0)
-    _add_accounts(section)
+    _add_ledger_entries(section)
     return section
 
 
@@ -139,19 +139,19 @@ async def _add_store(section: Section, lines: Sequence[LightRecord], batch: int,
     section.add(f"merged into Valkey, {batch:,} records a flush", each, "", f"Valkey; {sent}")
 
 
-def _add_accounts(section: Section) -> None:
-    say("accounts")
+def _add_ledger_entries(section: Section) -> None:
+    say("ledger entries")
     done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     for size in POSTS:
-        accountant = Accountant("", _no_id, _no_append)
+        ledger = AcknowledgementLedger("", _no_id, _no_append)
         ids = [uuid4().int for _ in range(size)]
 
-        def note(accountant: Accountant = accountant, ids: Sequence[int] = ids) -> None:
+        def record(ledger: AcknowledgementLedger = ledger, ids: Sequence[int] = ids) -> None:
             for number in range(5_000):
-                post = Post(b"u", [b"x"] * len(ids), 0, done, digest=digest_of(ids))
-                accountant.note(0, [post], number * len(ids))
+                pending = PendingAppend(b"u", [b"x"] * len(ids), 0, done, digest=digest_of(ids))
+                ledger.record(0, [pending], number * len(ids))
 
-        section.add(f"an account of a post of {size}", _each(note, 5_000), "", "a post")
+        section.add(f"ledger entry of a post of {size}", _each(record, 5_000), "", "a post")
 
 
 async def _no_id() -> str:

@@ -1,40 +1,30 @@
 """GET /v1/me/live: server-sent events about the user's own clicks, under a bearer (so: fetch, not EventSource)."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.common.clock import now_ms
 from services.gateway.live import HEARTBEAT_SECONDS, Hub, message_of
-from services.gateway.openapi import LIVE_EXAMPLE, problems
-from services.gateway.parts import Parts
+from services.gateway.parts import GatewayParts, Reader
+from services.gateway.problems import problems
 
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "An endless stream", "content": {"text/event-stream": {"example": LIVE_EXAMPLE}}}
+_EXAMPLE: Final = 'event: accepted\ndata: {"event_id":"0198…","kind":"liked","partition":3,"offset":17}\n\n'
+_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "An endless stream", "content": {"text/event-stream": {"example": _EXAMPLE}}}
 }
 
+router = APIRouter(tags=["profile"])
 
-def router(parts: Parts) -> APIRouter:
-    """`GET /v1/me/live`."""
-    routes = APIRouter(tags=["profile"])
 
-    @routes.get(
-        "/v1/me/live",
-        summary="What happens to each of my clicks, as it happens",
-        response_class=Response,
-        responses={**_STREAM, **problems((401, 429))},
-        openapi_extra={"security": [{"bearer": []}]},
-    )
-    async def live(request: Request) -> Response:
-        user_id = parts.reader(request)
-        parts.hub.check_room(user_id)
-        headers = {"x-accel-buffering": "no"}
-        return StreamingResponse(_news(parts.hub, user_id), media_type="text/event-stream", headers=headers)
-
-    return routes
+@router.get("/v1/me/live", response_class=Response, responses={**_STREAM, **problems(401, 429)})
+async def live(parts: GatewayParts, user_id: Reader) -> Response:
+    """What happens to each of my clicks, as it happens."""
+    parts.hub.check_room(user_id)
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(_news(parts.hub, user_id), media_type="text/event-stream", headers=headers)
 
 
 async def _news(hub: Hub, user_id: str) -> AsyncIterator[bytes]:

@@ -1,8 +1,9 @@
 """The paper's own three endpoints, with its names and bodies, for its clients.
 
-They have no bearer: whoever can reach them may write as any of the paper's users. So they are on only where the port is
-bound to loopback, unless a setting says otherwise, and their users live in a namespace of their own. Nobody vouches for
-`recommended_by`: the arm is marked `claimed`. What cannot be believed of a body is dropped, and the answer says so.
+They have no bearer: any client that reaches them may write as any of the paper's users. So they are on only where the
+port is bound to loopback, unless a setting says otherwise, and the ids of their users are a namespace of their own. The
+arm in `recommended_by` is not verified: it is marked `claimed`. A value that cannot be true is dropped, and the answer
+says so.
 """
 
 import asyncio
@@ -10,9 +11,8 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from fastapi import APIRouter, Body, Query
+from pydantic import SkipValidation, ValidationError
 from starlette.responses import Response
 
 from contracts.arms import ARMS, arm_named
@@ -31,13 +31,12 @@ from contracts.http import (
     Username,
 )
 from contracts.tokens import Receipt
-from services.gateway.bodies import LIST_BODY_BYTES, read_model, read_without
-from services.gateway.dropping import sentences
+from services.gateway.bodies import AnyPaperProfile, JsonRoute, read_leniently
 from services.gateway.identity import paper_user
-from services.gateway.openapi import PAPER_FEEDBACK_EXAMPLE, PAPER_PROFILE_EXAMPLE, documented, json_body
-from services.gateway.parts import Parts
-from services.gateway.problems import Refused, problem
-from services.gateway.recommender import Recommender
+from services.gateway.parts import GatewayParts, Parts
+from services.gateway.problems import Refused, problems
+from services.gateway.reading import sentences
+from services.gateway.recommender_client import RecommenderClient
 from services.gateway.routes.events import log_events
 from services.gateway.routes.profile import readable, write_list
 
@@ -46,98 +45,70 @@ WAIT_SECONDS: Final = 1.0
 
 # What a like can do without.
 BESIDE_A_LIKE: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
-_WRITE_FAILS: Final = (400, 413, 415, 429, 503)
+_WRITE_PROBLEMS: Final = problems(400, 413, 415, 429, 503)
 _OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
+_PROFILE_EXAMPLE: Final = {"anilist_username": "new", "mal_ids": [5114, 9253, 16498]}
+_FEEDBACK_EXAMPLE: Final = {
+    "anilist_username": "new",
+    "song_id": "anidb-12345",
+    "recommended_by": "TF-IDF",
+    "watch_time": 61.5,
+    "total_video_time": 90.0,
+    "liked": True,
+}
 
 
-class _ProfileBody(BaseModel):
-    """A PaperProfile whose ids are read one by one."""
-
-    anilist_username: Username
-    mal_ids: list[Any]
+router = APIRouter(tags=["the paper's endpoints"], route_class=JsonRoute)
+switched_off = APIRouter(include_in_schema=False)
 
 
-def switched_off() -> APIRouter:
-    """The same paths, where they are off: 404 with the setting."""
-    routes = APIRouter(include_in_schema=False)
-
-    async def off(request: Request) -> Response:
-        return problem(404, "not_found", _OFF)
-
-    for method, path in (("POST", "/upload_anilist_profile"), ("POST", "/feedback"), ("GET", "/playlist")):
-        routes.add_api_route(path, off, methods=[method])
-    return routes
-
-
-def router(parts: Parts) -> APIRouter:
-    """`POST /upload_anilist_profile`, `POST /feedback`, `GET /playlist`."""
-    routes = APIRouter(tags=["the paper's endpoints"])
-    _add_profile(routes, parts)
-    _add_feedback(routes, parts)
-    _add_playlist(routes, parts)
-    return routes
+@router.post("/upload_anilist_profile", responses=_WRITE_PROBLEMS)
+async def upload(
+    parts: GatewayParts, raw: Annotated[SkipValidation[PaperProfile], Body(examples=[_PROFILE_EXAMPLE])]
+) -> PaperProfileAnswer:
+    """Replace a user's anime list."""
+    body, _ = read_leniently(AnyPaperProfile, raw)
+    user_id = _charged(parts, body.anilist_username)
+    read = readable("mal_ids", body.mal_ids)
+    receipt = await write_list(parts, user_id, read.entries)
+    await _reflected(parts.recommender, user_id, receipt)
+    return PaperProfileAnswer(count=len(read.entries), left_out=read.left_out, warnings=read.warnings)
 
 
-def _add_profile(routes: APIRouter, parts: Parts) -> None:
-    @routes.post(
-        "/upload_anilist_profile",
-        summary="Replace a user's anime list",
-        **documented(
-            200,
-            PaperProfileAnswer,
-            body=json_body(PaperProfile, PAPER_PROFILE_EXAMPLE),
-            fails=_WRITE_FAILS,
-            bearer=False,
-        ),
-    )
-    async def upload(request: Request) -> Response:
-        body = await read_model(request, _ProfileBody, LIST_BODY_BYTES)
-        user_id = _charged(parts, body.anilist_username)
-        read = readable("mal_ids", body.mal_ids)
-        receipt = await write_list(parts, user_id, read.entries)
-        await _reflected(parts.recommender, user_id, receipt)
-        answer = PaperProfileAnswer(count=len(read.entries), left_out=read.left_out, warnings=read.warnings)
-        return _short(answer)
+@router.post("/feedback", responses={**_WRITE_PROBLEMS, **problems(404)})
+async def feedback(
+    parts: GatewayParts, raw: Annotated[SkipValidation[PaperFeedback], Body(examples=[_FEEDBACK_EXAMPLE])]
+) -> PaperFeedbackAnswer:
+    """What a user did with a recommended song."""
+    body, dropped = read_leniently(PaperFeedback, raw, BESIDE_A_LIKE)
+    arm, unknown = _arm_of(body)
+    user_id = _charged(parts, body.anilist_username)
+    song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
+    stamp = parts.stamp(user_id)
+    events, impossible = paper_events(body, song_id, stamp.received_at)
+    stamped = parts.stamper.claimed(events, arm, stamp)
+    token, _ = await log_events(parts, user_id, stamped)
+    await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
+    return PaperFeedbackAnswer(warnings=[*dropped, *unknown, *impossible])
 
 
-def _add_feedback(routes: APIRouter, parts: Parts) -> None:
-    @routes.post(
-        "/feedback",
-        summary="What a user did with a recommended song",
-        **documented(
-            200,
-            PaperFeedbackAnswer,
-            body=json_body(PaperFeedback, PAPER_FEEDBACK_EXAMPLE),
-            fails=(*_WRITE_FAILS, 404),
-            bearer=False,
-        ),
-    )
-    async def feedback(request: Request) -> Response:
-        body, dropped = await read_without(request, PaperFeedback, BESIDE_A_LIKE)
-        arm, unknown = _arm_of(body)
-        user_id = _charged(parts, body.anilist_username)
-        song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
-        stamp = parts.stamp(user_id)
-        events, impossible = paper_events(body, song_id, stamp.received_at)
-        stamped = parts.stamper.claimed(events, arm, stamp)
-        token, _ = await log_events(parts, user_id, stamped)
-        await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
-        return _short(PaperFeedbackAnswer(warnings=[*dropped, *unknown, *impossible]))
+@router.get("/playlist", response_model=PaperPlaylist, responses=problems(400, 429, 503))
+async def playlist(parts: GatewayParts, anilist_username: Annotated[Username, Query()]) -> PaperPlaylist | Response:
+    """A playlist for a user."""
+    user_id = _charged(parts, anilist_username)
+    answer = await parts.recommender.post(user_id, "/internal/playlists", body=AskPlaylist(user_id=user_id))
+    if answer.status != 201:
+        return answer.response()
+    served = PlaylistAnswer.model_validate_json(answer.body)
+    return PaperPlaylist(videos=[_video(slot) for slot in served.slots])
 
 
-def _add_playlist(routes: APIRouter, parts: Parts) -> None:
-    @routes.get(
-        "/playlist",
-        summary="A playlist for a user",
-        **documented(200, PaperPlaylist, fails=(400, 429, 503), bearer=False),
-    )
-    async def playlist(anilist_username: Annotated[Username, Query()]) -> Response:
-        user_id = _charged(parts, anilist_username)
-        answer = await parts.recommender.post(user_id, "/internal/playlists", body=AskPlaylist(user_id=user_id))
-        if answer.status != 201:
-            return answer.response()
-        served = PlaylistAnswer.model_validate_json(answer.body)
-        return _json(PaperPlaylist(videos=[_video(slot) for slot in served.slots]).model_dump_json())
+@switched_off.post("/upload_anilist_profile")
+@switched_off.post("/feedback")
+@switched_off.get("/playlist")
+async def off() -> Response:
+    """404, with the setting."""
+    raise Refused(404, "not_found", _OFF)
 
 
 def paper_events(body: PaperFeedback, song_id: str, now: int) -> tuple[list[ClientEvent], list[str]]:
@@ -163,7 +134,7 @@ def _event(fields: dict[str, Any]) -> ClientEvent:
     return ClientEvent.model_validate({**fields, "event_id": uuid4()})
 
 
-async def song_meant(recommender: Recommender, user_id: str, ref: str, arm: str | None) -> str:
+async def song_meant(recommender: RecommenderClient, user_id: str, ref: str, arm: str | None) -> str:
     """The id of the song that a client means by its id, or by a YouTube id. Raises Refused 404 for an unknown one.
 
     It is asked anew every time: songs may share a video, and then it is the one that this listener was served.
@@ -175,7 +146,7 @@ async def song_meant(recommender: Recommender, user_id: str, ref: str, arm: str 
     return SongAnswer.model_validate_json(answer.body).song.song_id
 
 
-async def _reflected(recommender: Recommender, user_id: str, receipt: Receipt) -> None:
+async def _reflected(recommender: RecommenderClient, user_id: str, receipt: Receipt) -> None:
     """Wait until the profile reflects a write; after a second the client is answered anyway."""
     try:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -191,7 +162,7 @@ def _charged(parts: Parts, username: str) -> str:
 
 
 def _arm_of(body: PaperFeedback) -> tuple[str | None, list[str]]:
-    """The arm that the client names, None where it names none, and what is said of a name that no arm has."""
+    """The arm that the client names, None where it names none, and a warning for a name that no arm has."""
     if not body.recommended_by:
         return None, []
     arm = arm_named(body.recommended_by)
@@ -208,13 +179,3 @@ def _video(slot: PlaylistSlot) -> PaperVideo:
         anime=slot.anime,
         recommended_by=slot.arm,
     )
-
-
-def _short(answer: BaseModel) -> Response:
-    """An answer without its empty parts: as the paper's clients know it, where all was believed."""
-    unset = {name for name, value in answer if value == []}
-    return _json(answer.model_dump_json(exclude=unset))
-
-
-def _json(body: str) -> Response:
-    return Response(body, media_type="application/json")

@@ -1,6 +1,5 @@
 """A real gateway on a real port, in this process, against a real log."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from aiokafka import ConsumerRecord
 from contracts.tokens import Signer
 from services.common.clock import now_ms
 from services.common.kafka import read_to_end
-from services.common.listening import listen
 from services.common.settings import GatewaySettings, KafkaSettings, Settings
-from services.gateway.app import Server, build_app, build_parts
+from services.gateway.app import build_parts, build_server
 
 SECRET = "s" * 32
 NOBODY = "http://127.0.0.1:9"
@@ -63,16 +61,13 @@ class Running:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Serve until the block ends, then stop in order."""
     parts = build_parts(settings)
-    listening = listen(settings.host, settings.port, "ANIMUSIC_PORT")
-    server = Server(build_app(settings, parts), parts)
-    serving = asyncio.create_task(server.serve([listening]))
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server = build_server(settings, parts)
+    url = f"http://127.0.0.1:{server.start(settings.host, settings.port, 'ANIMUSIC_PORT')}"
     try:
         async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=64)) as client:
             yield Running(client, url, parts.signer)
     finally:
-        server.stop()
-        await serving
+        await server.close()
 
 
 @pytest_asyncio.fixture

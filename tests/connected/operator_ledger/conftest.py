@@ -6,9 +6,9 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from services.common.clickhouse import ChdbConnection
+from services.common.http_server import HttpServer
 from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
-from services.warehouse.app import HttpServer
 from services.warehouse.endpoint import Endpoint
 from tests.connected.warehouse import engine as shared
 
@@ -17,8 +17,9 @@ from tests.connected.warehouse import engine as shared
 async def dsn(clickhouse: ChdbConnection) -> AsyncIterator[str]:
     """Where analysts ask this engine."""
     analysts = Analysts(shared.engine(), WarehouseSettings())
-    http = HttpServer(Endpoint(analysts, shared.ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at=""))
-    port = http.start("127.0.0.1", 0)
+    endpoint = Endpoint(analysts, shared.ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="")
+    http = HttpServer(endpoint.app(), stop_seconds=2)
+    port = http.start("127.0.0.1", 0, "ANIMUSIC_WAREHOUSE__PORT")
     yield f"http://127.0.0.1:{port}/animusic"
     await http.close()
     analysts.close()

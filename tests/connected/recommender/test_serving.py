@@ -14,7 +14,7 @@ from contracts.catalogue import Link
 from contracts.http import AnimeHits, PlaylistAnswer, ProfileAnswer, SongAnswer
 from contracts.models import LiveModel
 from services.common.settings import KafkaSettings
-from services.gateway.recommender import turns_of
+from services.gateway.recommender_client import turns_of
 from services.local.processes.valkey import ValkeyNode
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.following import at_end, following

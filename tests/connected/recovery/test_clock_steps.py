@@ -20,7 +20,7 @@ from tests.support.waiting import apoll
 pytestmark = pytest.mark.connected
 
 HOUR_MS = 3_600_000
-_READERS = ("parts", "account", "routes.sessions", "routes.live", "routes.profile")
+_READERS = ("parts", "acknowledgements", "routes.sessions", "routes.live", "routes.profile")
 
 
 class Clock:

@@ -8,9 +8,9 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from services.common.clickhouse import ChdbConnection, ChdbEngine
+from services.common.http_server import HttpServer
 from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
-from services.warehouse.app import HttpServer
 from services.warehouse.endpoint import Endpoint
 from tests.connected.warehouse.engine import ME
 
@@ -19,8 +19,9 @@ from tests.connected.warehouse.engine import ME
 async def port(engine: ChdbEngine, clickhouse: ChdbConnection) -> AsyncIterator[int]:
     """The endpoint over the empty engine, with a limit of two seconds."""
     analysts = Analysts(engine, WarehouseSettings(query_seconds=2, query_memory_mb=100))
-    server = HttpServer(Endpoint(analysts, ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="here"))
-    yield server.start("127.0.0.1", 0)
+    endpoint = Endpoint(analysts, ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="here")
+    server = HttpServer(endpoint.app(), stop_seconds=2)
+    yield server.start("127.0.0.1", 0, "ANIMUSIC_WAREHOUSE__PORT")
     await server.close()
     await asyncio.to_thread(analysts.close)
 

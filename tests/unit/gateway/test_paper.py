@@ -8,7 +8,7 @@ import pytest
 
 from contracts.http import LogPosition, PaperFeedback
 from contracts.tokens import Receipt
-from services.gateway.dropping import without_faults
+from services.gateway.reading import without_faults
 from services.gateway.routes import paper
 from services.gateway.routes.paper import BESIDE_A_LIKE, paper_events
 from services.gateway.stamp import Stamped

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contracts.arms import ARMS
 from contracts.events import ClientEvent, FeedbackEvent
 from contracts.tokens import Signer, SlotClaim
-from services.gateway.stamp import Stamp, Stamped, Stamper, Vouched, log_value
+from services.gateway.stamp import Attribution, Stamp, Stamped, Stamper, log_value
 
 NOW = 1_790_000_000_000
 HOUR_MS = 3_600_000
@@ -65,19 +65,19 @@ claims = st.builds(
     model_version=st.none() | st.integers(0, 2**64 - 1).map(lambda n: f"{n:016x}"),
     issued_at=st.integers(NOW - HOUR_MS, NOW),
 )
-vouchers = st.one_of(
-    st.just(Vouched("none")),
-    st.sampled_from(("stale", "forged", "no_song")).map(lambda why: Vouched("refused", why)),
-    st.sampled_from(ARMS).map(lambda arm: Vouched("claimed", arm=arm)),
-    claims.map(lambda claim: Vouched("slot", claim=claim)),
+attributions = st.one_of(
+    st.just(Attribution("none")),
+    st.sampled_from(("stale", "forged", "no_song")).map(lambda why: Attribution("refused", why)),
+    st.sampled_from(ARMS).map(lambda arm: Attribution("claimed", arm=arm)),
+    claims.map(lambda claim: Attribution("slot", claim=claim)),
 )
 
 
 # Many fields make an event: on a loaded machine making them takes long, which says nothing of the encoder.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(event=client_events, voucher=vouchers)
-def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEvent, voucher: Vouched) -> None:
-    claim = vars(voucher.claim) if voucher.claim else {}
+@given(event=client_events, attribution=attributions)
+def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEvent, attribution: Attribution) -> None:
+    claim = vars(attribution.claim) if attribution.claim else {}
     fields = {name: value for name, value in vars(event).items() if name in FeedbackEvent.model_fields}
     record = FeedbackEvent(
         **{
@@ -85,13 +85,13 @@ def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEve
             **event.millis(),
             "user_id": STAMP.user_id,
             "received_at": STAMP.received_at,
-            "attribution": voucher.attribution,
-            "refusal": voucher.refusal,
-            "arm": voucher.arm,
+            "attribution": attribution.kind,
+            "refusal": attribution.refusal,
+            "arm": attribution.arm,
             **claim,
         }
     )
-    assert log_value(event, voucher, STAMP, event.occurred_at) == record.log_value()
+    assert log_value(event, attribution, STAMP, event.occurred_at) == record.log_value()
 
 
 def test_progress_is_logged_in_whole_milliseconds() -> None:

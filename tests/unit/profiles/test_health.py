@@ -1,7 +1,6 @@
 """Readiness, metrics, and waiting out an outage."""
 
 import asyncio
-import json
 import os
 from types import SimpleNamespace
 
@@ -48,15 +47,16 @@ async def test_a_taken_port_is_named():
     await first.close()
 
 
-async def test_nonsense_is_no_harm():
+async def test_nonsense_is_400_and_no_harm():
     server = HealthServer(ME, lambda: None, CollectorRegistry())
     port = await server.start(0, "ANIMUSIC_X__PORT")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"\r\n\r\n")
-    answer = await reader.read()
-    assert answer.startswith(b"HTTP/1.1 404")
-    assert json.loads(answer.split(b"\r\n\r\n")[1])["error"] == "not_found"
+    writer.write(b"nonsense\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400")
     writer.close()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        answer = await client.get("/elsewhere")
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
     await server.close()
 
 

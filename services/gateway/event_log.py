@@ -1,9 +1,10 @@
-"""The gateway's side of the log: the topics that it writes, their ids, and whether they can be written now."""
+"""The event log as the gateway uses it: the topics that it writes, their ids, and whether they can be written now."""
 
 import asyncio
 import contextlib
 import logging
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
@@ -14,13 +15,13 @@ from services.common.kafka import producer
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import KafkaSettings
 from services.common.tasks import end
-from services.gateway.account import Accountant
-from services.gateway.lanes import BATCH_BYTES
+from services.gateway.acknowledgements import AcknowledgementLedger
 from services.gateway.metrics import Metrics
+from services.gateway.partition_batcher import BATCH_BYTES
 from services.gateway.problems import log_unavailable
-from services.gateway.writer import Appended, LogUnavailable, LogWriter
+from services.gateway.writer import Acknowledged, Appended, LogUnavailable, LogWriter
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 IDS_EVERY_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 0.5
@@ -32,7 +33,7 @@ LIST_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 class TopicIds:
-    """The ids of the topics, asked again every few seconds: a topic may be deleted and made anew while we run."""
+    """The ids of the topics, asked again every few seconds: a topic may be deleted and created again meanwhile."""
 
     def __init__(self, settings: KafkaSettings, topics: tuple[str, ...]) -> None:
         self._bootstrap = settings.bootstrap_servers
@@ -43,7 +44,7 @@ class TopicIds:
         self.trouble: str | None = "the log has not answered yet"
 
     async def id_of(self, topic: str, *, again: bool = False) -> str:
-        """The topic's id; waits until it is known. `again`: what is known may be of a topic before this one."""
+        """The topic's id; waits until it is known. `again`: ask the broker, since the topic may be another one now."""
         if again or topic not in self._known:
             async with self._fresh:
                 self._wake.set()
@@ -51,7 +52,7 @@ class TopicIds:
         return self._known[topic]
 
     async def keep(self) -> None:
-        """Ask for ever."""
+        """Ask every few seconds, without end."""
         while True:
             self._wake.clear()
             try:
@@ -69,11 +70,11 @@ class TopicIds:
 
     def _note(self, trouble: str | None) -> None:
         if trouble != self.trouble:
-            log.info("the log: %s", trouble or "answers")
+            logger.info("the log: %s", trouble or "answers")
         self.trouble = trouble
 
 
-class Log:
+class EventLog:
     """What the gateway appends to."""
 
     def __init__(self, settings: KafkaSettings, metrics: Metrics, *, account_seconds: float = 10.0) -> None:
@@ -81,32 +82,16 @@ class Log:
         self._metrics = metrics
         self._seconds = seconds
         self._ids = TopicIds(settings, (FEEDBACK.name, PROFILES.name))
-        self.account = Accountant(FEEDBACK.name, self._feedback_id, self._append_account, account_seconds)
+        self._ledger = AcknowledgementLedger(FEEDBACK.name, self._feedback_id, self._append_to_ledger, account_seconds)
+
+        def writer(topic: str, acknowledged: Acknowledged | None = None, **options: Any) -> LogWriter:
+            connect = partial(producer, settings, metadata_max_age_ms=METADATA_AGE_MS, **options)
+            return LogWriter(topic, connect, timeout_seconds=seconds, metrics=metrics, acknowledged=acknowledged)
+
         self._writers = {
-            FEEDBACK.name: LogWriter(
-                FEEDBACK.name,
-                lambda: producer(settings, max_batch_size=BATCH_BYTES, metadata_max_age_ms=METADATA_AGE_MS),
-                timeout_seconds=seconds,
-                metrics=metrics,
-                acknowledged=self.account.note,
-            ),
-            LEDGER.name: LogWriter(
-                LEDGER.name,
-                lambda: producer(settings, max_batch_size=BATCH_BYTES, metadata_max_age_ms=METADATA_AGE_MS),
-                timeout_seconds=seconds,
-                metrics=metrics,
-            ),
-            PROFILES.name: LogWriter(
-                PROFILES.name,
-                lambda: producer(
-                    settings,
-                    max_batch_size=LIST_BATCH_BYTES,
-                    compression_type="gzip",
-                    metadata_max_age_ms=METADATA_AGE_MS,
-                ),
-                timeout_seconds=seconds,
-                metrics=metrics,
-            ),
+            FEEDBACK.name: writer(FEEDBACK.name, self._ledger.record, max_batch_size=BATCH_BYTES),
+            LEDGER.name: writer(LEDGER.name, max_batch_size=BATCH_BYTES),
+            PROFILES.name: writer(PROFILES.name, max_batch_size=LIST_BATCH_BYTES, compression_type="gzip"),
         }
         self._watch: asyncio.Task[None] | None = None
 
@@ -115,14 +100,14 @@ class Log:
         self._watch = asyncio.create_task(self._ids.keep(), name="topic ids")
         for writer in self._writers.values():
             writer.start()
-        self.account.start()
+        self._ledger.start()
 
     async def close(self) -> None:
-        """Flush, within bounds; the account comes after what it speaks of."""
-        ledger = self._writers[LEDGER.name]
-        await asyncio.gather(*(writer.close() for writer in self._writers.values() if writer is not ledger))
-        await self.account.close()
-        await ledger.close()
+        """Flush, within bounds; the ledger's last entry comes after the appends that it covers."""
+        ledger_writer = self._writers[LEDGER.name]
+        await asyncio.gather(*(writer.close() for writer in self._writers.values() if writer is not ledger_writer))
+        await self._ledger.close()
+        await ledger_writer.close()
         if self._watch is not None:
             await end(self._watch)
 
@@ -136,7 +121,7 @@ class Log:
     async def _feedback_id(self) -> str:
         return await self._ids.id_of(FEEDBACK.name, again=True)
 
-    async def _append_account(self, writer: str, values: list[bytes], now: int) -> None:
+    async def _append_to_ledger(self, writer: str, values: list[bytes], now: int) -> None:
         await self._writers[LEDGER.name].append(writer, values, now)
 
     async def append(

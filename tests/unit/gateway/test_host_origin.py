@@ -9,15 +9,15 @@ from starlette.datastructures import Headers
 
 from services.common.settings import GatewaySettings, Settings
 from services.gateway.app import build_app, paper_is_on
-from services.gateway.edge import Doorman, host_name
+from services.gateway.host_origin import HostOriginPolicy, host_name
 from services.gateway.problems import Refused
 
 EXTENSION = "chrome-extension://abcdefghijklmnop"
-DOORMAN = Doorman("127.0.0.1", ["animusic.example"], ["https://friend.example/", EXTENSION])
+POLICY = HostOriginPolicy("127.0.0.1", ["animusic.example"], ["https://friend.example/", EXTENSION])
 
 
 def check(method: str = "POST", path: str = "/v1/events", host: str = "127.0.0.1:8080", **headers: str) -> str | None:
-    return DOORMAN.check(method, path, Headers({"host": host, **{k.replace("_", "-"): v for k, v in headers.items()}}))
+    return POLICY.check(method, path, Headers({"host": host, **{k.replace("_", "-"): v for k, v in headers.items()}}))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_host_that_cannot_be_read_is_400(host: str) -> None:
 
 
 def test_a_star_answers_every_name() -> None:
-    assert Doorman("0.0.0.0", ["*"], []).check("GET", "/", Headers({"host": "any.example"})) is None
+    assert HostOriginPolicy("0.0.0.0", ["*"], []).check("GET", "/", Headers({"host": "any.example"})) is None
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,10 @@ EXTENSIONS = [
 PAPERS = ["/upload_anilist_profile", "/feedback", "/playlist"]
 
 
-def asked(doorman: Doorman, path: str, origin: str, host: str = "127.0.0.1:8080", method: str = "POST") -> str | None:
-    return doorman.check(method, path, Headers({"host": host, "origin": origin}))
+def asked(
+    policy: HostOriginPolicy, path: str, origin: str, host: str = "127.0.0.1:8080", method: str = "POST"
+) -> str | None:
+    return policy.check(method, path, Headers({"host": host, "origin": origin}))
 
 
 @pytest.mark.parametrize("own_host", ["127.0.0.1", "::1", "localhost"])
@@ -110,7 +112,7 @@ def asked(doorman: Doorman, path: str, origin: str, host: str = "127.0.0.1:8080"
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_on_loopback_every_extension_may_call_the_papers_endpoints(own_host: str, path: str, extension: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
-        assert asked(Doorman(own_host, [], []), path, extension, method=method) == extension
+        assert asked(HostOriginPolicy(own_host, [], []), path, extension, method=method) == extension
 
 
 @pytest.mark.parametrize(
@@ -133,34 +135,34 @@ def test_any_other_origin_is_refused_there_too_and_the_setting_is_named(
     own_host: str, path: str, origin: str, host: str, setting: str
 ) -> None:
     with pytest.raises(Refused) as refused:
-        asked(Doorman(own_host, ["out.example"], []), path, origin, host)
+        asked(HostOriginPolicy(own_host, ["out.example"], []), path, origin, host)
     assert (refused.value.status, refused.value.error) == (403, "wrong_origin")
     assert setting in refused.value.message
 
 
 @pytest.mark.parametrize("listed", [EXTENSIONS[0], EXTENSIONS[0].upper() + "/", EXTENSIONS[0].partition("://")[2], "*"])
 def test_elsewhere_the_listed_extensions_may_call_the_papers_endpoints(listed: str) -> None:
-    doorman = Doorman("0.0.0.0", ["out.example"], [], [listed])
-    assert asked(doorman, "/feedback", EXTENSIONS[0], "out.example") == EXTENSIONS[0]
+    policy = HostOriginPolicy("0.0.0.0", ["out.example"], [], [listed])
+    assert asked(policy, "/feedback", EXTENSIONS[0], "out.example") == EXTENSIONS[0]
     with pytest.raises(Refused):
-        asked(doorman, "/v1/events", EXTENSIONS[0], "out.example")
+        asked(policy, "/v1/events", EXTENSIONS[0], "out.example")
     with pytest.raises(Refused):
-        asked(doorman, "/feedback", "https://evil.example", "out.example")
+        asked(policy, "/feedback", "https://evil.example", "out.example")
 
 
 def test_a_list_of_extensions_holds_on_loopback_as_well() -> None:
-    doorman = Doorman("127.0.0.1", [], [], [EXTENSIONS[0]])
-    assert asked(doorman, "/feedback", EXTENSIONS[0]) == EXTENSIONS[0]
+    policy = HostOriginPolicy("127.0.0.1", [], [], [EXTENSIONS[0]])
+    assert asked(policy, "/feedback", EXTENSIONS[0]) == EXTENSIONS[0]
     with pytest.raises(Refused):
-        asked(doorman, "/feedback", EXTENSIONS[1])
+        asked(policy, "/feedback", EXTENSIONS[1])
     with pytest.raises(Refused):
-        asked(Doorman("127.0.0.1", [], [], []), "/feedback", EXTENSIONS[0])
+        asked(HostOriginPolicy("127.0.0.1", [], [], []), "/feedback", EXTENSIONS[0])
 
 
 def test_an_extension_that_is_an_allowed_origin_may_call_everything() -> None:
-    doorman = Doorman("0.0.0.0", ["out.example"], [EXTENSIONS[1]])
+    policy = HostOriginPolicy("0.0.0.0", ["out.example"], [EXTENSIONS[1]])
     for path in (*PAPERS, "/v1/events"):
-        assert asked(doorman, path, EXTENSIONS[1], "out.example") == EXTENSIONS[1]
+        assert asked(policy, path, EXTENSIONS[1], "out.example") == EXTENSIONS[1]
 
 
 @pytest.mark.parametrize("private", [True, False])

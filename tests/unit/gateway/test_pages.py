@@ -3,8 +3,7 @@
 from base64 import b64encode
 from hashlib import sha256
 
-from services.gateway.page_policy import content_policy, script_hashes
-from services.gateway.routes.system import PAGE
+from services.gateway.routes.pages import PAGE, content_policy, script_hashes
 
 
 def source(text: bytes) -> str:

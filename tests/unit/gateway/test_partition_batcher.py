@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from services.gateway.lanes import BATCH_BYTES, Lane, Post, fail
+from services.gateway.partition_batcher import BATCH_BYTES, PartitionBatcher, PendingAppend, fail
 
 NOW = 1_790_000_000_000
 
 
-def post(n: int, size: int = 10) -> Post:
-    return Post(b"u1", [b"x" * size] * n, NOW, asyncio.get_running_loop().create_future())
+def pending(n: int, size: int = 10) -> PendingAppend:
+    return PendingAppend(b"u1", [b"x" * size] * n, NOW, asyncio.get_running_loop().create_future())
 
 
 def builder() -> BatchBuilder:
@@ -19,45 +19,45 @@ def builder() -> BatchBuilder:
 
 
 async def test_posts_share_a_batch_and_each_learns_its_own_offset() -> None:
-    lane = Lane(0)
-    posts = [post(3), post(1), post(2)]
-    lane.waiting.extend(posts)
+    batcher = PartitionBatcher(0)
+    posts = [pending(3), pending(1), pending(2)]
+    batcher.waiting.extend(posts)
     batch = builder()
-    taken, size = lane.fill(batch)
+    taken, size = batcher.fill(batch)
     assert (taken, size, batch.record_count()) == (posts, sum(each.size for each in posts), 6)
-    lane.settle(taken, 100)
+    batcher.settle(taken, 100)
     assert [each.done.result() for each in posts] == [100, 103, 104]
-    assert lane.next_offset == 106
+    assert batcher.next_offset == 106
 
 
 async def test_a_post_whose_client_has_given_up_is_not_written() -> None:
-    lane = Lane(0)
-    gone, stays = post(2), post(1)
+    batcher = PartitionBatcher(0)
+    gone, stays = pending(2), pending(1)
     gone.done.cancel()
-    lane.waiting.extend([gone, stays])
+    batcher.waiting.extend([gone, stays])
     batch = builder()
-    taken, size = lane.fill(batch)
+    taken, size = batcher.fill(batch)
     assert (taken, size, batch.record_count()) == ([stays], gone.size + stays.size, 1)
 
 
 async def test_what_does_not_fit_waits_whole_for_the_next_batch() -> None:
-    lane = Lane(0)
-    first, second = post(5, 100_000), post(5, 100_000)
-    lane.waiting.extend([first, second])
-    assert lane.fill(builder())[0] == [first]
-    assert lane.fill(builder())[0] == [second]
+    batcher = PartitionBatcher(0)
+    first, second = pending(5, 100_000), pending(5, 100_000)
+    batcher.waiting.extend([first, second])
+    assert batcher.fill(builder())[0] == [first]
+    assert batcher.fill(builder())[0] == [second]
 
 
 async def test_the_largest_post_fits_into_one_batch() -> None:
-    lane = Lane(0)
-    lane.waiting.append(post(500, 1_500))
+    batcher = PartitionBatcher(0)
+    batcher.waiting.append(pending(500, 1_500))
     batch = builder()
-    assert len(lane.fill(batch)[0]) == 1
+    assert len(batcher.fill(batch)[0]) == 1
     assert batch.record_count() == 500
 
 
 async def test_a_failed_batch_tells_every_post_that_still_listens() -> None:
-    listening, gone = post(1), post(1)
+    listening, gone = pending(1), pending(1)
     gone.done.cancel()
     fail([gone, listening], ConnectionError("the broker went"))
     with pytest.raises(ConnectionError):

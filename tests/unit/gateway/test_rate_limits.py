@@ -1,6 +1,6 @@
 """Token buckets."""
 
-from services.gateway.limits import Buckets
+from services.gateway.identity import Buckets
 
 
 class Clock:

@@ -55,7 +55,7 @@ def mark_of(receipt: Receipt) -> MarkToReach:
     return MarkToReach(topic_id=receipt.topic_id, partition=receipt.partition, offset=receipt.offset)
 
 
-class Recommender:
+class RecommenderClient:
     """Asks the recommender that serves a user's shard. Raises Refused 503 when it has no usable answer."""
 
     def __init__(self, urls: list[str], *, timeout_seconds: float, metrics: Metrics, installation: str = "") -> None:
