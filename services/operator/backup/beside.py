@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.models import LiveModel
 from model_jobs.neural.cache import EmbeddingCache
-from services.operator.backup.manifest import digest_of, sync_directory
+from services.operator.backup.manifest import digest_of, sync_directory, write_model
 
 BESIDE: Final = "beside.json"
 VECTORS: Final = "vectors"
@@ -86,7 +86,7 @@ def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], k
             found.append(before[cache.path.name])
         else:
             missing.append(arm)
-    _write(directory, Beside(key=key, vectors=found))
+    write_model(directory / BESIDE, Beside(key=key, vectors=found))
     for path in (directory / VECTORS).glob("*.sqlite"):
         if path.name not in {file.name for file in found}:
             path.unlink()
@@ -139,10 +139,3 @@ def _saved(
     sync_directory(target.parent)
     size = target.stat().st_size
     return VectorsFile(arm=arm, revision=revision, content=content, bytes=size, sha256=digest_of(target))
-
-
-def _write(directory: Path, beside: Beside) -> None:
-    partial = directory / f"{BESIDE}.partial"
-    partial.write_text(beside.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(directory / BESIDE)
-    sync_directory(directory)

@@ -15,7 +15,7 @@ import httpx
 from contracts.ledger import PROBE_PREFIX, Round
 from contracts.tokens import Session, Signer
 from services.common.clock import now_ms
-from services.operator.ledger.asking import Sql
+from services.operator.readers.clickhouse import ClickhouseReader
 
 USER: Final = f"{PROBE_PREFIX}listener"
 _PLAYLIST_SECONDS: Final = 6 * 3600.0
@@ -26,14 +26,14 @@ _LONGEST_WAIT: Final = 0.25
 _HELD: Final = "SELECT count() AS n FROM animusic.feedback WHERE user_id = {user:String} AND event_id = {id:UUID}"
 
 
-class Listener:
+class SyntheticListener:
     """One listener; `round` is one like or un-like."""
 
-    def __init__(self, url: str, signer: Signer, sql: Sql) -> None:
+    def __init__(self, url: str, signer: Signer, warehouse: ClickhouseReader) -> None:
         """`url` of the gateway; `signer` has its key, so that no session route need know of this user."""
         self._http = httpx.AsyncClient(base_url=url, timeout=_LEG_SECONDS)
         self._signer = signer
-        self._sql = sql
+        self._warehouse = warehouse
         self._playlist: dict[str, Any] = {}
         self._playlist_at = float("-inf")
         self._liked = False
@@ -85,7 +85,7 @@ class Listener:
         return bool(answer["fresh"])
 
     async def _in_warehouse(self, event_id: UUID) -> bool:
-        return int((await self._sql.rows(_HELD, user=USER, id=event_id))[0]["n"]) > 0
+        return int((await self._warehouse.rows(_HELD, user=USER, id=event_id))[0]["n"]) > 0
 
     async def _asked(self, path: str, body: object, headers: dict[str, str]) -> dict[str, Any]:
         answer = await self._http.post(path, json=body, headers=headers)

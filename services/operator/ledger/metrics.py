@@ -3,14 +3,10 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contracts.ledger import Round
-from services.operator.ledger.books import Books
+from services.operator.ledger.entries import COUNTS, Ledger
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _LEGS = ("accepted", "profile", "playlist", "warehouse")
-_KINDS = (
-    "accepted", "in_topic", "in_clickhouse", "used", "lost_in_topic", "lost_in_clickhouse", "differs", "unaccounted",
-    "waiting", "duplicates", "unreadable",
-)  # fmt: skip
 
 
 class ProbeMetrics:
@@ -38,14 +34,14 @@ class ProbeMetrics:
         """A turn of count, audit or listen failed."""
         self._failures.labels(task).inc()
 
-    def show(self, books: Books) -> None:
-        """The books as gauges."""
-        total = books.total()
-        for kind in _KINDS:
+    def show(self, ledger: Ledger) -> None:
+        """The ledger as gauges."""
+        total = ledger.total()
+        for kind in COUNTS:
             self._events.labels(kind).set(getattr(total, kind))
         self._ppm.labels("loss").set(total.loss_ppm)
         self._ppm.labels("duplicates").set(total.duplicates_ppm)
-        self._doubled.set(books.doubled)
+        self._doubled.set(ledger.doubled)
 
     def heard(self, found: Round) -> None:
         """A round of the listener."""

@@ -19,11 +19,11 @@ from services.common.health import HealthServer
 from services.common.process_identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.operator.ledger.asking import Sql
-from services.operator.ledger.books import Books, opened
 from services.operator.ledger.counting import Counter, NotYet
-from services.operator.ledger.listener import Listener
+from services.operator.ledger.entries import Ledger, read_ledger
+from services.operator.ledger.listener import SyntheticListener
 from services.operator.ledger.metrics import ProbeMetrics
+from services.operator.readers.clickhouse import ClickhouseReader
 
 log = logging.getLogger("animusic.probe")
 
@@ -45,10 +45,10 @@ class Probe:
             collector(registry=self.registry)
         self.metrics = ProbeMetrics(self.registry)
         self._settings = settings
-        self._sql = Sql(settings.clickhouse.dsn, _SQL_SECONDS)
+        self._warehouse = ClickhouseReader(settings.clickhouse, _SQL_SECONDS)
         self._redis = connect(settings.redis)
-        self.counter = Counter(settings, self._sql, self._redis)
-        self.listener = Listener(gateway_url(settings), Signer(settings.signing_key()), self._sql)
+        self.counter = Counter(settings, self._warehouse, self._redis)
+        self.listener = SyntheticListener(gateway_url(settings), Signer(settings.signing_key()), self._warehouse)
         self._well_at: float | None = None
         # What each task was last heard to suffer from: said once, not every second.
         self._troubles: dict[str, str] = {}
@@ -65,21 +65,21 @@ class Probe:
         """Let go of every connection."""
         await self.listener.close()
         await self.counter.close()
-        await self._sql.close()
+        await self._warehouse.aclose()
         await self._redis.aclose()
 
     async def count(self) -> None:
         """Count what is new in the topic."""
         self.metrics.counted(await self.counter.count())
 
-    async def audit(self) -> Books:
-        """Open the books of the last hours and show them as metrics."""
-        books = await opened(self._sql, _AUDITED_HOURS)
-        self.metrics.show(books)
-        for finding in books.findings():
+    async def audit(self) -> Ledger:
+        """Read the ledger of the last hours and show it as metrics."""
+        ledger = await read_ledger(self._warehouse, _AUDITED_HOURS)
+        self.metrics.show(ledger)
+        for finding in ledger.findings:
             if finding.state == "fail":
                 log.error("%s: %s; %s", finding.name, finding.detail, finding.remedy)
-        return books
+        return ledger
 
     async def listen(self) -> Round:
         """One round of the synthetic listener, measured and told to the ledger."""
