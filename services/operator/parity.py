@@ -12,9 +12,8 @@ differs counts only where the marks are equal, and is asked again some times. Fo
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -24,11 +23,10 @@ from contracts.placement import SHARDS
 from services.operator.pacing import Pace
 from services.operator.readers.redis import Hash, differing, hashes_of, stored_of
 from services.profiles.keys import ShardKeys
-from services.profiles.trips import Command, pack, send
 
 _MODULUS: Final = 1 << 128
-# Held at a time, and compared while the store has time for others.
-_FIELDS_A_TRIP: Final = 2_000
+# The store answers other clients between two pipelines.
+_USERS_A_PIPELINE: Final = 10
 _KEYS_A_SCAN: Final = 500
 _KEPT_DIFFERENCES: Final = 10_000
 _AGAIN: Final = 5
@@ -164,9 +162,8 @@ class _Shard:
     async def run(self, names: list[str]) -> None:
         """Compare all of it, adding to what was found so far."""
         unequal: list[str] = []
-        for some in _pieces(names, await self._sizes(names)):
-            unequal += await self._read(some)
-            await self._pace.keep(sum(some.values()) // 2)
+        for start in range(0, len(names), _USERS_A_PIPELINE):
+            unequal += await self._read(names[start : start + _USERS_A_PIPELINE])
         for turn in range(1 + _AGAIN):
             if turn and unequal:
                 await asyncio.sleep(_AGAIN_SECONDS)
@@ -175,25 +172,21 @@ class _Shard:
         self._parity.unsettled += unequal
         await self._compare_forgotten()
 
-    async def _sizes(self, names: list[str]) -> list[int]:
-        """How many fields both sides have together."""
-        found = iter(await send(self._redis, [Command(1, 2, partial(self._both, "HLEN", name)) for name in names]))
-        return [left + right for left, right in zip(found, found, strict=True)]
-
-    async def _read(self, sizes: dict[str, int]) -> list[str]:
-        """Count those that are equal, of so many fields each; returns the others."""
-        commands = [Command(fields, 2, partial(self._both, "HGETALL", name)) for name, fields in sizes.items()]
-        found, unequal = map(stored_of, await send(self._redis, commands)), []
-        for name in sizes:
-            left, right = next(found), next(found)
+    async def _read(self, names: list[str]) -> list[str]:
+        """Count those that are equal; returns the others."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            for side in self._keys:
+                pipe.hgetall(side.prefix + name)
+        found, unequal, fields = [stored_of(answer) for answer in await pipe.execute()], [], 0
+        for name, left, right in zip(names, found[::2], found[1::2], strict=True):
+            fields += len(left)
             if left == right:
                 self._parity.count(name, left, right)
             else:
                 unequal.append(name)
+        await self._pace.keep(fields)
         return unequal
-
-    def _both(self, command: str, name: str) -> bytes:
-        return b"".join(pack(command, side.prefix + name) for side in self._keys)
 
     async def _read_at_rest(self, name: str) -> bool:
         """Count one; False when it differs while the marks do, so that nothing can be said."""
@@ -214,19 +207,6 @@ class _Shard:
         for user in sorted(left ^ right):
             sides = (b"1" if user in left else None, b"1" if user in right else None)
             self._parity.note([Difference(user.decode(), b"forgotten", *sides)])
-
-
-def _pieces(names: list[str], sizes: list[int]) -> Iterator[dict[str, int]]:
-    piece: dict[str, int] = {}
-    held = 0
-    for name, fields in zip(names, sizes, strict=True):
-        if piece and held + fields > _FIELDS_A_TRIP:
-            yield piece
-            piece, held = {}, 0
-        piece[name] = fields
-        held += fields
-    if piece:
-        yield piece
 
 
 def _sum(user_id: str, prefix: bytes, fields: Hash) -> int:

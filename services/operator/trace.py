@@ -13,8 +13,7 @@ from aiokafka import TopicPartition
 from pydantic import ValidationError
 
 from contracts.events import FeedbackEvent, read_event
-from contracts.fold import SONG_FIELD, stored_fields
-from contracts.fold import fold as fold_events
+from contracts.fold import Folded, fold
 from contracts.marks import MarkName
 from contracts.placement import partition_of
 from contracts.playlists import ServedPlaylist
@@ -25,6 +24,7 @@ from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import Offsets, Spans, consumer, offsets, records
+from services.operator.verify.registers import joined
 from services.profiles.reader import ProfileReader
 
 _ASK_SECONDS: Final = 60.0
@@ -96,16 +96,8 @@ def _registers(packed: bytes | None) -> dict[str, dict[str, Any] | None]:
 
 def holds(event: FeedbackEvent, songs: dict[str, bytes], vetoes: dict[str, bytes]) -> bool:
     """Whether merging the event once more would change nothing."""
-    for field, value in stored_fields(fold_events([event])[event.user_id]).items():
-        name = field[1:].decode()
-        if field[:1] != SONG_FIELD:
-            if vetoes.get(name, b"") < value:
-                return False
-            continue
-        stored = songs.get(name)
-        if stored is None or any(stored[s] < value[s] for s in SERVED_SLICES.values()):
-            return False
-    return True
+    whole = joined(Folded(songs=songs, vetoes=vetoes), fold([event])[event.user_id])
+    return whole.songs == songs and whole.vetoes == vetoes
 
 
 async def _search(settings: Settings, event_id: UUID, spans: Spans) -> Any:

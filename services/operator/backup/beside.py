@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.models import LiveModel
 from model_jobs.neural.cache import EmbeddingCache
+from services.operator.backup.files import damage
 from services.operator.backup.manifest import digest_of, sync_directory, write_model
 
 BESIDE: Final = "beside.json"
@@ -95,12 +96,9 @@ def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], k
 
 def check(directory: Path) -> None:
     """Raise ValueError, which names them, when files beside the log are not as they were written."""
-    wrong = [
-        str(directory / VECTORS / file.name)
-        for file in read_beside(directory).vectors
-        if not (directory / VECTORS / file.name).is_file() or digest_of(directory / VECTORS / file.name) != file.sha256
-    ]
-    if wrong:
+    files = {directory / VECTORS / file.name: file for file in read_beside(directory).vectors}
+    found = {path: damage(path, file.bytes, file.sha256) for path, file in files.items()}
+    if wrong := [f"{path} ({trouble})" for path, trouble in found.items() if trouble]:
         raise ValueError(
             f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
             f"or remove {directory / BESIDE} to restore the log alone"

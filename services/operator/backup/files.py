@@ -101,13 +101,11 @@ def read_rows(root: Path, file: FileEntry, skip: int = 0) -> Iterator[list[Row]]
             skip = max(0, skip - batch.num_rows)
 
 
-def damage(root: Path, file: FileEntry) -> str | None:
+def damage(path: Path, size: int, sha256: str) -> str | None:
     """What is wrong with a file, in a few words; None when it is as it was written."""
-    path = root / file.path
     try:
-        size = path.stat().st_size
-        if size != file.bytes:
-            return f"has {size:,} bytes, not {file.bytes:,}"
-        return None if digest_of(path) == file.sha256 else "its sha256 is another one"
+        if (found := path.stat().st_size) != size:
+            return f"has {found:,} bytes, not {size:,}"
+        return None if digest_of(path) == sha256 else "its sha256 is another one"
     except OSError as error:
         return (error.strerror or type(error).__name__).lower()

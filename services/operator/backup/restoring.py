@@ -87,7 +87,7 @@ def _verify(directory: Path, manifest: Manifest, show: Bar) -> None:
     wrong, done = [], 0
     with show("check the files", manifest.bytes, "bytes") as advance_to:
         for file in manifest.files():
-            if trouble := damage(directory, file):
+            if trouble := damage(directory / file.path, file.bytes, file.sha256):
                 wrong.append(f"{directory / file.path} ({trouble})")
             done += file.bytes
             advance_to(done)

@@ -70,7 +70,7 @@ class Probe:
 
     async def count(self) -> None:
         """Count what is new in the topic."""
-        self.metrics.counted(await self.counter.count())
+        self.metrics.counted.inc(await self.counter.count())
 
     async def audit(self) -> Ledger:
         """Read the ledger of the last hours and show it as metrics."""
@@ -93,11 +93,10 @@ class Probe:
 
     def not_ready(self) -> str | None:
         """Why freshness is not what it should be: no round has ended well for a minute, or ever."""
-        if self._well_at is None:
-            return f"no round of the synthetic listener has ended well yet: {self._troubles.get('listen', 'starting')}"
-        if time.monotonic() - self._well_at < _UNWELL_SECONDS:
+        if self._well_at is not None and time.monotonic() - self._well_at < _UNWELL_SECONDS:
             return None
-        return f"no round of the synthetic listener ended well for a minute: {self._troubles.get('listen', 'starting')}"
+        since = "has ended well yet" if self._well_at is None else "ended well for a minute"
+        return f"no round of the synthetic listener {since}: {self._troubles.get('listen', 'starting')}"
 
     def _note(self, name: str, trouble: str | None) -> None:
         if trouble is None:
@@ -113,7 +112,7 @@ class Probe:
             try:
                 await turn()
             except OUTAGES as error:
-                self.metrics.failed(name)
+                self.metrics.failures.labels(name).inc()
                 self._note(name, str(error) or type(error).__name__)
             else:
                 if name != "listen":

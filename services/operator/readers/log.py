@@ -110,21 +110,18 @@ async def records(settings: KafkaSettings, spans: Spans) -> AsyncGenerator[Any, 
 
 
 async def timestamps(
-    settings: KafkaSettings, wanted: Iterable[tuple[TopicPartition, int]], seconds: float
-) -> dict[tuple[TopicPartition, int], int]:
-    """(partition, offset) -> time (ms) of the first record from there on, of those that can be read in `seconds`."""
+    settings: KafkaSettings, wanted: Mapping[TopicPartition, int], seconds: float
+) -> dict[TopicPartition, int]:
+    """Partition -> time (ms) of the first record from an offset on, of those that can be read in `seconds`."""
     left, deadline, found = set(wanted), time.monotonic() + seconds, {}
     if not left:
         return {}
     async with consumer(settings, fetch_max_wait_ms=50, max_partition_fetch_bytes=64 * 1024) as log:
+        log.assign(list(wanted))
+        for tp, offset in wanted.items():
+            log.seek(tp, offset)
         while left and time.monotonic() < deadline:
-            turn = dict(sorted(left))
-            log.assign(list(turn))
-            for tp, offset in turn.items():
-                log.seek(tp, offset)
-            while turn and time.monotonic() < deadline:
-                for tp, batch in (await log.getmany(*turn, timeout_ms=100, max_records=len(turn))).items():
-                    place = tp, turn.pop(tp)
-                    found[place] = batch[0].timestamp
-                    left.discard(place)
+            for tp, batch in (await log.getmany(*left, timeout_ms=100, max_records=len(left))).items():
+                found[tp] = batch[0].timestamp
+                left.discard(tp)
     return found

@@ -13,7 +13,6 @@ from services.operator.status.model import (
     LogHealth,
     Process,
     RedisHealth,
-    ServiceHealth,
     Status,
 )
 
@@ -149,7 +148,10 @@ def _services(status: Status) -> Iterator[Finding]:
     starting, no_songs = _starting(status), _no_songs(status)
     for service in status.services:
         if service.stranger:
-            yield _stranger(service)
+            setting = _PORT_OF.get(service.name.partition("-")[0], "ANIMUSIC_PORT")
+            detail = f"{service.detail}, at {service.url} ({service.stranger})"
+            remedy = f"stop that program, or stop AniMusic and start it with another port ({setting})"
+            yield _finding(service.name, "fail", detail, remedy, "another-program-answers")
         elif service.ready:
             pass
         elif service.name in starting:
@@ -174,17 +176,8 @@ def _starting(status: Status) -> set[str]:
     return {process.name for process in status.processes if starts(process)}
 
 
-def _stranger(service: ServiceHealth) -> Finding:
-    setting = _PORT_OF.get(service.name.partition("-")[0], "ANIMUSIC_PORT")
-    detail = f"{service.detail}, at {service.url} ({service.stranger})"
-    remedy = f"stop that program, or stop AniMusic and start it with another port ({setting})"
-    return _finding(service.name, "fail", detail, remedy, "another-program-answers")
-
-
 def _arms(status: Status) -> Iterator[Finding]:
-    for one in status.unserved:
-        detail = f"version {one.version} is live and is not served here: {one.why}"
-        yield _finding(f"arm {one.arm}", "fail", detail, one.remedy, "a-live-arm-is-not-served")
+    yield from status.unserved
     for arm, why in sorted({arm: why for service in status.services for arm, why in service.old.items()}.items()):
         remedy = f"wait a moment; else `animusic models rollback {arm}` makes what is served live again"
         yield _finding(f"arm {arm}", "warn", f"serves the version before: {why}", remedy, "a-live-arm-is-not-served")
@@ -215,17 +208,18 @@ def _processes(status: Status) -> Iterator[Finding]:
     # The program that answers in its place is why it has no process.
     replaced = {service.name for service in status.services if service.stranger}
     for process in status.processes:
-        said = f": {process.trouble}" if process.trouble else ""
-        remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
         if process.name in replaced:
             continue
         if not process.alive:
-            detail = f"no process (state {process.state}, {process.restarts} restarts){said}"
-            yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
+            detail = f"no process (state {process.state}, {process.restarts} restarts)"
         elif process.name not in services and process.state == "not ready":
             # Kafka and Valkey have no /readyz: the supervisor looks after them.
-            detail = f"it runs and is not ready{said}"
-            yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
+            detail = "it runs and is not ready"
+        else:
+            continue
+        said = f": {process.trouble}" if process.trouble else ""
+        remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
+        yield _finding(process.name, "fail", f"{detail}{said}", remedy, "a-service-is-not-ready")
 
 
 def _some(names: list[str]) -> str:

@@ -48,13 +48,13 @@ def lags(
     *,
     before: Sample | None = None,
     committed: Mapping[str, Mapping[TopicPartition, int]] | None = None,
-    timestamps: Mapping[tuple[TopicPartition, int], int] | None = None,
+    timestamps: Mapping[str, Mapping[TopicPartition, int]] | None = None,
     now: int = 0,
 ) -> list[Lag]:
     """One Lag for each partition that a store follows.
 
-    `groups`: store -> group; `before`: an earlier sample, for rates; `timestamps`: (partition, mark) -> time of the
-    record there, ms, as `now` is.
+    `groups`: store -> group; `before`: an earlier sample, for rates; `timestamps`: store -> partition -> time of the
+    record at the mark, ms, as `now` is.
     """
     found = []
     for store, marks in sample.marks.items():
@@ -63,7 +63,7 @@ def lags(
                 continue
             mark = marks.get(sample.log.mark(tp))
             lag = sample.log.lag(tp, mark)
-            at = (timestamps or {}).get((tp, mark or 0)) if lag else None
+            at = (timestamps or {}).get(store, {}).get(tp) if lag else None
             told = (committed or {}).get(store, {}).get(tp)
             age = None if at is None else max(0.0, (now - at) / 1000)
             rates = _rates(before, sample, store, tp)

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
+from contracts.marks import MarkName
 from contracts.models import LiveModel
 from model_jobs.live import live_models
 from services.common.clock import now_ms
@@ -40,71 +41,57 @@ class Looker:
 
     def __init__(self, settings: Settings, limits: Limits, supervisor: Callable[[], dict[str, Any]]) -> None:
         self._settings = settings
+        self._kafka = settings.kafka
         self._limits = limits
         self._supervisor = supervisor
+        self._groups = {"profiles": settings.profiles.group, "warehouse": settings.warehouse.group}
+        # When this look began; the newest sample, and the one before, which make rates.
+        self._began = 0.0
+        self._sample: Sample | None = None
         self._before: Sample | None = None
 
     async def look(self) -> Status:
         """What is found now; parts that do not answer are findings, and nothing is raised for them."""
         # What httpx imports at its first question would be taken for a slow answer.
         await anyio.lowlevel.checkpoint()
+        self._began, self._before = asyncio.get_running_loop().time(), self._sample
         seconds, url = _PARTS_SECONDS, self._settings.redis.url
         async with (
             aclosing(Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)) as redis,
             aclosing(ClickhouseReader(self._settings.clickhouse, seconds)) as warehouse,
         ):
-            look = _Look(self._settings, self._limits, self._before, redis, warehouse)
-            status = await look.status(self._supervisor())
-        self._before = look.sample
+            status = await self._status(redis, warehouse, self._supervisor())
         if status.idle:
             status = replace(status, machine=list(await asyncio.to_thread(machine.before_start, self._settings)))
         findings = placed(judge(status, self._limits), self._settings.data_dir)
         return replace(status, findings=findings, code=code_of(findings))
 
-
-class _Look:
-    """One look and its deadlines. `sample`: the newest; beside `before` it makes rates."""
-
-    def __init__(
-        self, settings: Settings, limits: Limits, before: Sample | None, redis: Redis, warehouse: ClickhouseReader
-    ) -> None:
-        self._settings = settings
-        self._kafka = settings.kafka
-        self._limits = limits
-        self._before = before
-        self._redis = redis
-        self._warehouse = warehouse
-        self._groups = {"profiles": settings.profiles.group, "warehouse": settings.warehouse.group}
-        self._began = asyncio.get_running_loop().time()
-        self.sample: Sample | None = None
-
-    async def status(self, supervisor: dict[str, Any]) -> Status:
+    async def _status(self, redis: Redis, warehouse: ClickhouseReader, supervisor: dict[str, Any]) -> Status:
         """What is found, not judged yet."""
-        urls = machine.addresses(self._settings, supervisor)
-        (log, live), redis, clickhouse, services, disk, _ = await asyncio.gather(
+        (log, live), store, clickhouse, services, disk, _ = await asyncio.gather(
             self._log(supervisor),
-            self._or(RedisHealth, parts.redis_health(self._redis)),
-            self._or(ClickhouseHealth, parts.clickhouse_health(self._warehouse, self._limits.hours)),
-            machine.services(urls, _PARTS_SECONDS, machine.expected(supervisor)),
+            self._or(RedisHealth, parts.redis_health(redis)),
+            self._or(ClickhouseHealth, parts.clickhouse_health(warehouse, self._limits.hours)),
+            machine.services(machine.addresses(self._settings, supervisor), _PARTS_SECONDS),
             asyncio.to_thread(machine.disk, self._settings.data_dir),
-            self._take_samples(),
+            self._take_samples(redis, warehouse),
         )
         found: list[Lag] = []
-        if self.sample is not None and not log.trouble:
-            log = replace(log, records=self.sample.log.records)
-            found = await self._lags(self.sample)
+        if self._sample is not None and not log.trouble:
+            log = replace(log, records=self._sample.log.records)
+            found = await self._lags(self._sample)
         away = await asyncio.to_thread(unserved, self._settings, live, services)
         processes = machine.processes(supervisor)
-        redis = _own_redis(redis, processes)
-        return Status(now_ms(), log, redis, clickhouse, services, disk, processes, found, away)
+        store = _own_redis(store, processes)
+        return Status(now_ms(), log, store, clickhouse, services, disk, processes, found, away)
 
     async def _log(self, supervisor: dict[str, Any]) -> tuple[LogHealth, dict[str, LiveModel]]:
         """The health of Kafka, and the models that it says are live."""
         health, dead, number, live = await asyncio.gather(
             self._or(LogHealth, parts.log_health(self._kafka)),
-            self._none(parts.dead_letters(self._kafka, self._limits.hours), _CONTENTS_SECONDS),
-            self._none(parts.dead_letters_at_most(self._kafka), _CONTENTS_SECONDS),
-            self._none(live_models(self._kafka), _CONTENTS_SECONDS),
+            self._none(parts.dead_letters(self._kafka, self._limits.hours)),
+            self._none(parts.dead_letters_at_most(self._kafka)),
+            self._none(live_models(self._kafka)),
         )
         versions = None if live is None else {arm: model.version for arm, model in live.items()}
         health = _own_log(health, self._settings.data_dir, supervisor)
@@ -112,36 +99,39 @@ class _Look:
 
     # ---- lags -------------------------------------------------------------------------------------------------------
 
-    async def _take_samples(self) -> None:
+    async def _take_samples(self, redis: Redis, warehouse: ClickhouseReader) -> None:
         """A sample of now; the first look of all takes two."""
-        self.sample = await self._sample()
-        if self._before is None and self.sample is not None:
-            self._before = self.sample
+        self._sample = await self._sampled(redis, warehouse)
+        if self._before is None and self._sample is not None:
+            self._before = self._sample
             await asyncio.sleep(_APART_SECONDS)
-            self.sample = await self._sample() or self.sample
+            self._sample = await self._sampled(redis, warehouse) or self._sample
 
-    async def _sample(self) -> Sample | None:
-        log = await self._none(offsets(self._kafka, _TOPICS), _CONTENTS_SECONDS)
+    async def _sampled(self, redis: Redis, warehouse: ClickhouseReader) -> Sample | None:
+        log = await self._none(offsets(self._kafka, _TOPICS))
         if log is None:
             return None
 
-        async def profiles() -> Any:
-            return await (await ProfilesReader.live(self._redis)).marks(log)
+        async def profiles() -> dict[MarkName, int]:
+            return await (await ProfilesReader.live(redis)).marks(log)
 
-        stores = {"profiles": profiles(), "warehouse": self._warehouse.marks()}
-        found = await asyncio.gather(*(self._none(asked, _CONTENTS_SECONDS) for asked in stores.values()))
+        stores = {"profiles": profiles(), "warehouse": warehouse.marks()}
+        found = await asyncio.gather(*(self._none(asked) for asked in stores.values()))
         return Sample(log, {name: marks for name, marks in zip(stores, found, strict=True) if marks is not None})
 
     async def _lags(self, sample: Sample) -> list[Lag]:
-        found = lags(sample, self._groups)
-        oldest = {(TopicPartition(lag.topic, lag.partition), lag.mark or 0) for lag in found if lag.lag}
         left = max(0.0, self._began + _ALL_SECONDS - asyncio.get_running_loop().time())
-        told, times = await asyncio.gather(
+        behind: dict[str, dict[TopicPartition, int]] = {store: {} for store in self._groups}
+        for lag in lags(sample, self._groups):
+            if lag.lag:
+                behind[lag.store][TopicPartition(lag.topic, lag.partition)] = lag.mark or 0
+        told, *times = await asyncio.gather(
             self._none(committed(self._kafka, self._groups), _ALL_SECONDS),
-            self._none(timestamps(self._kafka, oldest, left), _ALL_SECONDS + 0.2),
+            *(self._none(timestamps(self._kafka, marks, left), _ALL_SECONDS + 0.2) for marks in behind.values()),
         )
+        oldest = {store: found or {} for store, found in zip(behind, times, strict=True)}
         before = self._before if self._before is not sample else None
-        return lags(sample, self._groups, before=before, committed=told, timestamps=times, now=now_ms())
+        return lags(sample, self._groups, before=before, committed=told, timestamps=oldest, now=now_ms())
 
     # ---- deadlines --------------------------------------------------------------------------------------------------
 
@@ -155,7 +145,7 @@ class _Look:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a part is what this command is asked for
             return kind(trouble=f"{type(error).__name__}: {error}".splitlines()[0])
 
-    async def _none(self, asking: Coroutine[Any, Any, R], by: float) -> R | None:
+    async def _none(self, asking: Coroutine[Any, Any, R], by: float = _CONTENTS_SECONDS) -> R | None:
         """What is answered by then, else None: the part's own finding says why."""
         try:
             async with asyncio.timeout_at(self._began + by):

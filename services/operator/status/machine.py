@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -91,22 +90,14 @@ def _process(name: str, part: dict[str, Any]) -> Process:
     return Process(name, part["state"], part["pid"], part["restarts"], alive, part.get("trouble") or "", seconds)
 
 
-def expected(supervisor: dict[str, Any]) -> dict[str, ProcessIdentity]:
-    """Service -> who must answer there; of a system without a supervisor only which service."""
+def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, tuple[str, ProcessIdentity]]:
+    """Service -> base URL, and who must answer there: as the supervisor says, else as far as the settings say."""
     installation, parts = str(supervisor.get("installation", "")), supervisor.get("parts", {})
-    return {name: ProcessIdentity(_service_of(name), installation, part["pid"]) for name, part in parts.items()}
-
-
-def _service_of(name: str) -> str:
-    """The service of a part: several recommenders have a number each."""
-    return name.partition("-")[0]
-
-
-def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, str]:
-    """Service -> base URL: those that the supervisor names, else those that the settings name."""
-    local = {name: str(part["address"]) for name, part in supervisor.get("parts", {}).items()}
-    if services := {name: url.rstrip("/") for name, url in local.items() if url.startswith("http")}:
-        return services
+    if found := {name: part for name, part in parts.items() if str(part["address"]).startswith("http")}:
+        return {
+            name: (part["address"].rstrip("/"), ProcessIdentity(_service_of(name), installation, part["pid"]))
+            for name, part in found.items()
+        }
     urls = settings.gateway.recommender_urls
     named = {"gateway": f"http://{settings.host}:{settings.port}"}
     for number, url in enumerate(urls, start=1):
@@ -114,17 +105,19 @@ def addresses(settings: Settings, supervisor: dict[str, Any]) -> dict[str, str]:
     named["warehouse"] = f"http://{settings.warehouse.host}:{settings.warehouse.port}"
     if settings.profiles.metrics_port:
         named["profiles"] = f"http://127.0.0.1:{settings.profiles.metrics_port}"
-    return named
+    return {name: (url, ProcessIdentity(_service_of(name))) for name, url in named.items()}
 
 
-async def services(
-    urls: dict[str, str], seconds: float, who: Mapping[str, ProcessIdentity] = MappingProxyType({})
-) -> list[ServiceHealth]:
-    """What each service answers at /readyz, and the gaps that it counts. `who`: see `expected`."""
-    secure = any(url.startswith("https:") for url in urls.values())
+def _service_of(name: str) -> str:
+    """The service of a part: several recommenders have a number each."""
+    return name.partition("-")[0]
+
+
+async def services(asked: Mapping[str, tuple[str, ProcessIdentity]], seconds: float) -> list[ServiceHealth]:
+    """What each service answers at /readyz, and the gaps that it counts."""
+    secure = any(url.startswith("https:") for url, _ in asked.values())
     async with httpx.AsyncClient(timeout=seconds, verify=secure) as client:
-        asked = [_service(client, n, url, who.get(n, ProcessIdentity(_service_of(n)))) for n, url in urls.items()]
-        return list(await asyncio.gather(*asked))
+        return list(await asyncio.gather(*(_service(client, name, *where) for name, where in asked.items())))
 
 
 async def _service(client: httpx.AsyncClient, name: str, url: str, who: ProcessIdentity) -> ServiceHealth:

@@ -46,7 +46,6 @@ class DeadLetters:
     open: int = 0
     new: int = 0
     last_reason: str = ""
-    last_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,16 +132,6 @@ class ServiceHealth:
 
 
 @dataclass(frozen=True)
-class UnservedArm:
-    """An arm that the log says is live, and that a recommender does not serve. `remedy`: what works here."""
-
-    arm: str
-    version: str
-    why: str
-    remedy: str
-
-
-@dataclass(frozen=True)
 class Disk:
     """The data directory: bytes by part, and what the file system has left."""
 
@@ -171,7 +160,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Status:
-    """One look. `at_ms`: when; `code`: 0 healthy, 1 degraded, 2 broken.
+    """One look. `at_ms`: when; `code`: 0 healthy, 1 degraded, 2 broken; `unserved`: live arms that are not served.
 
     `machine`: what a start needs of this machine, looked at where nothing runs; empty where something does.
     """
@@ -184,7 +173,7 @@ class Status:
     disk: Disk
     processes: list[Process]
     lags: list[Lag]
-    unserved: list[UnservedArm] = field(default_factory=list)
+    unserved: list[Finding] = field(default_factory=list)
     machine: list[Finding] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     code: int = 0

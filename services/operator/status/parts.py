@@ -61,7 +61,6 @@ async def dead_letters(settings: KafkaSettings, hours: int) -> DeadLetters:
         open=len(still),
         new=sum(letter.last.buried >= since for letter in still),
         last_reason=f"{last.last.place}: {last.reason}" if last else "",
-        last_ms=last.last.buried if last else 0,
     )
 
 

@@ -28,7 +28,6 @@ from services.operator.status.model import (
     RedisHealth,
     ServiceHealth,
     Status,
-    UnservedArm,
 )
 from services.profiles.app import TOPICS as PROFILES_FOLLOWS
 from services.warehouse.sink import TOPICS as WAREHOUSE_FOLLOWS
@@ -81,7 +80,7 @@ def test_rates_are_of_one_topic_only() -> None:
 
 
 def test_the_age_is_that_of_the_record_at_the_mark() -> None:
-    times = {(PLACE, 10): 1_000}
+    times = {"profiles": {PLACE: 1_000}}
 
     def oldest(end: int, known: dict) -> float | None:
         return lags(sample(0.0, end, 10), NAMES, timestamps=known, now=6_000)[0].oldest_seconds
@@ -134,7 +133,11 @@ def test_all_well_is_nothing_to_say() -> None:
             1,
         ),
         ({"services": [ServiceHealth("recommender", "http://x", True, "", old={"tfidf": "w"})]}, "arm tfidf", 1),
-        ({"unserved": [UnservedArm("minilm", "v", "not here", "`animusic models build minilm`")]}, "arm minilm", 2),
+        (
+            {"unserved": [Finding("arm minilm", "fail", "not here", "build it", f"{PAGE}#a-live-arm-is-not-served")]},
+            "arm minilm",
+            2,
+        ),
         ({"processes": [Process("kafka", "not ready", 1, 0, True, "another Kafka answers")]}, "kafka", 2),
         ({"lags": [replace(LAG, lag=20_000)]}, "profiles lags", 1),
         ({"lags": [replace(LAG, oldest_seconds=61.0)]}, "profiles lags", 1),
