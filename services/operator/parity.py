@@ -4,8 +4,8 @@ What is compared, shard by shard: every user's stored fields (songs, vetoes, ani
 and who is forgotten. What is not: the bodies of playlists (they expire; their line in the history names revision, time
 and songs), and what readers use to find out what changed.
 
-Both generations may move meanwhile. What is equal is equal: everybody is read once by plain commands, which cost the
-store far less than a script. Whoever differs is read again, both sides' hashes and marks in one script call: what
+Both generations may move meanwhile. What is equal is equal: every user is read once by plain commands, which cost the
+store far less than a script. A user who differs is read again, both sides' hashes and marks in one script call: what
 differs counts only where the marks are equal, and is asked again some times. For users who do not come to rest,
 `services.operator.replay.settling` adds what lies between the marks to both sides.
 """
@@ -78,7 +78,7 @@ class Parity:
 
     @property
     def empty(self) -> bool:
-        """Whether there was nobody to compare."""
+        """Whether there was no user to compare."""
         return self.equal and not (self.users or self.histories or self.forgotten)
 
     def digests(self) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a backup keeps beside the log, since it does not follow from the log on every machine.
+"""What a backup holds beside the log, since it does not follow from the log on every machine.
 
 DIR/beside.json                        what there is, and which signing key the log's tokens were signed with
 DIR/vectors/<arm>-<revision>.sqlite    the vectors of a live sentence model: only a machine with an encoder makes them

@@ -60,7 +60,7 @@ class Counter:
         self._producer: AIOKafkaProducer | None = None
 
     async def close(self) -> None:
-        """Let go of the log."""
+        """Close the connections to the log."""
         for part in (self._consumer, self._producer):
             if part is not None:
                 await part.stop()

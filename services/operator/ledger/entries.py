@@ -1,11 +1,11 @@
 """The ledger by hour, and what to do about it. The arithmetic is in SQL (deploy/clickhouse/0005_ledger.sql)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel, Field, computed_field
 
-from services.operator.findings import Finding
+from services.operator.findings import Finding, State
 from services.operator.readers.clickhouse import ClickhouseReader
 
 PAGE: Final = "docs/runbook/is-anything-lost.md"
@@ -117,7 +117,7 @@ class Ledger(BaseModel):
 
     @property
     def code(self) -> int:
-        """0: nothing is lost. 1: something is lost, doubled or stands still. 3: there was no event to count."""
+        """0: nothing is lost. 1: something is lost, doubled or not counted. 3: there was no event to count."""
         if any(finding.state != "ok" for finding in self.findings):
             return 1
         return NOTHING if self.empty else 0
@@ -126,39 +126,41 @@ class Ledger(BaseModel):
     @property
     def findings(self) -> list[Finding]:
         """What is not 0, and what to do about it; those of state `ok` are harmless."""
-        total = self.total()
-        return [*self._losses(total), *self._standstills(), *_harmless(total)]
+        return [Finding(*found, page=PAGE) for found in self._found(self.total())]
 
-    def _losses(self, total: Entry) -> list[Finding]:
+    def _found(self, total: Entry) -> Iterator[tuple[str, State, str, str]]:
         places = (f"{one['partition']}: offsets {one['place']} {one['missing_id']}".strip() for one in self.missing[:5])
-        where, found = "; ".join(places), []
+        where = "; ".join(places)
         if total.lost_in_clickhouse:
-            said = f"{total.lost_in_clickhouse} ids are in the topic and not in ClickHouse ({where})"
-            found.append(Finding("lost in ClickHouse", "fail", said, "`animusic replay warehouse` rebuilds it", PAGE))
+            detail = f"{total.lost_in_clickhouse} ids are in the topic and not in ClickHouse ({where})"
+            yield "lost in ClickHouse", "fail", detail, "`animusic replay warehouse` rebuilds it"
         if total.lost_in_topic:
-            said = f"{total.lost_in_topic} ids were acknowledged and are nowhere ({where})"
+            detail = f"{total.lost_in_topic} ids were acknowledged and are nowhere ({where})"
             remedy = "stop what deletes or truncates the log; restore it from a backup (`animusic restore`)"
-            found.append(Finding("lost in the topic", "fail", said, remedy, PAGE))
+            yield "lost in the topic", "fail", detail, remedy
         if total.differs:
-            said = f"{total.differs} ranges hold other ids than were acknowledged ({where})"
-            found.append(Finding("other ids", "fail", said, "`animusic verify` names users and events", PAGE))
-        return found
-
-    def _standstills(self) -> list[Finding]:
-        found = []
+            detail = f"{total.differs} ranges hold other ids than were acknowledged ({where})"
+            yield "other ids", "fail", detail, "`animusic verify` names users and events"
         if self.doubled:
-            said = f"{self.doubled} ids count more than once after the fold"
-            found.append(Finding("doubled", "fail", said, "`animusic verify`; then `animusic replay warehouse`", PAGE))
+            detail = f"{self.doubled} ids count more than once after the fold"
+            yield "doubled", "fail", detail, "`animusic verify`; then `animusic replay warehouse`"
         # A mark may lag for a while; what a whole closed hour has not seen is a finding.
-        waiting = sum(entry.waiting for entry in self.entries if entry.closed)
-        if waiting > 0:
-            said = f"the fold has not used {waiting} events of hours that are over"
-            found.append(Finding("waiting", "warn", said, "`animusic status` says what profiles waits for", PAGE))
+        if (waiting := sum(entry.waiting for entry in self.entries if entry.closed)) > 0:
+            detail = f"the fold has not used {waiting} events of hours that are over"
+            yield "waiting", "warn", detail, "`animusic status` says what profiles waits for"
         if self.counted_seconds is None or self.counted_seconds > STALE_SECONDS:
             ago = "never" if self.counted_seconds is None else f"{self.counted_seconds:.0f} s ago"
             remedy = "start the probe: `animusic serve probe` (ANIMUSIC_PROBE__ENABLED under `animusic run`)"
-            found.append(Finding("not counted", "warn", f"the topic was last counted {ago}", remedy, PAGE))
-        return found
+            yield "not counted", "warn", f"the topic was last counted {ago}", remedy
+        if total.unaccounted:
+            detail = f"{total.unaccounted} events in no gateway's ledger entries: unknown, not lost"
+            remedy = "nothing to do: a gateway was killed, or records were redriven or restored"
+            yield "unaccounted", "ok", detail, remedy
+        if total.duplicates:
+            detail = f"{total.duplicates} ids were appended again: retries of clients"
+            yield "duplicates", "ok", detail, "nothing to do: the fold uses each id once"
+        if total.unreadable:
+            yield "unreadable", "ok", f"{total.unreadable} records are no events", "`animusic dlq list` shows them"
 
 
 async def read_ledger(warehouse: ClickhouseReader, hours: int) -> Ledger:
@@ -185,18 +187,3 @@ def _entry(row: dict[str, Any]) -> Entry:
 def _summed(hour: str, entries: Sequence[Entry]) -> Entry:
     sums = {name: sum(getattr(entry, name) for entry in entries) for name in COUNTS}
     return Entry(hour=hour, partition=None, closed=all(entry.closed for entry in entries), **sums)
-
-
-def _harmless(total: Entry) -> list[Finding]:
-    found = []
-    if total.unaccounted:
-        said = f"{total.unaccounted} events in no gateway's ledger entries: unknown, not lost"
-        remedy = "nothing to do: a gateway was killed, or records were redriven or restored"
-        found.append(Finding("unaccounted", "ok", said, remedy, PAGE))
-    if total.duplicates:
-        said = f"{total.duplicates} ids were appended again: retries of clients"
-        found.append(Finding("duplicates", "ok", said, "nothing to do: the fold uses each id once", PAGE))
-    if total.unreadable:
-        said = f"{total.unreadable} records are no events"
-        found.append(Finding("unreadable", "ok", said, "`animusic dlq list` shows them", PAGE))
-    return found

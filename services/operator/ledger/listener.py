@@ -39,7 +39,7 @@ class SyntheticListener:
         self._liked = False
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def round(self) -> Round:

@@ -50,7 +50,7 @@ class Probe:
         self.counter = Counter(settings, self._warehouse, self._redis)
         self.listener = SyntheticListener(gateway_url(settings), Signer(settings.signing_key()), self._warehouse)
         self._well_at: float | None = None
-        # What each task was last heard to suffer from: said once, not every second.
+        # The last trouble of each task: logged once, not every second.
         self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -62,7 +62,7 @@ class Probe:
             tasks.create_task(self._keep("listen", self.listen, lambda took: max(0.0, probe.every_seconds - took)))
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         await self.listener.close()
         await self.counter.close()
         await self._warehouse.aclose()
@@ -82,7 +82,7 @@ class Probe:
         return ledger
 
     async def listen(self) -> Round:
-        """One round of the synthetic listener, measured and told to the ledger."""
+        """One round of the synthetic listener, measured and appended to the ledger."""
         found = await self.listener.round()
         self.metrics.heard(found)
         if found.trouble is None:
@@ -101,7 +101,7 @@ class Probe:
     def _note(self, name: str, trouble: str | None) -> None:
         if trouble is None:
             if self._troubles.pop(name, None) is not None:
-                log.info("%s: well again", name)
+                log.info("%s: recovered", name)
         elif self._troubles.get(name) != trouble:
             self._troubles[name] = trouble
             log.warning("%s: %s", name, trouble)

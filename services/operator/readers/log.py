@@ -63,8 +63,8 @@ class Offsets:
 @asynccontextmanager
 async def consumer(settings: KafkaSettings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group while the block runs; the block assigns partitions to it."""
-    told = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 2 << 20, **options}
-    made = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, **told)
+    chosen = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 2 << 20, **options}
+    made = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, **chosen)
     try:
         await made.start()
         yield made

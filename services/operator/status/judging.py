@@ -217,9 +217,9 @@ def _processes(status: Status) -> Iterator[Finding]:
             detail = "it runs and is not ready"
         else:
             continue
-        said = f": {process.trouble}" if process.trouble else ""
+        why = f": {process.trouble}" if process.trouble else ""
         remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
-        yield _finding(process.name, "fail", f"{detail}{said}", remedy, "a-service-is-not-ready")
+        yield _finding(process.name, "fail", f"{detail}{why}", remedy, "a-service-is-not-ready")
 
 
 def _some(names: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The catalogue: what ClickHouse says of each song, against the last record of it in the log.
 
-Only songs that the log tells of are compared: one that was removed from the log by a tombstone may stay in ClickHouse.
-Imports may go on meanwhile: what differs is read again, and is a fault once the log has told nothing more.
+Only songs that the log has are compared: one that was removed from the log by a tombstone may stay in ClickHouse.
+Imports may go on meanwhile: what differs is read again, and is a fault once the log has nothing newer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,19 +24,19 @@ async def check_catalogue(run: Comparison) -> None:
     """Compare every song. Raises CannotCompare while an import goes on."""
     before: object = None
     for _ in range(ROUNDS):
-        told, places = await _told(run)
+        expected, places = await _expected(run)
         held = {row["song_id"]: _within(row) for row in await run.warehouse.arrow(_SONGS)}
-        wrong = {song_id: held.get(song_id) for song_id, row in told.items() if held.get(song_id) != row}
+        wrong = {song_id: held.get(song_id) for song_id, row in expected.items() if held.get(song_id) != row}
         if wrong and (wrong, places) != before:
             before = wrong, places
             continue
         for song_id, row in sorted(wrong.items()):
-            run.report.add(_fault(song_id, told[song_id], row, places[song_id]))
+            run.report.add(_fault(song_id, expected[song_id], row, places[song_id]))
         return
-    raise CannotCompare("the catalogue did not stand still; try again when no import runs")
+    raise CannotCompare("the catalogue kept changing; try again when no import runs")
 
 
-async def _told(run: Comparison) -> tuple[dict[str, Row], dict[str, str]]:
+async def _expected(run: Comparison) -> tuple[dict[str, Row], dict[str, str]]:
     """The last record of each song as its row, and where it lies; ClickHouse has come as far."""
     last: dict[str, tuple[Place, Any]] = {}
     log = await offsets(run.kafka, [CATALOGUE.name])
@@ -47,18 +47,18 @@ async def _told(run: Comparison) -> tuple[dict[str, Row], dict[str, str]]:
         elif isinstance(value, rows.CATALOGUE_RECORDS):
             last[key] = Place("", record.partition, record.offset, record.timestamp), value
     await run.reached(log, "clickhouse")
-    told = [_within(row) for row in rows.catalogue(list(last.values())).to_pylist()]
+    expected = [_within(row) for row in rows.catalogue(list(last.values())).to_pylist()]
     run.report.songs = sum(isinstance(value, Song) for _, value in last.values())
     places = {value.song_id: f"{CATALOGUE.name}/{at.partition}@{at.offset}" for at, value in last.values()}
-    return {row["song_id"]: row for row in told}, places
+    return {row["song_id"]: row for row in expected}, places
 
 
-def _fault(song_id: str, told: Row, held: Row | None, place: str) -> Fault:
+def _fault(song_id: str, expected: Row, held: Row | None, place: str) -> Fault:
     what = f"song {song_id}"
     if held is None:
-        return Fault("clickhouse", "song missing", "", what, _described(told, ["title"]), "nothing", (place,))
-    columns = [name for name in told if told[name] != held.get(name)]
-    values = _described(told, columns), _described(held, columns)
+        return Fault("clickhouse", "song missing", "", what, _described(expected, ["title"]), "nothing", (place,))
+    columns = [name for name in expected if expected[name] != held.get(name)]
+    values = _described(expected, columns), _described(held, columns)
     return Fault("clickhouse", "song differs", "", what, *values, (place,))
 
 

@@ -106,7 +106,7 @@ class _Verification:
             await self._check_users(self._moved, folds.redis, folds.clickhouse, self._spans)
         await self._check_extra_users()
         await check_lists(run)
-        # Not of users whose rows are wrong already: what follows from those tells nothing more.
+        # Not of users whose rows are wrong already: their outcomes would repeat those faults.
         wrong = {fault.user for fault in run.report.faults if fault.kind in ("row missing", "row doubled", "extra row")}
         await check_outcomes(run, self._known - run.forgotten - wrong)
         await check_catalogue(run)
@@ -139,17 +139,17 @@ class _Verification:
 
     async def _check_partition(self, tp: TopicPartition) -> None:
         run, span, partitions = self._run, self._spans[tp], len(self._spans)
-        told = PartitionFold(run, lambda user: partition_of(user, partitions) == tp.partition)
+        expected = PartitionFold(run, lambda user: partition_of(user, partitions) == tp.partition)
         async for record in records(run.kafka, {tp: span}):
-            told.add(record)
+            expected.add(record)
         if span[0]:
             note = f"{tp.topic}/{tp.partition} begins at offset {span[0]}; what lies before is not compared"
             run.report.notes.append(note)
-        await check_rows(run, self._log.ids[tp.topic], tp, span, told)
-        self._moved |= told.moved
-        redis, clickhouse = told.folds.redis, told.folds.clickhouse
+        await check_rows(run, self._log.ids[tp.topic], tp, span, expected)
+        self._moved |= expected.moved
+        redis, clickhouse = expected.folds.redis, expected.folds.clickhouse
         users = (redis.keys() | clickhouse.keys()) - self._moved
-        self._known |= users | told.moved
+        self._known |= users | expected.moved
         await self._check_users(users, redis, clickhouse, {tp: span})
 
     async def _check_users(
@@ -165,20 +165,20 @@ class _Verification:
 
     # ---- Redis --------------------------------------------------------------------------------------------------
 
-    async def _check_redis(self, users: set[str], told: dict[str, Folded], spans: Spans) -> None:
+    async def _check_redis(self, users: set[str], expected: dict[str, Folded], spans: Spans) -> None:
         stored = await self._run.profiles.stored(users)
         held = {user: folded_of(stored[user].fields) for user in users}
-        doubtful = [user for user in users if differences(told.get(user, Folded()), held[user])]
+        doubtful = [user for user in users if differences(expected.get(user, Folded()), held[user])]
         more = await self._rest(doubtful, stored, spans)
         for user in doubtful:
-            folded = joined(told.get(user), more.get(user))
+            folded = joined(expected.get(user), more.get(user))
             if not stored[user].fields and folded.songs | folded.vetoes:
                 self._run.report.add(Fault("redis", "user missing", user))
             else:
                 self._note("redis", user, folded, held[user], spans)
 
     async def _rest(self, users: list[str], stored: Mapping[str, Stored], spans: Spans) -> dict[str, Folded]:
-        """A profile may be further than the bounds: what the log tells from there up to each profile's own marks."""
+        """A profile may be further than the bounds: what the log says from there up to each profile's own marks."""
 
         def mark(user: str, tp: TopicPartition) -> int:
             return stored[user].marks.get(self._log.mark(tp).field(), 0)
@@ -204,9 +204,9 @@ class _Verification:
 
     # ---- ClickHouse ---------------------------------------------------------------------------------------------
 
-    async def _check_clickhouse(self, users: set[str], told: dict[str, Folded], spans: Spans) -> None:
+    async def _check_clickhouse(self, users: set[str], expected: dict[str, Folded], spans: Spans) -> None:
         run = self._run
-        log = {user: told.get(user, Folded()) for user in users}
+        log = {user: expected.get(user, Folded()) for user in users}
         at = {tp: upto for tp, (_, upto) in spans.items()}
         left = users
         for _ in range(ROUNDS):
@@ -233,10 +233,10 @@ class _Verification:
     def _note(self, store: Store, user: str, log: Folded, held: Folded, spans: Spans) -> None:
         """Keep what differs. Where the log lost its beginning, a store may rightly hold more."""
         partial = any(begin for begin, _ in spans.values())
-        for slot, told, holds in differences(log, held):
-            if partial and holds is not None and (told is None or slot.register.merge(told, holds) == holds):
+        for slot, expected, holds in differences(log, held):
+            if partial and holds is not None and (expected is None or slot.register.merge(expected, holds) == holds):
                 continue
-            self._pending.append((store, user, slot, told, holds))
+            self._pending.append((store, user, slot, expected, holds))
 
     async def _explain(self) -> None:
         """Every difference in a register with the places of the records that wrote either value."""
@@ -252,8 +252,8 @@ class _Verification:
                     places.setdefault((event.user_id, slot_of(write), write.value), []).append(place_of(record))
         for store, user, slot, *values in self._pending:
             made = [place for value in values if value for place in places.get((user, slot, value), ())]
-            told, holds = (described(slot.register, value) for value in values)
-            self._run.report.add(Fault(store, "register differs", user, str(slot), told, holds, tuple(made)))
+            expected, holds = (described(slot.register, value) for value in values)
+            self._run.report.add(Fault(store, "register differs", user, str(slot), expected, holds, tuple(made)))
 
 
 def _forgotten_user(record: Any) -> str | None:

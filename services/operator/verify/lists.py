@@ -2,7 +2,7 @@
 
 Both are fields of which the highest bytes count (a list begins with its offset, a line of the history with its time);
 of the lines of a history the newest `HISTORY_LISTS` stay. Both go on moving while they are compared: what differs is
-read again from log and store, and is a fault once the log has told nothing more of a listener meanwhile.
+read again from log and store, and is a fault once the log has nothing newer of the listener.
 """
 
 import json
@@ -40,33 +40,33 @@ class _Check:
 
     async def run(self) -> None:
         run, lists = self._run, self._sort == "u"
-        told = await self._told(None)
-        users = told.keys() | {user async for user in run.profiles.users(self._sort) if run.sample.holds(user)}
+        expected = await self._expected(None)
+        users = expected.keys() | {user async for user in run.profiles.users(self._sort) if run.sample.holds(user)}
         # Of forgotten users nothing may be left; what is left of a list is a fault of their registers' check.
         left = users - run.forgotten if lists else users
         # A user's hash without a list is that of a user who has none.
-        run.report.lists += len(told.keys() if lists else users)
+        run.report.lists += len(expected.keys() if lists else users)
         for _ in range(ROUNDS):
             held = {user: stored.fields for user, stored in (await run.profiles.stored(left, self._sort)).items()}
             if lists:
                 held = {user: {n: v for n, v in fields.items() if n == LIST_FIELD} for user, fields in held.items()}
-            left = {user for user in left if self._differing(told.get(user, {}), held[user])}
+            left = {user for user in left if self._differing(expected.get(user, {}), held[user])}
             if not left:
                 return
-            again = await self._told(left)
-            for user in sorted(user for user in left if again.get(user) == told.get(user)):
-                self._note(user, told.get(user, {}), held[user])
+            again = await self._expected(left)
+            for user in sorted(user for user in left if again.get(user) == expected.get(user)):
+                self._note(user, expected.get(user, {}), held[user])
                 left.remove(user)
-            told = again
+            expected = again
         run.report.unsettled += sorted(left)
 
-    async def _told(self, users: Collection[str] | None) -> dict[str, Hash]:
-        """What the log tells up to its end of now, of the sample or of these users; Redis has come as far.
+    async def _expected(self, users: Collection[str] | None) -> dict[str, Hash]:
+        """What the log says up to its end of now, of the sample or of these users; Redis has come as far.
 
         Of these users the places of their records are noted, too.
         """
         run, topic = self._run, _TOPICS[self._sort]
-        told: dict[str, Hash] = {}
+        expected: dict[str, Hash] = {}
         log = await offsets(run.kafka, [topic])
         self._partial = self._sort == "h" and any(log.starts.values())
         async for record in records(run.kafka, log.spans(topic)):
@@ -80,23 +80,23 @@ class _Check:
                 name, value = LIST_FIELD, effect.value
             else:
                 name, value = effect.playlist_id.encode(), effect.entry
-            fields = told.setdefault(effect.user_id, {})
+            fields = expected.setdefault(effect.user_id, {})
             fields[name] = max(value, fields.get(name, b""))
             if users is not None:
                 self._places[effect.user_id, name, value] = place_of(record)
         await run.reached(log, "redis")
-        return {user: _newest(fields) for user, fields in told.items() if user not in run.forgotten}
+        return {user: _newest(fields) for user, fields in expected.items() if user not in run.forgotten}
 
     def _asked(self, user_id: str, users: Collection[str] | None) -> bool:
         return self._run.sample.holds(user_id) if users is None else user_id in users
 
-    def _differing(self, told: Hash, held: Hash) -> list[bytes]:
+    def _differing(self, expected: Hash, held: Hash) -> list[bytes]:
         """The fields that differ. Where the log lost its beginning, Redis may rightly hold more."""
-        return [name for name in differing(told, held) if name in told or not self._partial]
+        return [name for name in differing(expected, held) if name in expected or not self._partial]
 
-    def _note(self, user: str, told: Hash, held: Hash) -> None:
-        for name in self._differing(told, held):
-            values = told.get(name), held.get(name)
+    def _note(self, user: str, expected: Hash, held: Hash) -> None:
+        for name in self._differing(expected, held):
+            values = expected.get(name), held.get(name)
             places = tuple(sorted({self._places.get((user, name, value), "") for value in values if value} - {""}))
             if self._sort == "u":
                 log, store = map(_list, values)

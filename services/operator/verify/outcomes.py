@@ -42,8 +42,8 @@ async def _check(run: Comparison, statement: str, users: list[str]) -> None:
         found: Differences = {}
         for row in await run.warehouse.arrow(statement, users=users):
             key = tuple(row[name] for name in _KEY)
-            told, held = found.get(key, (None, None))
-            found[key] = (row, held) if row["side"] == "rows" else (told, row)
+            expected, held = found.get(key, (None, None))
+            found[key] = (row, held) if row["side"] == "rows" else (expected, row)
         if not found or found == before:
             break
         before, users = found, sorted({key[0] for key in found})
@@ -59,18 +59,18 @@ async def _check(run: Comparison, statement: str, users: list[str]) -> None:
 
 
 def _statement() -> str:
-    """Of some users: outcomes that only the rows tell, and outcomes that only the table holds."""
+    """Of some users: outcomes that only the rows give, and outcomes that only the table holds."""
     (made,) = (
         statement.removeprefix(_VIEW)
         for migration in migrations()
         for statement in migration.statements()
         if statement.startswith(_VIEW)
     )
-    told = f"SELECT {_COLUMNS} FROM ({made}) WHERE user_id IN {{users:Array(String)}}"
+    expected = f"SELECT {_COLUMNS} FROM ({made}) WHERE user_id IN {{users:Array(String)}}"
     held = f"SELECT {_COLUMNS} FROM animusic.slot_outcomes FINAL WHERE user_id IN {{users:Array(String)}}"
     return (
-        f"SELECT 'rows' AS side, * FROM ({told} EXCEPT {held}) "
-        f"UNION ALL SELECT 'table' AS side, * FROM ({held} EXCEPT {told})"
+        f"SELECT 'rows' AS side, * FROM ({expected} EXCEPT {held}) "
+        f"UNION ALL SELECT 'table' AS side, * FROM ({held} EXCEPT {expected})"
     )
 
 

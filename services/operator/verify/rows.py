@@ -34,16 +34,16 @@ Row = tuple[str, str, int]
 
 
 async def check_rows(
-    run: Comparison, topic_id: str, tp: TopicPartition, span: tuple[int, int], told: PartitionFold
+    run: Comparison, topic_id: str, tp: TopicPartition, span: tuple[int, int], expected: PartitionFold
 ) -> None:
     """Compare one partition: sums of ranges of offsets; where two differ, row by row."""
-    run.report.rows += sum(part.records for part in told.ranges.values())
+    run.report.rows += sum(part.records for part in expected.ranges.values())
     asked = {"topic_id": topic_id, "partition": tp.partition}
     for start in range(span[0] // RANGE * RANGE, span[1], _OFFSETS_A_QUERY):
         first, upto = max(span[0], start), min(span[1], start + _OFFSETS_A_QUERY)
         summed = await run.warehouse.arrow(RANGES, **asked, first=first, upto=upto, range=RANGE)
         found = {row["at"]: Range(row["records"], int(row["digest"] or "0", 16)) for row in summed}
-        ours = {at: part for at, part in told.ranges.items() if start <= at * RANGE < upto}
+        ours = {at: part for at, part in expected.ranges.items() if start <= at * RANGE < upto}
         for at in sorted(found.keys() | ours.keys()):
             if found.get(at, Range()) != ours.get(at, Range()):
                 await _compare(run, asked, tp, max(first, at * RANGE), min(upto, (at + 1) * RANGE))
@@ -62,15 +62,15 @@ async def _compare(run: Comparison, asked: dict[str, Any], tp: TopicPartition, f
         _compare_place(run, f"{tp.topic}/{tp.partition}@{offset}", wanted.get(offset), rows.get(offset, []))
 
 
-def _compare_place(run: Comparison, place: str, told: Row | None, rows: list[Row]) -> None:
+def _compare_place(run: Comparison, place: str, expected: Row | None, rows: list[Row]) -> None:
     def add(kind: Kind, row: Row, held: str) -> None:
-        run.report.add(Fault("clickhouse", kind, row[1], f"event {row[0]}", _described(told), held, (place,)))
+        run.report.add(Fault("clickhouse", kind, row[1], f"event {row[0]}", _described(expected), held, (place,)))
 
-    if told is not None and told not in rows:
-        add("row missing", told, "nothing")
+    if expected is not None and expected not in rows:
+        add("row missing", expected, "nothing")
     for row in rows:
-        if row != told:
-            add("row doubled" if told in rows else "extra row", row, _described(row))
+        if row != expected:
+            add("row doubled" if expected in rows else "extra row", row, _described(row))
 
 
 def _described(row: Row | None) -> str:
