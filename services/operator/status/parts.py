@@ -25,9 +25,9 @@ FROM (
 """
 _GAPS: Final = """
 SELECT count() AS noted, sum(to_offset - from_offset) AS records,
-    countIf(recorded_at > now64(3) - toIntervalHour({hours:UInt32})) AS new,
+    countIf(recorded_at > now64(3) - toIntervalHour({hours:UInt32})) AS recent,
     argMax(concat(topic, '/', toString(`partition`), ' offsets ', toString(from_offset), ' to ',
-        toString(to_offset - 1)), recorded_at) AS last
+        toString(to_offset - 1)), recorded_at) AS last_gap
 FROM animusic.gaps FINAL
 """
 _SAVES: Final = ("rdb_last_bgsave_status", "aof_last_bgrewrite_status", "aof_last_write_status")
@@ -92,5 +92,5 @@ async def clickhouse_health(warehouse: ClickhouseReader, hours: int) -> Clickhou
     """Rows, parts, size, and the gaps; those of the last `hours` are new."""
     (held,), (gaps,) = await warehouse.rows(_PARTS), await warehouse.rows(_GAPS, hours=hours)
     rows, parts, most, size = (int(held[name] or 0) for name in ("rows", "parts", "most", "bytes"))
-    noted, records, new = (int(gaps[name] or 0) for name in ("noted", "records", "new"))
-    return ClickhouseHealth("", held["version"], rows, parts, most, size, Gaps(noted, records, new, gaps["last"]))
+    noted, records, new = (int(gaps[name] or 0) for name in ("noted", "records", "recent"))
+    return ClickhouseHealth("", held["version"], rows, parts, most, size, Gaps(noted, records, new, gaps["last_gap"]))
