@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from contracts.fold import digest_sum
 from contracts.placement import SHARDS
 from services.operator.pacing import Pace
-from services.operator.readers.redis import Hash, differing, hashes_of, stored_of
+from services.operator.readers.redis import Hash, batched, differing, hashes_of, stored_of
 from services.profiles.keys import ShardKeys
 
 _MODULUS: Final = 1 << 128
@@ -162,8 +162,8 @@ class _Shard:
     async def run(self, names: list[str]) -> None:
         """Compare all of it, adding to what was found so far."""
         unequal: list[str] = []
-        for start in range(0, len(names), _USERS_A_PIPELINE):
-            unequal += await self._read(names[start : start + _USERS_A_PIPELINE])
+        for some in batched(names, _USERS_A_PIPELINE):
+            unequal += await self._read(some)
         for turn in range(1 + _AGAIN):
             if turn and unequal:
                 await asyncio.sleep(_AGAIN_SECONDS)
@@ -172,7 +172,7 @@ class _Shard:
         self._parity.unsettled += unequal
         await self._compare_forgotten()
 
-    async def _read(self, names: list[str]) -> list[str]:
+    async def _read(self, names: Sequence[str]) -> list[str]:
         """Count those that are equal; returns the others."""
         pipe = self._redis.pipeline(transaction=False)
         for name in names:

@@ -1,20 +1,19 @@
-"""Profiles in Redis: marks, who is there, and stored fields together with the marks that they stand at."""
+"""Profiles in Redis: marks, users, and their stored fields."""
 
-from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Literal
 
 from redis.asyncio import Redis
 
 from contracts.fold import UNFOLDED_FIELDS
 from contracts.marks import MarkName
-from contracts.placement import SHARDS, shard_of, shards_of_partition
+from contracts.placement import SHARDS, shards_of_partition
 from services.operator.readers.log import Offsets
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
 from services.profiles.store import ProfileStore
 
-_USERS_A_CALL: Final = 20
+_USERS_A_PIPELINE: Final = 20
 _READ: Final = """
 -- KEYS: hashes of one shard. Returns all of them as of one moment, in that order.
 local found = {}
@@ -24,13 +23,6 @@ return found
 Hash = dict[bytes, bytes]
 # A user's hash (`u`), or the history of a user's playlists (`h`).
 Sort = Literal["u", "h"]
-
-
-class Stored(NamedTuple):
-    """A hash as of these marks of its shard (name of a mark -> mark)."""
-
-    fields: Hash
-    marks: dict[str, int]
 
 
 class ProfilesReader:
@@ -49,14 +41,14 @@ class ProfilesReader:
         """The mark of each partition: the lowest of the shards that it holds; none where a shard has none."""
         return lowest(await ProfileStore(self._redis, self.generation).marks(), log)
 
-    async def stored(self, users: Collection[str], sort: Sort = "u") -> dict[str, Stored]:
-        """Each of these users; no fields for one who is not there."""
-        found: dict[str, Stored] = {}
-        for shard, some in _by_shard(users):
-            keys = ShardKeys.of(self.generation, shard)
-            marks, *hashes = await hashes_of(self._redis, [keys.marks, *(f"{keys.prefix}{sort}:{u}" for u in some)])
-            numbers = {name.decode(): int(mark) for name, mark in marks.items()}
-            found |= {user: Stored(fields, numbers) for user, fields in zip(some, hashes, strict=True)}
+    async def stored(self, users: Iterable[str], sort: Sort = "u") -> dict[str, Hash]:
+        """The hash of each of these users; empty for one who is not there."""
+        found: dict[str, Hash] = {}
+        for some in batched(sorted(users), _USERS_A_PIPELINE):
+            pipe = self._redis.pipeline(transaction=False)
+            for user in some:
+                pipe.hgetall(f"{ShardKeys.of_user(self.generation, user).prefix}{sort}:{user}")
+            found |= dict(zip(some, map(stored_of, await pipe.execute()), strict=True))
         return found
 
     async def users(self, sort: Sort = "u") -> AsyncIterator[str]:
@@ -103,10 +95,7 @@ def lowest(stored: Sequence[Mapping[str, int]], log: Offsets) -> dict[MarkName, 
     return found
 
 
-def _by_shard(users: Collection[str]) -> Iterator[tuple[int, list[str]]]:
-    shards: dict[int, list[str]] = defaultdict(list)
-    for user in sorted(users):
-        shards[shard_of(user)].append(user)
-    for shard, members in shards.items():
-        for start in range(0, len(members), _USERS_A_CALL):
-            yield shard, members[start : start + _USERS_A_CALL]
+def batched(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """As many names as are asked for at once."""
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -1,12 +1,11 @@
 """One verification: bounds that both stores have reached, the log read once, both stores held against it.
 
-Everything may move meanwhile. Redis answers fields together with their marks, so a profile that is further than the
-bounds is compared with the log folded up to its own mark. ClickHouse has no such moment: a user who differs there is
-asked again once its marks have reached the log's end, a few times. Rows have offsets: those before the bounds count.
+Everything may move meanwhile. A user who differs is compared again, a few times, once the store has reached the log's
+end, with what the log has got of the user meanwhile. Rows have offsets: those before the bounds count.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
@@ -23,7 +22,7 @@ from services.common.settings import KafkaSettings, Settings
 from services.operator.dlq.reading import read_letters
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import Offsets, Spans, offsets, records
-from services.operator.readers.redis import ProfilesReader, Stored
+from services.operator.readers.redis import ProfilesReader
 from services.operator.readers.waiting import warehouse_answers
 from services.operator.verify.catalogue import check_catalogue
 from services.operator.verify.folding import PartitionFold, folds_of, read
@@ -131,7 +130,7 @@ class _Verification:
         in_clickhouse = {row["user_id"] for row in await run.warehouse.arrow(_FORGOTTEN)}
         stores: dict[Store, set[str]] = {"redis": await run.profiles.forgotten(), "clickhouse": in_clickhouse}
         for user in sorted(run.forgotten):
-            if stored[user].fields:
+            if stored[user]:
                 run.report.add(Fault("redis", "forgotten user still there", user))
             for store, gone in stores.items():
                 if user not in gone:
@@ -160,34 +159,35 @@ class _Verification:
             len(folded.songs) + len(folded.vetoes) + len(folded.exposures) + len(folded.played)
             for folded in clickhouse.values()
         )
-        await self._check_redis(set(users) - self._run.forgotten, redis, spans)
-        await self._check_clickhouse(set(users), clickhouse, spans)
+        await self._check_store("redis", set(users) - self._run.forgotten, redis, spans)
+        await self._check_store("clickhouse", set(users), clickhouse, spans)
 
-    # ---- Redis --------------------------------------------------------------------------------------------------
+    async def _check_store(self, store: Store, users: set[str], expected: dict[str, Folded], spans: Spans) -> None:
+        run, left = self._run, users
+        log = {user: expected.get(user, Folded()) for user in users}
+        at = {tp: upto for tp, (_, upto) in spans.items()}
+        for _ in range(ROUNDS):
+            held = await self._folds_in(store, left)
+            left = {user for user in left if differences(log[user], held.get(user, Folded()))}
+            if not left:
+                return
+            now = await offsets(run.kafka, [FEEDBACK.name])
+            folds = await folds_of(run, {tp: (upto, now.ends[tp]) for tp, upto in at.items()}, left)
+            newer = folds.redis if store == "redis" else folds.clickhouse
+            # The store had come to `at`: a user who wrote nothing since then differs for good.
+            for user in sorted(left - newer.keys()):
+                self._note(store, user, log[user], held.get(user, Folded()), spans)
+            # What the others wrote meanwhile may be in the store, or a part of it: wait for all of it, and ask again.
+            left &= newer.keys()
+            log.update((user, joined(log[user], newer[user])) for user in left)
+            at = {tp: now.ends[tp] for tp in at}
+            await run.reached(replace(now, ends=at), store)
+        run.report.unsettle(left)
 
-    async def _check_redis(self, users: set[str], expected: dict[str, Folded], spans: Spans) -> None:
-        stored = await self._run.profiles.stored(users)
-        held = {user: folded_of(stored[user].fields) for user in users}
-        doubtful = [user for user in users if differences(expected.get(user, Folded()), held[user])]
-        more = await self._rest(doubtful, stored, spans)
-        for user in doubtful:
-            folded = joined(expected.get(user), more.get(user))
-            if not stored[user].fields and folded.songs | folded.vetoes:
-                self._run.report.add(Fault("redis", "user missing", user))
-            else:
-                self._note("redis", user, folded, held[user], spans)
-
-    async def _rest(self, users: list[str], stored: Mapping[str, Stored], spans: Spans) -> dict[str, Folded]:
-        """A profile may be further than the bounds: what the log says from there up to each profile's own marks."""
-
-        def mark(user: str, tp: TopicPartition) -> int:
-            return stored[user].marks.get(self._log.mark(tp).field(), 0)
-
-        def counts(user: str, record: Any) -> bool:
-            return bool(record.offset < mark(user, TopicPartition(record.topic, record.partition)))
-
-        rest = {tp: (upto, max((mark(user, tp) for user in users), default=upto)) for tp, (_, upto) in spans.items()}
-        return (await folds_of(self._run, rest, set(users), counts)).redis
+    async def _folds_in(self, store: Store, users: set[str]) -> dict[str, Folded]:
+        if store == "clickhouse":
+            return await folds_in(self._run.warehouse, users)
+        return {user: folded_of(fields) for user, fields in (await self._run.profiles.stored(users)).items()}
 
     async def _check_extra_users(self) -> None:
         """Users of Redis whom the log does not know; one who came after the bounds is looked for in the rest."""
@@ -199,39 +199,16 @@ class _Verification:
         ends = (await offsets(run.kafka, [FEEDBACK.name])).ends
         came = await folds_of(run, {tp: (upto, ends[tp]) for tp, (_, upto) in self._spans.items()}, extra)
         for user in sorted(extra - came.redis.keys()):
-            if any(name[:1] in (b"s", b"v") for name in stored[user].fields):
-                run.report.add(Fault("redis", "extra user", user, store_holds=f"{len(stored[user].fields)} fields"))
-
-    # ---- ClickHouse ---------------------------------------------------------------------------------------------
-
-    async def _check_clickhouse(self, users: set[str], expected: dict[str, Folded], spans: Spans) -> None:
-        run = self._run
-        log = {user: expected.get(user, Folded()) for user in users}
-        at = {tp: upto for tp, (_, upto) in spans.items()}
-        left = users
-        for _ in range(ROUNDS):
-            held = await folds_in(run.warehouse, list(left))
-            left = {user for user in left if differences(log[user], held.get(user, Folded()))}
-            if not left:
-                return
-            # Whatever they wrote meanwhile may be in there, or a part of it: wait until all of it is, and ask again.
-            now = await offsets(run.kafka, [FEEDBACK.name])
-            more = (await folds_of(run, {tp: (upto, now.ends[tp]) for tp, upto in at.items()}, left)).clickhouse
-            at = {tp: now.ends[tp] for tp in at}
-            for user in left & more.keys():
-                log[user] = joined(log[user], more[user])
-            await run.reached(replace(now, ends=at), "clickhouse")
-            if not more:
-                held = await folds_in(run.warehouse, list(left))
-                for user in sorted(left):
-                    self._note("clickhouse", user, log[user], held.get(user, Folded()), spans)
-                return
-        run.report.unsettled += sorted(left)
+            if any(name[:1] in (b"s", b"v") for name in stored[user]):
+                run.report.add(Fault("redis", "extra user", user, store_holds=f"{len(stored[user])} fields"))
 
     # ---- which events -------------------------------------------------------------------------------------------
 
     def _note(self, store: Store, user: str, log: Folded, held: Folded, spans: Spans) -> None:
         """Keep what differs. Where the log lost its beginning, a store may rightly hold more."""
+        if store == "redis" and log.songs | log.vetoes and not held.songs | held.vetoes:
+            self._run.report.add(Fault("redis", "user missing", user))
+            return
         partial = any(begin for begin, _ in spans.values())
         for slot, expected, holds in differences(log, held):
             if partial and holds is not None and (expected is None or slot.register.merge(expected, holds) == holds):

@@ -47,7 +47,7 @@ class _Check:
         # A user's hash without a list is that of a user who has none.
         run.report.lists += len(expected.keys() if lists else users)
         for _ in range(ROUNDS):
-            held = {user: stored.fields for user, stored in (await run.profiles.stored(left, self._sort)).items()}
+            held = await run.profiles.stored(left, self._sort)
             if lists:
                 held = {user: {n: v for n, v in fields.items() if n == LIST_FIELD} for user, fields in held.items()}
             left = {user for user in left if self._differing(expected.get(user, {}), held[user])}
@@ -58,7 +58,7 @@ class _Check:
                 self._note(user, expected.get(user, {}), held[user])
                 left.remove(user)
             expected = again
-        run.report.unsettled += sorted(left)
+        run.report.unsettle(left)
 
     async def _expected(self, users: Collection[str] | None) -> dict[str, Hash]:
         """What the log says up to its end of now, of the sample or of these users; Redis has come as far.

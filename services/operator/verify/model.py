@@ -1,6 +1,6 @@
 """What a verification compares with, and what it finds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
@@ -14,20 +14,10 @@ from services.operator.readers.waiting import caught_up
 
 Store = Literal["redis", "clickhouse"]
 Kind = Literal[
-    "register differs",
-    "anime list differs",
-    "history differs",
-    "user missing",
-    "extra user",
-    "forgotten user still there",
-    "forgetting missing",
-    "row missing",
-    "row doubled",
-    "extra row",
-    "outcome differs",
-    "song missing",
-    "song differs",
-]
+    "register differs", "anime list differs", "history differs", "user missing", "extra user",
+    "forgotten user still there", "forgetting missing", "row missing", "row doubled", "extra row", "outcome differs",
+    "song missing", "song differs",
+]  # fmt: skip
 ADVICE: Final[dict[Store, str]] = {
     "redis": "`animusic replay profiles --even-if-different` rebuilds profiles from the log",
     "clickhouse": "`animusic replay warehouse --even-if-different` rebuilds the warehouse from the log",
@@ -81,7 +71,7 @@ class Report:
         songs: served songs of the catalogue held against ClickHouse.
         lists: listeners whose anime list, and those whose history of playlists, was compared.
         dead_letters: records that a store refused: they are among the dead letters, and no fault.
-        unsettled: users who wrote so often that ClickHouse never came to rest for them.
+        unsettled: users who wrote so often that no store came to rest for them.
         notes: what limits the comparison, one sentence each.
         faults: at most 1,000; `found` counts all.
     """
@@ -105,6 +95,10 @@ class Report:
         self.found += 1
         if len(self.faults) < KEPT:
             self.faults.append(fault)
+
+    def unsettle(self, users: Iterable[str]) -> None:
+        """Note users of whom nothing can be said."""
+        self.unsettled += sorted(set(users) - set(self.unsettled))
 
     @property
     def empty(self) -> bool:

@@ -6,11 +6,12 @@ row: what differs is asked again, and is a fault when it stays as it was.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from services.operator.readers.redis import batched
 from services.operator.verify.model import Comparison, Fault
-from services.operator.verify.registers import pieces
+from services.operator.verify.registers import USERS_A_QUERY
 from services.warehouse.migrations import migrations
 
 _ROUNDS: Final = 6
@@ -30,17 +31,17 @@ Differences = dict[tuple[Any, ...], tuple[Mapping[str, Any] | None, Mapping[str,
 async def check_outcomes(run: Comparison, users: Collection[str]) -> None:
     """Compare every outcome of these users."""
     statement, done = _statement(), 0
-    for some in pieces(list(users)):
+    for some in batched(sorted(users), USERS_A_QUERY):
         run.tell("listeners' outcomes", done, len(users))
         await _check(run, statement, some)
         done += len(some)
 
 
-async def _check(run: Comparison, statement: str, users: list[str]) -> None:
+async def _check(run: Comparison, statement: str, users: Sequence[str]) -> None:
     before: Differences = {}
     for _ in range(_ROUNDS):
         found: Differences = {}
-        for row in await run.warehouse.arrow(statement, users=users):
+        for row in await run.warehouse.arrow(statement, users=list(users)):
             key = tuple(row[name] for name in _KEY)
             expected, held = found.get(key, (None, None))
             found[key] = (row, held) if row["side"] == "rows" else (expected, row)
@@ -49,7 +50,7 @@ async def _check(run: Comparison, statement: str, users: list[str]) -> None:
         before, users = found, sorted({key[0] for key in found})
         await asyncio.sleep(_SECONDS)
     else:
-        run.report.unsettled += [user for user in users if user not in run.report.unsettled]
+        run.report.unsettle(users)
         return
     for key, sides in sorted(found.items()):
         user, playlist, slot, song, arm, attribution = key

@@ -1,6 +1,6 @@
 """Registers: the two stores' own, differences between two folds, and values in words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -9,8 +9,9 @@ from contracts.arms import ARM_CODES
 from contracts.fold import ATTRIBUTION_CODES, Folded, Write
 from contracts.registers import FIRST_EXPOSURE, PLAYED, SERVED, SERVED_IDENTITY, SERVED_SLICES, VETO, Register
 from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.redis import batched
 
-_USERS_A_QUERY: Final = 200
+USERS_A_QUERY: Final = 200
 # Whole registers are merged under FINAL and taken apart outside.
 _REGISTERS: Final = (
     "SELECT user_id, song_id, watched, liked, started, settled, first_exposure FROM animusic.registers FINAL "
@@ -90,10 +91,10 @@ def folded_of(fields: Mapping[bytes, bytes]) -> Folded:
     return found
 
 
-async def folds_in(warehouse: ClickhouseReader, users: Sequence[str]) -> dict[str, Folded]:
+async def folds_in(warehouse: ClickhouseReader, users: Iterable[str]) -> dict[str, Folded]:
     """ClickHouse's registers of these users, encoded as `contracts.fold` encodes them; absent ones are left out."""
     found: dict[str, Folded] = {}
-    for some in pieces(users):
+    for some in batched(sorted(users), USERS_A_QUERY):
         for row in await warehouse.arrow(_REGISTERS, users=some):
             _add_song(found.setdefault(row["user_id"], Folded()), row)
         for row in await warehouse.arrow(_VETOES, users=some):
@@ -102,13 +103,6 @@ async def folds_in(warehouse: ClickhouseReader, users: Sequence[str]) -> dict[st
             played = _encoded(PLAYED, row["played"])
             found.setdefault(row["user_id"], Folded()).played[row["song_id"], row["play_id"]] = played
     return found
-
-
-def pieces(users: Sequence[str]) -> Iterator[list[str]]:
-    """As many users as a query asks for at once, sorted."""
-    ordered = sorted(users)
-    for start in range(0, len(ordered), _USERS_A_QUERY):
-        yield ordered[start : start + _USERS_A_QUERY]
 
 
 def _add_song(user: Folded, row: Mapping[str, Any]) -> None:
