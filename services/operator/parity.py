@@ -25,8 +25,8 @@ from services.operator.readers.redis import Hash, batched, differing, hashes_of,
 from services.profiles.keys import ShardKeys
 
 _MODULUS: Final = 1 << 128
-# The store answers other clients between two pipelines.
-_USERS_A_PIPELINE: Final = 10
+# The store answers other clients only between two pipelines.
+_USERS_A_PIPELINE: Final = 5
 _KEYS_A_SCAN: Final = 500
 _KEPT_DIFFERENCES: Final = 10_000
 _AGAIN: Final = 5
