@@ -43,7 +43,7 @@ class NotYet(Exception):
     """Counting cannot begin yet; `str()` says what is waited for."""
 
 
-class Counter:
+class TopicCounter:
     """Reads on from where the ledger is. One a system: two would count twice what both read."""
 
     def __init__(self, settings: Settings, warehouse: ClickhouseReader, redis: Redis) -> None:

@@ -10,7 +10,15 @@ from typing import Final
 
 import httpx
 from aiokafka.errors import KafkaError
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from redis.exceptions import RedisError
 
 from contracts.ledger import Round
@@ -19,10 +27,9 @@ from services.common.health import HealthServer
 from services.common.process_identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.operator.ledger.counting import Counter, NotYet
-from services.operator.ledger.entries import Ledger, read_ledger
+from services.operator.ledger.counting import NotYet, TopicCounter
+from services.operator.ledger.entries import COUNTS, Ledger, read_ledger
 from services.operator.ledger.listener import SyntheticListener
-from services.operator.ledger.metrics import ProbeMetrics
 from services.operator.readers.clickhouse import ClickhouseReader
 
 log = logging.getLogger("animusic.probe")
@@ -34,6 +41,43 @@ _AUDIT_SECONDS: Final = 30.0
 _AUDIT_SHARE: Final = 20.0
 _AUDITED_HOURS: Final = 2
 _UNWELL_SECONDS: Final = 60.0
+# Of a leg, in seconds.
+_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_LEGS: Final = ("accepted", "profile", "playlist", "warehouse")
+
+
+class ProbeMetrics:
+    """Names begin with `animusic_ledger_` and `animusic_probe_`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # The columns of the view `ledger`, summed over this hour and the one before.
+        self._events = Gauge("animusic_ledger_events", "ids, this hour and the last", ["kind"], registry=registry)
+        self._ppm = Gauge("animusic_ledger_ppm", "of a million: loss, duplicates", ["kind"], registry=registry)
+        # Must be 0: ids that count more than once after the fold.
+        self._doubled = Gauge("animusic_ledger_doubled", "ids doubled after the fold", registry=registry)
+        self.counted = Counter("animusic_ledger_counted", "records read in the topic", registry=registry)
+        # Like -> 202, then 202 -> profile, playlist, row in ClickHouse.
+        self._legs = Histogram(
+            "animusic_probe_leg", "seconds of a leg", ["leg"], unit="seconds", buckets=_BUCKETS, registry=registry
+        )
+        self._rounds = Counter("animusic_probe_rounds", "rounds by outcome", ["outcome"], registry=registry)
+        self.failures = Counter("animusic_probe_failures", "turns that failed, by task", ["task"], registry=registry)
+
+    def show(self, ledger: Ledger) -> None:
+        """The ledger as gauges."""
+        total = ledger.total()
+        for kind in COUNTS:
+            self._events.labels(kind).set(getattr(total, kind))
+        self._ppm.labels("loss").set(total.loss_ppm)
+        self._ppm.labels("duplicates").set(total.duplicates_ppm)
+        self._doubled.set(ledger.doubled)
+
+    def heard(self, found: Round) -> None:
+        """A round of the synthetic listener."""
+        self._rounds.labels("ok" if found.trouble is None else "trouble").inc()
+        for leg in _LEGS:
+            if (took := getattr(found, f"{leg}_ms")) is not None:
+                self._legs.labels(leg).observe(took / 1_000)
 
 
 class Probe:
@@ -47,7 +91,7 @@ class Probe:
         self._settings = settings
         self._warehouse = ClickhouseReader(settings.clickhouse, _SQL_SECONDS)
         self._redis = connect(settings.redis)
-        self.counter = Counter(settings, self._warehouse, self._redis)
+        self.counter = TopicCounter(settings, self._warehouse, self._redis)
         self.listener = SyntheticListener(gateway_url(settings), Signer(settings.signing_key()), self._warehouse)
         self._well_at: float | None = None
         # The last trouble of each task: logged once, not every second.

@@ -21,7 +21,7 @@ from services.common.clickhouse import ChdbConnection
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.engines.ports import free_port
 from services.local.engines.valkey import ValkeyNode
-from services.operator.ledger.counting import Counter, NotYet
+from services.operator.ledger.counting import NotYet, TopicCounter
 from services.operator.ledger.entries import Ledger, read_ledger
 from services.operator.readers.clickhouse import ClickhouseReader
 from tests.connected.gateway.conftest import NOBODY, SECRET, Running, liked, running, settings_of
@@ -88,7 +88,7 @@ async def guest_elsewhere(gateway: Running, than: str) -> dict[str, str]:
             return bearer
 
 
-async def counted(warehouse: ClickhouseReader, counter: Counter, wanted: int) -> Ledger:
+async def counted(warehouse: ClickhouseReader, counter: TopicCounter, wanted: int) -> Ledger:
     """The ledger, once everything that was posted is counted and lies in ClickHouse."""
 
     async def there() -> Ledger | None:
@@ -109,7 +109,7 @@ async def test_what_a_system_lives_through(
     settings: Settings = settings_for(log, valkey.url, tmp_path)
     settings.clickhouse = ClickhouseSettings(dsn=dsn)
     warehouse = ClickhouseReader(ClickhouseSettings(dsn=dsn), 30)
-    counter = Counter(settings, warehouse, redis)
+    counter = TopicCounter(settings, warehouse, redis)
     async with following(settings, redis), warehousing(log, clickhouse):
         with gateway_process(log, tmp_path) as (process, url):
             lost = await post_to_the_doomed(url, 5)
