@@ -5,7 +5,7 @@ end, with what the log has got of the user meanwhile. Rows have offsets: those b
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
@@ -25,7 +25,7 @@ from services.operator.readers.log import Offsets, Spans, offsets, records
 from services.operator.readers.redis import ProfilesReader
 from services.operator.readers.waiting import warehouse_answers
 from services.operator.verify.catalogue import check_catalogue
-from services.operator.verify.folding import PartitionFold, folds_of, read
+from services.operator.verify.folding import Folds, PartitionFold, folds_of, read
 from services.operator.verify.lists import check_lists
 from services.operator.verify.model import (
     ROUNDS,
@@ -101,8 +101,7 @@ class _Verification:
             await self._check_partition(tp)
         if self._moved:
             # The topic had fewer partitions once, so these users' records lie in several: the log is read again.
-            folds = await folds_of(run, self._spans, self._moved)
-            await self._check_users(self._moved, folds.redis, folds.clickhouse, self._spans)
+            await self._check_users(self._moved, await folds_of(run, self._spans, self._moved), self._spans)
         await self._check_extra_users()
         await check_lists(run)
         # Not of users whose rows are wrong already: their outcomes would repeat those faults.
@@ -146,21 +145,18 @@ class _Verification:
             run.report.notes.append(note)
         await check_rows(run, self._log.ids[tp.topic], tp, span, expected)
         self._moved |= expected.moved
-        redis, clickhouse = expected.folds.redis, expected.folds.clickhouse
-        users = (redis.keys() | clickhouse.keys()) - self._moved
+        users = (expected.folds.redis.keys() | expected.folds.clickhouse.keys()) - self._moved
         self._known |= users | expected.moved
-        await self._check_users(users, redis, clickhouse, {tp: span})
+        await self._check_users(users, expected.folds, {tp: span})
 
-    async def _check_users(
-        self, users: Collection[str], redis: dict[str, Folded], clickhouse: dict[str, Folded], spans: Spans
-    ) -> None:
+    async def _check_users(self, users: set[str], folds: Folds, spans: Spans) -> None:
         self._run.report.users += len(users)
         self._run.report.registers += sum(
             len(folded.songs) + len(folded.vetoes) + len(folded.exposures) + len(folded.played)
-            for folded in clickhouse.values()
+            for folded in folds.clickhouse.values()
         )
-        await self._check_store("redis", set(users) - self._run.forgotten, redis, spans)
-        await self._check_store("clickhouse", set(users), clickhouse, spans)
+        await self._check_store("redis", users - self._run.forgotten, folds.redis, spans)
+        await self._check_store("clickhouse", users, folds.clickhouse, spans)
 
     async def _check_store(self, store: Store, users: set[str], expected: dict[str, Folded], spans: Spans) -> None:
         run, left = self._run, users

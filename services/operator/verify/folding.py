@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import md5
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from services.operator.verify.model import Comparison
 # Rows are summed up in ranges of this many offsets; where two sums differ, the range is read row by row.
 RANGE: Final = 20_000
 _MODULUS: Final = 1 << 128
-_USERS_CACHED: Final = 200_000
 
 
 @dataclass
@@ -63,7 +63,6 @@ class PartitionFold:
     def __init__(self, run: Comparison, lives_here: Callable[[str], bool]) -> None:
         self._run = run
         self._lives_here = lives_here
-        self._users: dict[str, tuple[bool, int]] = {}
         self.folds = Folds()
         self.ranges: dict[int, Range] = {}
         self.moved: set[str] = set()
@@ -74,23 +73,16 @@ class PartitionFold:
         self._run.report.dead_letters += bool(refused) or event is None
         if event is None:
             return
-        sampled, hashed = self._known(event.user_id)
         if "warehouse" not in refused:
-            self.ranges.setdefault(record.offset // RANGE, Range()).add(event, record.offset, hashed)
-        if sampled:
+            part = self.ranges.setdefault(record.offset // RANGE, Range())
+            part.add(event, record.offset, half_md5(event.user_id))
+        if self._run.sample.holds(event.user_id):
             if not self._lives_here(event.user_id):
                 self.moved.add(event.user_id)
             self.folds.add(event, refused)
 
-    def _known(self, user_id: str) -> tuple[bool, int]:
-        found = self._users.get(user_id)
-        if found is None:
-            if len(self._users) > _USERS_CACHED:
-                self._users.clear()
-            found = self._users[user_id] = self._run.sample.holds(user_id), half_md5(user_id)
-        return found
 
-
+@lru_cache(maxsize=200_000)
 def half_md5(text: str) -> int:
     """ClickHouse's halfMD5."""
     return int.from_bytes(md5(text.encode(), usedforsecurity=False).digest()[:8], "big")
