@@ -74,9 +74,7 @@ def _unreachable(error: Exception) -> str:
             f"{said}. No system runs on the data directory {data_dir}: start it with `make run`, go to the directory "
             "where it was started, or set ANIMUSIC_DATA_DIR."
         )
-    return (
-        f"{said}. The running system noted these addresses: {_noted(data_dir)}. `animusic doctor` looks at each part."
-    )
+    return f"{said}. The running system noted these addresses: {_noted(data_dir)}. `animusic status` asks each part."
 
 
 def _was_killed(data_dir: Path) -> bool:

@@ -1,8 +1,8 @@
 """`animusic ledger`: is anything lost?"""
 
 import asyncio
-import json
 import time
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.topics import LEDGER
+from services.cli.findings import lines
 from services.cli.progress import say
 from services.common.settings import Settings
 from services.common.tables import print_block
-from services.operator.ledger.asking import Sql
-from services.operator.ledger.books import NOTHING, Books, Line, opened
-from services.operator.reaching import warehouse_lacks
+from services.operator.ledger.entries import NOTHING, Entry, Ledger, read_ledger
+from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.waiting import warehouse_lacks
 
 _ASK_SECONDS = 60.0
 _WAIT_SECONDS = 20.0
@@ -46,74 +47,69 @@ def command(
     Exits with 1 when something is lost, counts twice after the fold, or stands still; what to do is printed. 3: there
     was no event to count. Unaccounted events and clients' retries are told, and harmless.
     """
-    books = asyncio.run(_run(Settings(), hours, every if watch else None, partitions=partitions, as_json=as_json))
-    raise typer.Exit(books.code)
+    ledger = asyncio.run(_run(Settings(), hours, every if watch else None, partitions=partitions, as_json=as_json))
+    raise typer.Exit(ledger.code)
 
 
-async def _run(settings: Settings, hours: int, every: float | None, *, partitions: bool, as_json: bool) -> Books:
-    sql, console = Sql(settings.clickhouse.dsn, _ASK_SECONDS), Console()
-    try:
+async def _run(settings: Settings, hours: int, every: float | None, *, partitions: bool, as_json: bool) -> Ledger:
+    console = Console()
+    async with aclosing(ClickhouseReader(settings.clickhouse, _ASK_SECONDS)) as warehouse:
         await warehouse_lacks(settings, [LEDGER.name], _WAIT_SECONDS, say)
-        books = await _counted(sql, hours)
+        ledger = await _counted(warehouse, hours)
         if every is None or as_json or not console.is_terminal:
-            _print(books, partitions=partitions, as_json=as_json)
+            _print(ledger, partitions=partitions, as_json=as_json)
         if every is None:
-            return books
+            return ledger
         if as_json or not console.is_terminal:
             while True:
                 await asyncio.sleep(every)
-                _print(await opened(sql, hours), partitions=partitions, as_json=as_json)
+                _print(await read_ledger(warehouse, hours), partitions=partitions, as_json=as_json)
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(Group(*_page(books, partitions=partitions)), refresh=True)
+                live.update(Group(*_page(ledger, partitions=partitions)), refresh=True)
                 await asyncio.sleep(every)
-                books = await opened(sql, hours)
-    finally:
-        await sql.close()
+                ledger = await read_ledger(warehouse, hours)
 
 
-async def _counted(sql: Sql, hours: int) -> Books:
-    """The books, once the topic was counted: the probe of a system that has just started does it within seconds."""
-    books, deadline = await opened(sql, hours), time.monotonic() + _WAIT_SECONDS
-    if books.counted_seconds is None:
+async def _counted(warehouse: ClickhouseReader, hours: int) -> Ledger:
+    """The ledger, once the topic was counted: the probe of a system that has just started does it within seconds."""
+    ledger, deadline = await read_ledger(warehouse, hours), time.monotonic() + _WAIT_SECONDS
+    if ledger.counted_seconds is None:
         say("waiting for the probe's first count of the topic")
-    while books.counted_seconds is None and time.monotonic() < deadline:
+    while ledger.counted_seconds is None and time.monotonic() < deadline:
         await asyncio.sleep(_POLL_SECONDS)
-        books = await opened(sql, hours)
-    return books
+        ledger = await read_ledger(warehouse, hours)
+    return ledger
 
 
-def _print(books: Books, *, partitions: bool, as_json: bool) -> None:
+def _print(ledger: Ledger, *, partitions: bool, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(books.as_json(), ensure_ascii=False), flush=True)
+        print(ledger.model_dump_json(by_alias=True), flush=True)
     else:
-        for block in _page(books, partitions=partitions):
+        for block in _page(ledger, partitions=partitions):
             print_block(block)
 
 
-def _page(books: Books, *, partitions: bool) -> list[Text | Table]:
-    said, colour = _HEADS[books.code]
+def _page(ledger: Ledger, *, partitions: bool) -> list[Text | Table]:
+    said, colour = _HEADS[ledger.code]
     blocks: list[Text | Table] = [Text(f"{said} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
-    for finding in books.findings():
-        sign, style = {"ok": ("·", "dim"), "warn": ("!", "yellow"), "fail": ("✗", "red")}[finding.state]
-        line = Text.assemble((f"{sign} {finding.name}: ", style), finding.detail)
-        blocks.append(line.append(f"\n  → {finding.remedy} ({finding.page})", style="dim" if sign == "·" else "bold"))
-    blocks += [Text(), _table(books.lines if partitions else books.hours(), books.total())]
-    if books.freshness:
-        blocks += [Text(), _freshness(books.freshness)]
+    entries = ledger.entries if partitions else ledger.hours()
+    blocks += [*lines(ledger.findings, ok="·"), Text(), _table(entries, ledger.total())]
+    if ledger.freshness:
+        blocks += [Text(), _freshness(ledger.freshness)]
     return blocks
 
 
-def _table(lines: list[Line], total: Line) -> Table:
+def _table(entries: list[Entry], total: Entry) -> Table:
     table = Table("hour (UTC)", *_COLUMNS, box=None, pad_edge=False, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
-    for line in [*lines, *([total] if len(lines) > 1 else [])]:
-        name = line.hour if line.partition is None else f"{line.hour} /{line.partition}"
-        counts = (line.accepted, line.in_topic, line.in_clickhouse, line.used, line.lost)
+    for entry in [*entries, *([total] if len(entries) > 1 else [])]:
+        name = entry.hour if entry.partition is None else f"{entry.hour} /{entry.partition}"
+        counts = (entry.accepted, entry.in_topic, entry.in_clickhouse, entry.used, entry.lost)
         table.add_row(
-            name, *(f"{count:,}" for count in counts), f"{line.loss_ppm:,.1f}", f"{line.duplicates:,}",
-            f"{line.duplicates_ppm:,.1f}", f"{line.unaccounted:,}", f"{line.waiting:,}",
+            name, *(f"{count:,}" for count in counts), f"{entry.loss_ppm:,.1f}", f"{entry.duplicates:,}",
+            f"{entry.duplicates_ppm:,.1f}", f"{entry.unaccounted:,}", f"{entry.waiting:,}",
         )  # fmt: skip
     return table
 

@@ -22,7 +22,6 @@ VERBS: Final[dict[str, Verb]] = {
     "report": Verb("report", panel="Ask it"),
     "status": Verb("status", panel="Ask it"),
     "ledger": Verb("ledger", panel="Ask it"),
-    "doctor": Verb("doctor", panel="Ask it"),
     "verify": Verb("verify", panel="Ask it"),
     "backup": Verb("backup", panel="Mend it"),
     "restore": Verb("restore", panel="Mend it"),

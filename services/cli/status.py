@@ -1,18 +1,18 @@
-"""`animusic status`: how the running system is."""
+"""`animusic status`: is the running system healthy, and if not, what to do?"""
 
 import asyncio
-import json
 import logging
 import time
-from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
+from pydantic_core import to_json
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from services.cli.findings import lines
 from services.common.settings import Settings
 from services.common.tables import print_block
 from services.local.layout import Layout, read_json
@@ -22,9 +22,8 @@ from services.operator.status.model import Lag, Status
 
 _WORDS: Final = ("healthy", "degraded", "broken")
 _COLOURS: Final = ("green", "yellow", "red")
-_SIGNS: Final = {"ok": "✓", "warn": "!", "fail": "✗"}
 _GB: Final = 2**30
-_HOW: Final = "how it is"
+_HEALTH: Final = "health"
 _DEFAULT = Limits()
 
 
@@ -40,10 +39,11 @@ def command(
     ] = _DEFAULT.oldest_seconds,
     hours: Annotated[int, typer.Option(min=1, help="How long dead letters and gaps are new.")] = _DEFAULT.hours,
 ) -> None:
-    """How far every store is behind the log, how the parts are, and what to do about what is not well.
+    """Ask every part of the system: its health, how far it is behind the log, and what to do where it is not well.
 
-    Lag is counted from the stores' own marks. Exits with 0 when all is well, 1 when it is degraded (something lags, new
-    dead letters, gaps), 2 when a part does not answer.
+    Where nothing runs it says so, and whether this machine has what a start needs. Lag is counted from the stores' own
+    marks. Exit code 0: healthy. 1: degraded (something lags, new dead letters, gaps). 2: a part does not answer, or
+    nothing runs.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = Settings()
@@ -57,7 +57,7 @@ def command(
         print(_json(status))
     else:
         for block in _page(status, partitions=partitions):
-            print_block(block, folding=(_HOW,))
+            print_block(block, folding=(_HEALTH,))
     raise typer.Exit(status.code)
 
 
@@ -76,7 +76,7 @@ async def _watch(looker: Looker, every: float, *, as_json: bool, partitions: boo
 
 
 def _json(status: Status) -> str:
-    return json.dumps(asdict(status), ensure_ascii=False)
+    return to_json(status).decode()
 
 
 def _line(status: Status) -> str:
@@ -87,29 +87,22 @@ def _line(status: Status) -> str:
 
 def _page(status: Status, *, partitions: bool) -> list[Text | Table]:
     head = Text(f"{_WORDS[status.code]} at {_clock(status.at_ms)}", style=f"bold {_COLOURS[status.code]}")
-    blocks: list[Text | Table] = [head, *_findings(status), Text(), _parts(status)]
+    well = (finding for finding in status.machine if finding.state == "ok")
+    blocks: list[Text | Table] = [head, *lines(status.findings), *lines(well), Text(), _parts(status)]
     if status.lags:
         blocks += [Text(), _lags(status.lags, partitions=partitions)]
     return blocks
 
 
-def _findings(status: Status) -> list[Text]:
-    found = []
-    for finding in status.findings:
-        colour = "red" if finding.state == "fail" else "yellow"
-        line = Text.assemble((f"{_SIGNS[finding.state]} {finding.name}: ", colour), finding.detail)
-        found.append(line.append(f"\n  → {finding.remedy} ({finding.page})", style="bold"))
-    return found
-
-
 def _parts(status: Status) -> Table:
-    table = _table("part", _HOW)
+    table = _table("part", _HEALTH)
     log, redis, clickhouse, disk = status.log, status.redis, status.clickhouse, status.disk
     table.add_row("log", log.trouble or f"{log.brokers} brokers, {log.topics} topics, {log.records:,} records followed")
     table.add_row(
-        "dead letters", f"{log.letters.open} open of {log.letters.total}; {log.letters.last_reason or 'none'}"
+        "dead letters",
+        f"{log.dead_letters.open} open of {log.dead_letters.total}; {log.dead_letters.last_reason or 'none'}",
     )
-    models = ", ".join(f"{arm} {version}" for arm, version in sorted(log.models.items()))
+    models = ", ".join(f"{arm} {version}" for arm, version in sorted((log.models or {}).items()))
     table.add_row("models live", models or "none")
     saved = "append-only file" if redis.append_only else "no append-only file"
     about = f"{redis.version}, generation {redis.generation or '-'}, {_size(redis.used_bytes)} used, {saved}"
@@ -127,8 +120,8 @@ def _parts(status: Status) -> Table:
         child = children.get(service.name)
         restarts = f", {child.restarts} restarts" if child else ""
         behind = "".join(f", {lag:,} behind in {what}" for what, lag in service.behind.items() if lag)
-        how = "ready" if service.ready else service.detail
-        table.add_row(service.name, f"{how} at {service.url}{behind}{restarts}")
+        health = "ready" if service.ready else service.detail
+        table.add_row(service.name, f"{health} at {service.url}{behind}{restarts}")
         if service.rebuild:
             table.add_row(f"{service.name}'s rebuild", service.rebuild)
     for child in children.values():

@@ -20,14 +20,12 @@ def command(event_id: Annotated[UUID, typer.Argument(help="the event's id, as it
 
 
 def _steps(found: Trace) -> list[tuple[str, str]]:
-    event, logged = found.logged.event, found.logged
+    event = found.event
     about = event.song_id or event.anime_id
-    arm = (
-        f", brought by {event.arm} ({event.attribution})" if event.arm else f", no arm ({event.refusal or 'no token'})"
-    )
+    arm = f", picked by {event.arm} ({event.attribution})" if event.arm else f", no arm ({event.refusal or 'no token'})"
     return [
         ("event", f"{event.event_id}: {event.kind} {about} by {event.user_id}{arm}"),
-        ("log", f"partition {logged.mark.partition}, offset {logged.offset}, accepted {_delay(event)}"),
+        ("log", f"partition {found.mark.partition}, offset {found.offset}, accepted {_delay(event)}"),
         ("profile", _profile(found)),
         *(("", f"{name}: {_fields(fields)}") for name, fields in found.registers.items() if fields),
         ("warehouse", "not there yet" if found.warehouse_ms is None else f"inserted {found.warehouse_ms:.0f} ms later"),
@@ -42,7 +40,7 @@ def _delay(event: FeedbackEvent) -> str:
 def _profile(found: Trace) -> str:
     mark = f"mark {found.profile_mark}"
     if not found.in_profile:
-        return f"has not come so far yet ({mark}); `animusic doctor` says whether the consumer runs"
+        return f"has not come so far yet ({mark}); `animusic status` says whether the consumer runs"
     return f"reflects it ({mark}), registers {'hold' if found.agrees else 'DO NOT hold'} what it wrote"
 
 
@@ -51,7 +49,7 @@ def _playlist(found: Trace) -> str:
     if playlist is None:
         return "none served since"
     songs = ", ".join(f"{slot.song_id} ({slot.arm})" for slot in playlist.slots)
-    after = playlist.served_at - found.logged.event.received_at
+    after = playlist.served_at - found.event.received_at
     return f"{playlist.playlist_id} revision {playlist.revision}, {after} ms later: {songs}"
 
 

@@ -14,12 +14,16 @@ from redis.exceptions import RedisError
 
 from services.cli.progress import say
 from services.common.settings import Settings
-from services.operator.verify.checking import Verification
+from services.operator.readers.clickhouse import ClickhouseRefused
+from services.operator.verify.checking import verify
 from services.operator.verify.model import AT_LEAST, CannotCompare, Fault, Report, Sample
 
 _COULD_NOT: int = 2
 _LINE_SECONDS = 5.0
-_AWAY = (CannotCompare, KafkaError, RedisError, httpx.HTTPError, ConnectionError, LookupError, TimeoutError)
+_AWAY = (
+    CannotCompare, ClickhouseRefused, KafkaError, RedisError, httpx.HTTPError, ConnectionError, LookupError,
+    TimeoutError,
+)  # fmt: skip
 
 
 def command(
@@ -42,8 +46,7 @@ def command(
     """
     chosen = Sample(_share(sample), frozenset(user or ()))
     try:
-        verification = Verification(Settings(), chosen, _Lines().tell, reach_seconds=wait, say=say)
-        report = asyncio.run(verification.run())
+        report = asyncio.run(verify(Settings(), chosen, _Lines().tell, seconds=wait, say=say))
     except _AWAY as error:
         say(f"could not be compared: {error or type(error).__name__}")
         raise typer.Exit(_COULD_NOT) from error
@@ -80,18 +83,20 @@ class _Lines:
 def _print(report: Report, chosen: Sample) -> None:
     print(
         f"{report.rows:,} records of the log and {report.songs:,} songs against their rows; "
-        f"{_whom(report, chosen)} with {report.registers:,} registers, {report.kept:,} anime lists and histories, "
+        f"{_whom(report, chosen)} with {report.registers:,} registers, {report.lists:,} anime lists and histories, "
         "against Redis and ClickHouse; "
         f"{report.seconds:.1f} s"
     )
-    if report.explained:
-        print(f"{report.explained:,} records are dead letters, which explains why they had no effect (`animusic dlq`)")
+    if report.dead_letters:
+        print(
+            f"{report.dead_letters:,} records are dead letters, which explains why they had no effect (`animusic dlq`)"
+        )
     for note in report.notes:
         print(f"note: {note}")
     for fault in report.faults:
         _print_fault(fault)
     if report.unsettled:
-        print(f"these listeners never stood still long enough: {', '.join(report.unsettled[:10])}; try again")
+        print(f"these listeners wrote too often to be compared: {', '.join(report.unsettled[:10])}; try again")
     if report.found:
         print(f"{report.found:,} differences")
         for advice in dict.fromkeys(fault.advice for fault in report.faults):

@@ -177,7 +177,7 @@ class Supervisor:
         self._console.print(f"{datetime.now(UTC):%H:%M:%S} {text}", highlight=False, soft_wrap=True, markup=False)
 
     def _note_status(self) -> None:
-        """Write status.json: for `animusic run` on the same directory, for the doctor, for tests."""
+        """Write status.json: for `animusic run` on the same directory, for `animusic status`, for tests."""
         assert self._plan is not None
         parts = {
             keeper.name: {

@@ -1,4 +1,4 @@
-"""Generations of profiles as an operator sees them: which there are, how far each is, and which may go."""
+"""Generations of profiles for an operator: which there are, how far each is, and which may go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from redis.asyncio import Redis
 
 from contracts.placement import SHARDS, shard_tag
 from services.common.settings import KafkaSettings
+from services.operator.readers.log import offsets
+from services.operator.readers.redis import ProfilesReader
 from services.operator.replay.lease import holder
-from services.operator.replay.planning import Bound, planned
+from services.operator.status.lag import FOLLOWED
 from services.profiles.generations import Generation, Generations
-from services.profiles.store import ProfileStore
 
-_KEYS_A_TRIP = 1_000
+_KEYS_A_CALL = 1_000
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,9 @@ async def listed(settings: KafkaSettings, redis: Redis) -> list[Listed]:
     """All generations, the live one first, then by the time when they were last live or made."""
     generations = Generations(redis)
     known, live = await generations.known(), await generations.live()
-    back = former(known, live)
-    ends = {p.field: p.end for p in (await planned(settings, Bound(), Bound())).partitions}
+    log, back = await offsets(settings, FOLLOWED["profiles"]), former(known, live)
     found = [
-        Listed(name, noted, name == live, name == back, await _behind(ProfileStore(redis, name), ends))
+        Listed(name, noted, name == live, name == back, log.behind(await ProfilesReader(redis, name).marks(log)))
         for name, noted in known.items()
     ]
     return sorted(found, key=lambda one: (not one.live, -(one.noted.live_until or one.noted.made_at)))
@@ -43,12 +43,6 @@ def former(known: dict[str, Generation], live: str) -> str | None:
     """The generation that was live last before this one; None when there is none any more."""
     times = {name: noted.live_until for name, noted in known.items() if noted.live_until and name != live}
     return max(times, key=lambda name: times[name] or 0, default=None)
-
-
-async def _behind(store: ProfileStore, ends: dict[str, int]) -> int:
-    marks = await store.marks()
-    lowest = {field: min((found[field] for found in marks if field in found), default=0) for field in ends}
-    return sum(max(0, end - lowest[field]) for field, end in ends.items())
 
 
 async def former_generation(redis: Redis) -> str:
@@ -86,13 +80,13 @@ async def prune(redis: Redis, names: Sequence[str], *, all_of_them: bool) -> dic
 
 
 async def _delete(redis: Redis, generations: Generations, name: str) -> int:
-    """Marks go first: what a crash leaves behind is nobody's, and a new one of this name begins without marks."""
-    keys = [f"am:{shard_tag(shard)}:{name}:marks" for shard in range(SHARDS)]
-    deleted: int = await redis.unlink(*keys)
-    found: list[bytes] = []
+    """Marks go first: what a crash leaves behind is not read, and a new one of this name begins without marks."""
+    found: list[str | bytes] = [f"am:{shard_tag(shard)}:{name}:marks" for shard in range(SHARDS)]
+    deleted: int = await redis.unlink(*found)
+    found.clear()
     async for key in redis.scan_iter(match=f"am:{{s??}}:{name}:*", count=2_000):
         found.append(key)
-        if len(found) >= _KEYS_A_TRIP:
+        if len(found) >= _KEYS_A_CALL:
             deleted += await redis.unlink(*found)
             found.clear()
     if found:

@@ -4,44 +4,33 @@ What is compared, shard by shard: every user's stored fields (songs, vetoes, ani
 and who is forgotten. What is not: the bodies of playlists (they expire; their line in the history names revision, time
 and songs), and what readers use to find out what changed.
 
-Both generations may move meanwhile. What is equal is equal: everybody is read once by plain commands, which cost the
-store far less than a script. Whoever differs is read again, both sides' hashes and marks in one script call: what
+Both generations may move meanwhile. What is equal is equal: every user is read once by plain commands, which cost the
+store far less than a script. A user who differs is read again, both sides' hashes and marks in one script call: what
 differs counts only where the marks are equal, and is asked again some times. For users who do not come to rest,
 `services.operator.replay.settling` adds what lies between the marks to both sides.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from contracts.fold import UNFOLDED_FIELDS, digest_sum
+from contracts.fold import digest_sum
 from contracts.placement import SHARDS
 from services.operator.pacing import Pace
+from services.operator.readers.redis import Hash, batched, differing, hashes_of, stored_of
 from services.profiles.keys import ShardKeys
-from services.profiles.trips import Command, pack, send
 
 _MODULUS: Final = 1 << 128
-# Held at a time, and compared while the store has time for others.
-_FIELDS_A_TRIP: Final = 2_000
+# The store answers other clients only between two pipelines.
+_USERS_A_PIPELINE: Final = 5
 _KEYS_A_SCAN: Final = 500
 _KEPT_DIFFERENCES: Final = 10_000
 _AGAIN: Final = 5
 _AGAIN_SECONDS: Final = 0.05
-_HISTORY: Final = b"h"
-
-_READ: Final = """
--- KEYS: marks of both sides, then a hash of both. Returns them in that order.
-local found = {}
-for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
-return found
-"""
-Hash = dict[bytes, bytes]
-Answer = Hash | list[bytes]
 Progress = Callable[[int], None]
 
 
@@ -58,35 +47,28 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class ShardDigest:
-    """One shard of both generations: sums of the digests of all fields, mod 2**128."""
-
-    shard: int
-    users: int = 0
-    fields: int = 0
-    left: int = 0
-    right: int = 0
-
-
-@dataclass
 class Parity:
     """What a comparison found.
 
     Attributes:
         differences: at most 10,000 of them; `different` counts all.
         unsettled: `u:` or `h:` and the id of users who differ while the marks do, so that nothing can be said yet.
+        users, fields: compared, of the left side.
         forgotten: users that both sides hold as forgotten.
         histories: playlists in the histories of both sides.
+        sums: of the digests of all fields of each side, mod 2**128.
     """
 
     left: str
     right: str
-    shards: list[ShardDigest] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     different: int = 0
     unsettled: list[str] = field(default_factory=list)
+    users: int = 0
+    fields: int = 0
     forgotten: int = 0
     histories: int = 0
+    sums: tuple[int, int] = (0, 0)
     seconds: float = 0.0
 
     @property
@@ -96,37 +78,25 @@ class Parity:
 
     @property
     def empty(self) -> bool:
-        """Whether there was nobody to compare."""
+        """Whether there was no user to compare."""
         return self.equal and not (self.users or self.histories or self.forgotten)
-
-    @property
-    def users(self) -> int:
-        """How many users were compared."""
-        return sum(shard.users for shard in self.shards)
-
-    @property
-    def fields(self) -> int:
-        """How many stored fields the left side has."""
-        return sum(shard.fields for shard in self.shards)
 
     def digests(self) -> tuple[str, str]:
         """Of each side as a whole, 32 hex digits."""
-        left, right = (sum(getattr(s, side) for s in self.shards) % _MODULUS for side in ("left", "right"))
-        return f"{left:032x}", f"{right:032x}"
+        return f"{self.sums[0]:032x}", f"{self.sums[1]:032x}"
 
-    def count(self, shard: int, name: str, left: Hash, right: Hash) -> None:
+    def count(self, name: str, left: Hash, right: Hash) -> None:
         """Take in one user (`u:` and the id) or history (`h:` and the id) as both sides hold it at equal marks."""
-        user_id, prefix = name[2:], _HISTORY if name[:1] == "h" else b""
-        digest, same, sums = _sum(user_id, prefix, left), left == right, self.shards[shard]
-        sums.left = (sums.left + digest) % _MODULUS
-        sums.right = (sums.right + (digest if same else _sum(user_id, prefix, right))) % _MODULUS
+        user_id, prefix = name[2:], b"h" if name[:1] == "h" else b""
+        one = _sum(user_id, prefix, left)
+        other = one if left == right else _sum(user_id, prefix, right)
+        self.sums = (self.sums[0] + one) % _MODULUS, (self.sums[1] + other) % _MODULUS
         if prefix:
             self.histories += len(left)
         else:
-            sums.users += 1
-            sums.fields += len(left)
-        if not same:
-            self.note(_differences(user_id, prefix, left, right))
+            self.users += 1
+            self.fields += len(left)
+        self.note(Difference(user_id, prefix + n, left.get(n), right.get(n)) for n in differing(left, right))
 
     def note(self, found: Iterable[Difference]) -> None:
         """Count differences, and keep the first."""
@@ -155,10 +125,10 @@ async def compare(
     Raises redis.exceptions.RedisError. Nothing is written.
     """
     began, pace = time.monotonic(), Pace(rate, burst_seconds=0.0)
-    parity = Parity(left, right, [ShardDigest(shard) for shard in range(SHARDS)])
+    parity = Parity(left, right)
     users = await _users(redis, (left, right))
     for shard in range(SHARDS):
-        await _Shard(redis, (left, right), shard, marks, pace).run(sorted(users[shard]), parity)
+        await _Shard(redis, shard, marks, pace, parity).run(sorted(users[shard]))
         progress(shard + 1)
     parity.seconds = time.monotonic() - began
     return parity
@@ -182,100 +152,62 @@ async def _users(redis: Redis, generations: Sequence[str]) -> list[set[str]]:
 class _Shard:
     """One shard of both generations. Names are `u:` or `h:` and a user's id."""
 
-    def __init__(self, redis: Redis, sides: tuple[str, str], shard: int, marks: Mapping[str, int], pace: Pace) -> None:
+    def __init__(self, redis: Redis, shard: int, marks: Mapping[str, int], pace: Pace, parity: Parity) -> None:
         self._redis = redis
         self._pace = pace
-        self._keys = [ShardKeys.of(side, shard) for side in sides]
-        self._shard = shard
+        self._parity = parity
+        self._keys = [ShardKeys.of(side, shard) for side in (parity.left, parity.right)]
         self._starts = {name.encode(): start for name, start in marks.items()}
-        self._read = redis.register_script(_READ)
 
-    async def run(self, names: list[str], parity: Parity) -> None:
+    async def run(self, names: list[str]) -> None:
         """Compare all of it, adding to what was found so far."""
-        differing: list[str] = []
-        for some in _pieces(names, await self._sizes(names)):
-            differing += await self._look(some, parity)
-            await self._pace.keep(sum(some.values()) // 2)
+        unequal: list[str] = []
+        for some in batched(names, _USERS_A_PIPELINE):
+            unequal += await self._read(some)
         for turn in range(1 + _AGAIN):
-            if turn and differing:
+            if turn and unequal:
                 await asyncio.sleep(_AGAIN_SECONDS)
             # One by one: so a call is likely to fall between two flushes.
-            differing = [name for name in differing if not await self._look_at_rest(name, parity)]
-        parity.unsettled += differing
-        await self._compare_forgotten(parity)
+            unequal = [name for name in unequal if not await self._read_at_rest(name)]
+        self._parity.unsettled += unequal
+        await self._compare_forgotten()
 
-    async def _sizes(self, names: list[str]) -> list[int]:
-        """How many fields both sides have together."""
-        found = iter(await send(self._redis, [Command(1, 2, partial(self._both, "HLEN", name)) for name in names]))
-        return [left + right for left, right in zip(found, found, strict=True)]
+    async def _read(self, names: Sequence[str]) -> list[str]:
+        """Count those that are equal; returns the others."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            for side in self._keys:
+                pipe.hgetall(side.prefix + name)
+        found, unequal, fields = [stored_of(answer) for answer in await pipe.execute()], [], 0
+        for name, left, right in zip(names, found[::2], found[1::2], strict=True):
+            fields += len(left)
+            if left == right:
+                self._parity.count(name, left, right)
+            else:
+                unequal.append(name)
+        await self._pace.keep(fields)
+        return unequal
 
-    async def _look(self, sizes: dict[str, int], parity: Parity) -> list[str]:
-        """Compare these, of so many fields each; returns those that differ."""
-        commands = [Command(fields, 2, partial(self._both, "HGETALL", name)) for name, fields in sizes.items()]
-        found = iter(await send(self._redis, commands))
-        return [name for name in sizes if not self._same(name, next(found), next(found), parity)]
-
-    def _both(self, command: str, name: str) -> bytes:
-        return b"".join(pack(command, side.prefix + name) for side in self._keys)
-
-    def _same(self, name: str, left: Answer, right: Answer, parity: Parity) -> bool:
-        sides = stored_of(left), stored_of(right)
-        if sides[0] == sides[1]:
-            parity.count(self._shard, name, *sides)
-        return sides[0] == sides[1]
-
-    async def _look_at_rest(self, name: str, parity: Parity) -> bool:
-        """Compare one; False when it differs while the marks do, so that nothing can be said."""
+    async def _read_at_rest(self, name: str) -> bool:
+        """Count one; False when it differs while the marks do, so that nothing can be said."""
         keys = [*(side.marks for side in self._keys), *(side.prefix + name for side in self._keys)]
-        marks_left, marks_right, left, right = await self._read(keys=keys)
-        if self._same(name, left, right, parity):
-            return True
-        if self._standing(marks_left) != self._standing(marks_right):
+        *marks, left, right = await hashes_of(self._redis, keys)
+        before, after = ({n: max(start, int(side.get(n, 0))) for n, start in self._starts.items()} for side in marks)
+        if left != right and before != after:
             return False
-        parity.count(self._shard, name, stored_of(left), stored_of(right))
+        self._parity.count(name, left, right)
         return True
 
-    def _standing(self, flat: list[bytes]) -> dict[bytes, int]:
-        stored = dict(zip(flat[::2], flat[1::2], strict=True))
-        return {name: max(start, int(stored.get(name, 0))) for name, start in self._starts.items()}
-
-    async def _compare_forgotten(self, parity: Parity) -> None:
+    async def _compare_forgotten(self) -> None:
         pipe = self._redis.pipeline(transaction=False)
         for keys in self._keys:
             pipe.smembers(keys.forgotten)
         left, right = await pipe.execute()
-        parity.forgotten += len(left & right)
+        self._parity.forgotten += len(left & right)
         for user in sorted(left ^ right):
             sides = (b"1" if user in left else None, b"1" if user in right else None)
-            parity.note([Difference(user.decode(), b"forgotten", *sides)])
-
-
-def _pieces(names: list[str], sizes: list[int]) -> Iterator[dict[str, int]]:
-    piece: dict[str, int] = {}
-    held = 0
-    for name, fields in zip(names, sizes, strict=True):
-        if piece and held + fields > _FIELDS_A_TRIP:
-            yield piece
-            piece, held = {}, 0
-        piece[name] = fields
-        held += fields
-    if piece:
-        yield piece
-
-
-def stored_of(found: Answer) -> Hash:
-    """A hash without what is no part of a profile, from HGETALL's answer: a map, or in scripts and RESP 2 flat."""
-    fields = dict(found) if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
-    for name in UNFOLDED_FIELDS:
-        fields.pop(name, None)
-    return fields
+            self._parity.note([Difference(user.decode(), b"forgotten", *sides)])
 
 
 def _sum(user_id: str, prefix: bytes, fields: Hash) -> int:
     return digest_sum(user_id, ((prefix + name, value) for name, value in fields.items()) if prefix else fields.items())
-
-
-def _differences(user_id: str, prefix: bytes, left: Hash, right: Hash) -> Iterator[Difference]:
-    for name in sorted(left.keys() | right.keys()):
-        if left.get(name) != right.get(name):
-            yield Difference(user_id, prefix + name, left.get(name), right.get(name))

@@ -4,43 +4,34 @@ Everything is asked of the parts themselves. The warehouse knows where an event 
 log is searched instead.
 """
 
-import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-import clickhouse_connect
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from pydantic import ValidationError
 
 from contracts.events import FeedbackEvent, read_event
-from contracts.fold import SONG_FIELD, stored_fields
-from contracts.fold import fold as fold_events
+from contracts.fold import Folded, fold
 from contracts.marks import MarkName
 from contracts.placement import partition_of
 from contracts.playlists import ServedPlaylist
 from contracts.records import PLAYLIST_VERSIONS
 from contracts.registers import SERVED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS
-from services.common.kafka import partition_ids, read_to_end
-from services.common.kafka_topic_id import topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
+from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.log import Offsets, Spans, consumer, offsets, records
+from services.operator.verify.registers import joined
 from services.profiles.reader import ProfileReader
 
-_WHERE = (
-    "SELECT partition, offset, inserted_at FROM animusic.feedback_clean WHERE event_id = {event_id:UUID} "
-    "AND topic_id = {topic_id:String}"
+_ASK_SECONDS: Final = 60.0
+_WHERE: Final = (
+    "SELECT partition, offset, toUnixTimestamp64Milli(inserted_at) AS inserted_ms FROM animusic.feedback_clean "
+    "WHERE event_id = {event_id:UUID} AND topic_id = {topic_id:String}"
 )
-
-
-@dataclass(frozen=True)
-class LoggedEvent:
-    """An event and where it lies."""
-
-    event: FeedbackEvent
-    mark: MarkName
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,7 @@ class Trace:
     """What is known of an event's way.
 
     Attributes:
+        mark, offset: where it lies in the log.
         warehouse_ms: from the gateway's stamp to the insert into ClickHouse; None: not there yet.
         profile_mark: the live profile's mark of the event's partition; it reflects the event when above its offset.
         registers: of the event's song as the profile holds them: name -> fields, or None when absent.
@@ -55,7 +47,9 @@ class Trace:
         playlist: the first playlist served to the user whose profile reflected the event; None: none yet.
     """
 
-    logged: LoggedEvent
+    event: FeedbackEvent
+    mark: MarkName
+    offset: int
     warehouse_ms: float | None
     profile_mark: int
     registers: dict[str, dict[str, Any] | None]
@@ -65,34 +59,32 @@ class Trace:
     @property
     def in_profile(self) -> bool:
         """Whether the live profile reflects the event."""
-        return self.profile_mark > self.logged.offset
+        return self.profile_mark > self.offset
 
 
 async def trace(settings: Settings, event_id: UUID) -> Trace:
     """Follow one event. Raises LookupError when neither the warehouse nor the log knows it."""
-    ids = await topic_ids(settings.kafka.bootstrap_servers, [FEEDBACK.name])
-    topic_id = ids[FEEDBACK.name]
-    row = await asyncio.to_thread(_ask_warehouse, settings, event_id, topic_id)
-    found = (row[0], row[1]) if row else await _search_log(settings, event_id)
-    event = await _record(settings, *found)
-    logged = LoggedEvent(event, MarkName(topic_id, found[0]), found[1])
-    warehouse_ms = row[2].timestamp() * 1000 - event.received_at if row else None
-    return await _follow(settings, logged, warehouse_ms)
-
-
-async def _follow(settings: Settings, logged: LoggedEvent, warehouse_ms: float | None) -> Trace:
-    redis = connect(settings.redis)
-    try:
-        snapshot = await ProfileReader(redis, cache_bytes=0).read(logged.event.user_id)
-    finally:
-        await redis.aclose()
+    log = await offsets(settings.kafka, [FEEDBACK.name, PLAYLISTS.name])
+    async with aclosing(ClickhouseReader(settings.clickhouse, _ASK_SECONDS)) as warehouse:
+        rows = await warehouse.rows(_WHERE, event_id=event_id, topic_id=log.ids[FEEDBACK.name])
+    spans = log.spans(FEEDBACK.name)
+    if rows:
+        offset = int(rows[0]["offset"])
+        spans = {TopicPartition(FEEDBACK.name, int(rows[0]["partition"])): (offset, offset + 1)}
+    found = await _search(settings, event_id, spans)
+    event = read_event(found.value)
+    mark = log.mark(TopicPartition(FEEDBACK.name, found.partition))
+    async with aclosing(connect(settings.redis)) as redis:
+        snapshot = await ProfileReader(redis, cache_bytes=0).read(event.user_id)
     return Trace(
-        logged=logged,
-        warehouse_ms=warehouse_ms,
-        profile_mark=snapshot.marks.get(logged.mark.field(), 0),
-        registers=_registers(snapshot.songs.get(logged.event.song_id or "")),
-        agrees=holds(logged.event, snapshot.songs, snapshot.vetoes),
-        playlist=await _next_playlist(settings, logged),
+        event=event,
+        mark=mark,
+        offset=found.offset,
+        warehouse_ms=int(rows[0]["inserted_ms"]) - event.received_at if rows else None,
+        profile_mark=snapshot.marks.get(mark.field(), 0),
+        registers=_registers(snapshot.songs.get(event.song_id or "")),
+        agrees=holds(event, snapshot.songs, snapshot.vetoes),
+        playlist=await _next_playlist(settings, log, event, mark, found.offset),
     )
 
 
@@ -104,79 +96,40 @@ def _registers(packed: bytes | None) -> dict[str, dict[str, Any] | None]:
 
 def holds(event: FeedbackEvent, songs: dict[str, bytes], vetoes: dict[str, bytes]) -> bool:
     """Whether merging the event once more would change nothing."""
-    for field, value in stored_fields(fold_events([event])[event.user_id]).items():
-        name = field[1:].decode()
-        if field[:1] != SONG_FIELD:
-            if vetoes.get(name, b"") < value:
-                return False
-            continue
-        stored = songs.get(name)
-        if stored is None or any(stored[s] < value[s] for s in SERVED_SLICES.values()):
-            return False
-    return True
+    whole = joined(Folded(songs=songs, vetoes=vetoes), fold([event])[event.user_id])
+    return whole.songs == songs and whole.vetoes == vetoes
 
 
-def _ask_warehouse(settings: Settings, event_id: UUID, topic_id: str) -> tuple[Any, ...] | None:
-    client = clickhouse_connect.get_client(dsn=settings.clickhouse.dsn)
-    try:
-        rows = client.query(_WHERE, parameters={"event_id": str(event_id), "topic_id": topic_id}).result_rows
-    finally:
-        client.close()
-    return tuple(rows[0]) if rows else None
-
-
-async def _search_log(settings: Settings, event_id: UUID) -> tuple[int, int]:
+async def _search(settings: Settings, event_id: UUID, spans: Spans) -> Any:
+    """The record of an event. Raises LookupError."""
     needle = str(event_id).encode()
-    async for records in read_to_end(settings.kafka, FEEDBACK.name):
-        for record in records:
-            if needle in record.value:
-                return record.partition, record.offset
+    async with aclosing(records(settings.kafka, spans)) as found:
+        async for record in found:
+            if needle in (record.value or b""):
+                return record
     raise LookupError(f"no event {event_id} in {FEEDBACK.name}: was it answered with 202, and not among `rejected`?")
 
 
-async def _record(settings: Settings, partition: int, offset: int) -> FeedbackEvent:
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        at = TopicPartition(FEEDBACK.name, partition)
-        consumer.assign([at])
-        consumer.seek(at, offset)
-        return read_event((await asyncio.wait_for(consumer.getone(at), 10)).value)
-    finally:
-        await consumer.stop()
-
-
-async def _next_playlist(settings: Settings, logged: LoggedEvent) -> ServedPlaylist | None:
+async def _next_playlist(
+    settings: Settings, log: Offsets, event: FeedbackEvent, mark: MarkName, offset: int
+) -> ServedPlaylist | None:
     """The first playlist of the user that reflects the event, read from the log."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        user = logged.event.user_id
-        at = TopicPartition(PLAYLISTS.name, partition_of(user, len(await partition_ids(consumer, PLAYLISTS.name))))
-        consumer.assign([at])
-        start = (await consumer.offsets_for_times({at: logged.event.received_at}))[at]
-        if start is None:
-            return None
-        consumer.seek(at, start.offset)
-        end = (await consumer.end_offsets([at]))[at]
-        while await consumer.position(at) < end:
-            for record in (await consumer.getmany(at, timeout_ms=500)).get(at, []):
-                playlist = _playlist_of(record)
-                if playlist is not None and _reflects(playlist, logged):
-                    return playlist
-        return None
-    finally:
-        await consumer.stop()
+    at = TopicPartition(PLAYLISTS.name, partition_of(event.user_id, log.partitions(PLAYLISTS.name)))
+    async with consumer(settings.kafka) as client:
+        start = (await client.offsets_for_times({at: event.received_at}))[at]
+    spans = {} if start is None else {at: (start.offset, log.ends[at])}
+    async with aclosing(records(settings.kafka, spans)) as found:
+        async for record in found:
+            playlist = _playlist_of(record)
+            known = playlist is not None and playlist.reflects.get(mark.field(), 0) > offset
+            if playlist is not None and known and playlist.user_id == event.user_id:
+                return playlist
+    return None
 
 
 def _playlist_of(record: Any) -> ServedPlaylist | None:
     try:
         return PLAYLIST_VERSIONS.read(record.value)
     except ValidationError:
-        # Unreadable records are the consumers' business: they are among the dead letters.
+        # Unreadable records are among the consumers' dead letters.
         return None
-
-
-def _reflects(playlist: ServedPlaylist, logged: LoggedEvent) -> bool:
-    known = playlist.reflects.get(logged.mark.field(), 0) > logged.offset
-    return playlist.user_id == logged.event.user_id and known

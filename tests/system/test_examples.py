@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 _LINE_SECONDS = 180.0
 # These say how the system is: on a busy machine it is well a little later.
-_OF_HEALTH = ("status", "doctor", "ledger", "verify", "report")
+_OF_HEALTH = ("status", "ledger", "verify", "report")
 _HEALTHY_SECONDS = 120.0
 # What a terminal's Ctrl-C ends: an interrupted shell's 130, or an orderly end.
 _ENDED = (0, 130)

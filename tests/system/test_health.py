@@ -93,9 +93,9 @@ def test_another_program_on_the_gateways_port_is_named(another: Another) -> None
             assert "answers there" in said["detail"]
             assert "ANIMUSIC_PORT" in said["remedy"]
             assert system.part("gateway")["state"] != "ready"
-            doctor = system.command("doctor")
-            assert doctor.returncode == 1
-            assert "gateway" in doctor.stdout and "answers there" in doctor.stdout
+            page = system.command("status")
+            assert page.returncode == 2
+            assert "gateway" in page.stdout and "answers there" in page.stdout
         poll(lambda: system.part("gateway")["state"] == "ready", timeout=60, what="the gateway is back by itself")
 
 

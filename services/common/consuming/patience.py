@@ -63,7 +63,7 @@ class Patience:
             )
         if waited > self._seconds:
             raise OutageTooLong(
-                f"{what} has not answered for {waited:.0f} s: {error}; see `animusic doctor`"
+                f"{what} has not answered for {waited:.0f} s: {error}; see `animusic status`"
             ) from error
         try:
             await asyncio.wait_for(self._stopping.wait(), random.uniform(longest / 2, longest))

@@ -1,4 +1,4 @@
-"""What a backup keeps beside the log, since it does not follow from the log on every machine.
+"""What a backup holds beside the log, since it does not follow from the log on every machine.
 
 DIR/beside.json                        what there is, and which signing key the log's tokens were signed with
 DIR/vectors/<arm>-<revision>.sqlite    the vectors of a live sentence model: only a machine with an encoder makes them
@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.models import LiveModel
 from model_jobs.neural.cache import EmbeddingCache
-from services.operator.backup.manifest import digest_of, sync_directory
+from services.operator.backup.files import damage
+from services.operator.backup.manifest import digest_of, sync_directory, write_model
 
 BESIDE: Final = "beside.json"
 VECTORS: Final = "vectors"
@@ -86,7 +87,7 @@ def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], k
             found.append(before[cache.path.name])
         else:
             missing.append(arm)
-    _write(directory, Beside(key=key, vectors=found))
+    write_model(directory / BESIDE, Beside(key=key, vectors=found))
     for path in (directory / VECTORS).glob("*.sqlite"):
         if path.name not in {file.name for file in found}:
             path.unlink()
@@ -95,12 +96,9 @@ def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], k
 
 def check(directory: Path) -> None:
     """Raise ValueError, which names them, when files beside the log are not as they were written."""
-    wrong = [
-        str(directory / VECTORS / file.name)
-        for file in read_beside(directory).vectors
-        if not (directory / VECTORS / file.name).is_file() or digest_of(directory / VECTORS / file.name) != file.sha256
-    ]
-    if wrong:
+    files = {directory / VECTORS / file.name: file for file in read_beside(directory).vectors}
+    found = {path: damage(path, file.bytes, file.sha256) for path, file in files.items()}
+    if wrong := [f"{path} ({trouble})" for path, trouble in found.items() if trouble]:
         raise ValueError(
             f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
             f"or remove {directory / BESIDE} to restore the log alone"
@@ -139,10 +137,3 @@ def _saved(
     sync_directory(target.parent)
     size = target.stat().st_size
     return VectorsFile(arm=arm, revision=revision, content=content, bytes=size, sha256=digest_of(target))
-
-
-def _write(directory: Path, beside: Beside) -> None:
-    partial = directory / f"{BESIDE}.partial"
-    partial.write_text(beside.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(directory / BESIDE)
-    sync_directory(directory)

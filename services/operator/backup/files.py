@@ -20,7 +20,8 @@ SCHEMA: Final = pa.schema(
     ]
 )
 PARTIAL: Final = ".partial"
-_ROWS = 2_000
+_GROUP_BYTES: Final = 8 << 20
+_ROWS: Final = 2_000
 
 
 class Row(NamedTuple):
@@ -34,23 +35,32 @@ class Row(NamedTuple):
 
 
 class FileWriter:
-    """Writes one file under a name that says that it is not whole; `close` gives it its own."""
+    """Writes one file under a name that says that it is not whole; `close` gives it its own.
+
+    `bytes`: of keys and values so far, before compression.
+    """
 
     def __init__(self, root: Path, path: str, first: int) -> None:
-        self._root, self._path, self._first = root, path, first
-        self._target = root / path
+        self.bytes = 0
+        self._path, self._first, self._target = path, first, root / path
         self._partial = self._target.with_name(self._target.name + PARTIAL)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
+        self._group: list[Any] = []
+        self._group_start = 0
         self._records = 0
 
     def add(self, records: Sequence[Any]) -> None:
-        """Append records (aiokafka ConsumerRecord) as one row group."""
-        self._writer.write_table(_table(records), row_group_size=len(records))
+        """Append records (aiokafka ConsumerRecord)."""
+        self._group += records
         self._records += len(records)
+        self.bytes += sum(len(r.key or b"") + len(r.value or b"") + 64 for r in records)
+        if self.bytes - self._group_start >= _GROUP_BYTES:
+            self._write_group()
 
     def close(self, upto: int) -> FileEntry:
         """Make the file whole and durable; `upto` is the offset that the next one goes on from."""
+        self._write_group()
         self._writer.close()
         with self._partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -67,15 +77,15 @@ class FileWriter:
         self._writer.close()
         self._partial.unlink(missing_ok=True)
 
+    def _write_group(self) -> None:
+        if self._group:
+            self._writer.write_table(_table(self._group), row_group_size=len(self._group))
+            self._group, self._group_start = [], self.bytes
+
 
 def _table(records: Sequence[Any]) -> pa.Table:
-    columns = [
-        [r.offset for r in records],
-        [r.timestamp for r in records],
-        [r.key for r in records],
-        [r.value for r in records],
-        [[{"name": name, "value": value} for name, value in r.headers] for r in records],
-    ]
+    columns = [[getattr(r, name) for r in records] for name in SCHEMA.names[:4]]
+    columns.append([[{"name": name, "value": value} for name, value in r.headers] for r in records])
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
@@ -84,26 +94,18 @@ def read_rows(root: Path, file: FileEntry, skip: int = 0) -> Iterator[list[Row]]
     """The records of a file in batches, without the first `skip`."""
     with pq.ParquetFile(root / file.path) as parquet:
         for batch in parquet.iter_batches(batch_size=_ROWS):
-            if skip >= batch.num_rows:
-                skip -= batch.num_rows
-                continue
-            yield _rows(batch.slice(skip))
-            skip = 0
+            if skip < batch.num_rows:
+                *columns, headers = (column.to_pylist() for column in batch.slice(skip).columns)
+                pairs = (tuple((h["name"], h["value"]) for h in found) for found in headers)
+                yield [Row(*fields) for fields in zip(*columns, pairs, strict=True)]
+            skip = max(0, skip - batch.num_rows)
 
 
-def _rows(batch: pa.RecordBatch) -> list[Row]:
-    offsets, timestamps, keys, values, headers = (column.to_pylist() for column in batch.columns)
-    pairs = (tuple((h["name"], h["value"]) for h in found) if found else () for found in headers)
-    return [Row(*fields) for fields in zip(offsets, timestamps, keys, values, pairs, strict=True)]
-
-
-def damage(root: Path, file: FileEntry) -> str | None:
+def damage(path: Path, size: int, sha256: str) -> str | None:
     """What is wrong with a file, in a few words; None when it is as it was written."""
-    path = root / file.path
     try:
-        size = path.stat().st_size
-        if size != file.bytes:
-            return f"has {size:,} bytes, not {file.bytes:,}"
-        return None if digest_of(path) == file.sha256 else "its sha256 is another one"
+        if (found := path.stat().st_size) != size:
+            return f"has {found:,} bytes, not {size:,}"
+        return None if digest_of(path) == sha256 else "its sha256 is another one"
     except OSError as error:
         return (error.strerror or type(error).__name__).lower()

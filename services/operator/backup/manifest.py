@@ -6,7 +6,7 @@ DIR/<topic>/<partition>/<first offset>.parquet
 
 import os
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import file_digest
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
@@ -14,7 +14,6 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST: Final = "manifest.json"
-_CHUNK = 1 << 20
 
 
 class FileEntry(BaseModel):
@@ -126,13 +125,18 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Replace the manifest in one step that survives a power cut."""
-    partial = directory / f"{MANIFEST}.partial"
+    write_model(directory / MANIFEST, manifest)
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Replace a file of JSON in one step that survives a power cut."""
+    partial = path.with_name(f"{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
-        file.write(manifest.model_dump_json(indent=1) + "\n")
+        file.write(model.model_dump_json(indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(directory / MANIFEST)
-    sync_directory(directory)
+    partial.replace(path)
+    sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:
@@ -146,11 +150,8 @@ def sync_directory(directory: Path) -> None:
 
 def digest_of(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
-    found = sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _check(path: Path, manifest: Manifest) -> None:

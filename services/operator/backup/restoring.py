@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import for_code
 
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import Row, damage, read_rows
-from services.operator.backup.manifest import MANIFEST, Manifest, PartitionEntry, TopicEntry, read_manifest
-from services.operator.backup.source import LogTopic, describe, reader
+from services.operator.backup.manifest import MANIFEST, Manifest, PartitionEntry, read_manifest
+from services.operator.backup.source import LogTopic, describe
 from services.operator.backup.taking import Bar
 from services.operator.backup.writing import Writer
+from services.operator.readers.log import admin, records
 
 _AT_ONCE: Final = 4
-_LOOK_SECONDS = 15.0
+_TOPIC_SECONDS: Final = 15.0
 
 
 @dataclass
@@ -42,14 +43,13 @@ class Restored:
 class _Part:
     """A partition to write: its first `done` records are in the log already."""
 
-    topic: str
-    number: int
+    tp: TopicPartition
     entry: PartitionEntry
     done: int
 
     @property
     def name(self) -> str:
-        return f"{self.topic}/{self.number}"
+        return f"{self.tp.topic}/{self.tp.partition}"
 
     @property
     def left(self) -> int:
@@ -71,7 +71,7 @@ async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume
     log = await describe(settings, list(manifest.topics))
     parts = _plan(manifest, log, resume=resume)
     await _compare_ends(settings, directory, [part for part in parts if part.done])
-    created = await _create(settings, manifest, log)
+    created = await _create(settings, manifest, sorted(manifest.topics.keys() - log.keys()))
     restored = Restored(manifest, sum(part.left for part in parts), created=created)
     await _write_all(settings, directory, [part for part in parts if part.left], show)
     await _check_ends(settings, manifest)
@@ -84,12 +84,10 @@ async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume
 
 
 def _verify(directory: Path, manifest: Manifest, show: Bar) -> None:
-    wrong = []
-    done = 0
+    wrong, done = [], 0
     with show("check the files", manifest.bytes, "bytes") as advance_to:
         for file in manifest.files():
-            trouble = damage(directory, file)
-            if trouble:
+            if trouble := damage(directory / file.path, file.bytes, file.sha256):
                 wrong.append(f"{directory / file.path} ({trouble})")
             done += file.bytes
             advance_to(done)
@@ -104,15 +102,14 @@ def _plan(manifest: Manifest, log: dict[str, LogTopic], *, resume: bool) -> list
     """Every partition, and how much of it is in the log. Raises ValueError when the log does not fit the backup."""
     parts = []
     for name, topic in manifest.topics.items():
-        found = log.get(name)
-        ends = found.ends if found else dict.fromkeys(topic.partitions, 0)
+        ends = log[name].ends if name in log else dict.fromkeys(topic.partitions, 0)
         if len(ends) != len(topic.partitions):
             raise ValueError(
                 f"{name} has {len(ends)} partitions, and {len(topic.partitions)} in the backup: delete the empty "
                 "topic, it is then made as it was"
             )
-        parts += [_Part(name, number, entry, ends[number]) for number, entry in sorted(topic.partitions.items())]
-    full = sorted({part.topic for part in parts if part.done})
+        parts += [_Part(TopicPartition(name, n), entry, ends[n]) for n, entry in sorted(topic.partitions.items())]
+    full = sorted({part.tp.topic for part in parts if part.done})
     if full and not resume:
         raise ValueError(
             f"the log is not empty: {', '.join(full)} has records. If a restore of this backup was interrupted, say "
@@ -128,59 +125,36 @@ def _plan(manifest: Manifest, log: dict[str, LogTopic], *, resume: bool) -> list
 
 async def _compare_ends(settings: KafkaSettings, directory: Path, parts: list[_Part]) -> None:
     """The last record of each begun partition must be the backup's record of that place."""
-    if not parts:
-        return
-    consumer = reader(settings)
-    try:
-        await consumer.start()
-        for part in parts:
-            tp = TopicPartition(part.topic, part.number)
-            consumer.assign([tp])
-            consumer.seek(tp, part.done - 1)
-            try:
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    found = await consumer.getone(tp)
-            except TimeoutError:
-                found = None
-            wanted = next(_rows(directory, part.entry, part.done - 1))[0]
-            if found is None or not _same(found, wanted):
-                raise ValueError(
-                    f"the last record of {part.name} is not the one that this backup has there: this is no restore of "
-                    "it that could go on. Restore into an empty log"
-                )
-    finally:
-        await consumer.stop()
+    last: dict[TopicPartition, Any] = {}
+    async for record in records(settings, {part.tp: (part.done - 1, part.done) for part in parts}):
+        headers = tuple(record.headers)
+        last[TopicPartition(record.topic, record.partition)] = record.timestamp, record.key, record.value, headers
+    for part in parts:
+        _, *wanted = next(_rows(directory, part.entry, part.done - 1))[0]
+        if last.get(part.tp) != tuple(wanted):
+            raise ValueError(
+                f"the last record of {part.name} is not the one that this backup has there: this is no restore of "
+                "it that could go on. Restore into an empty log"
+            )
 
 
-def _same(record: Any, row: Row) -> bool:
-    said = (record.timestamp, record.key, record.value, tuple(record.headers))
-    return said == (row.timestamp, row.key, row.value, row.headers)
-
-
-async def _create(settings: KafkaSettings, manifest: Manifest, log: dict[str, LogTopic]) -> list[str]:
-    missing = {name: topic for name, topic in manifest.topics.items() if name not in log}
-    if not missing:
-        return []
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await admin.start()
-    try:
-        made = [_new_topic(settings, name, topic) for name, topic in missing.items()]
-        response = await admin.create_topics(made, timeout_ms=20_000)
-    finally:
-        await admin.close()
-    for name, code, message in response.topic_errors:
-        if code:
-            raise for_code(code)(f"cannot create topic {name}: {message}")
-    return sorted(missing)
-
-
-def _new_topic(settings: KafkaSettings, name: str, topic: TopicEntry) -> NewTopic:
-    return NewTopic(
-        name=name,
-        num_partitions=len(topic.partitions),
-        replication_factor=settings.replication,
-        topic_configs={**topic.config, "min.insync.replicas": str(settings.min_insync)},
-    )
+async def _create(settings: KafkaSettings, manifest: Manifest, names: list[str]) -> list[str]:
+    made = [
+        NewTopic(
+            name=name,
+            num_partitions=len(manifest.topics[name].partitions),
+            replication_factor=settings.replication,
+            topic_configs={**manifest.topics[name].config, "min.insync.replicas": str(settings.min_insync)},
+        )
+        for name in names
+    ]
+    if made:
+        async with admin(settings) as kafka:
+            response = await kafka.create_topics(made, timeout_ms=20_000)
+        for name, code, message in response.topic_errors:
+            if code:
+                raise for_code(code)(f"cannot create topic {name}: {message}")
+    return names
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -212,23 +186,21 @@ async def _write_all(settings: KafkaSettings, directory: Path, parts: list[_Part
 async def _write(writer: Writer, directory: Path, part: _Part, advance: Callable[[int], None]) -> None:
     batches = _rows(directory, part.entry, part.done)
     while rows := await asyncio.to_thread(next, batches, None):
-        await writer.append(part.topic, part.number, rows)
+        await writer.append(part.tp, rows)
         advance(len(rows))
 
 
 def _rows(directory: Path, entry: PartitionEntry, skip: int) -> Iterator[list[Row]]:
     for file in entry.files:
-        if skip >= file.records:
-            skip -= file.records
-            continue
-        yield from read_rows(directory, file, skip)
-        skip = 0
+        if skip < file.records:
+            yield from read_rows(directory, file, skip)
+        skip = max(0, skip - file.records)
 
 
 async def _check_ends(settings: KafkaSettings, manifest: Manifest) -> None:
-    log = await describe(settings, list(manifest.topics), wait_seconds=_LOOK_SECONDS)
+    log = await describe(settings, list(manifest.topics), wait_seconds=_TOPIC_SECONDS)
     if missing := manifest.topics.keys() - log.keys():
-        raise ConnectionError(f"the log does not show the restored {', '.join(missing)}; see `animusic doctor`")
+        raise ConnectionError(f"the log does not show the restored {', '.join(missing)}; see `animusic status`")
     wrong = [
         f"{name}/{number} ends at {log[name].ends[number]}, not {entry.records}"
         for name, topic in manifest.topics.items()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from filelock import FileLock, Timeout
@@ -20,22 +20,16 @@ from contracts.topics import DAY_MS
 from services.common.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import PARTIAL, FileWriter
-from services.operator.backup.manifest import (
-    Manifest,
-    PartitionEntry,
-    TopicEntry,
-    read_manifest,
-    write_manifest,
-)
-from services.operator.backup.source import LogTopic, describe, reader
+from services.operator.backup.manifest import Manifest, PartitionEntry, TopicEntry, read_manifest, write_manifest
+from services.operator.backup.source import LogTopic, describe
+from services.operator.readers.log import consumer
 
 # Of keys and values, before compression: the longest that is written again after a kill.
 FILE_BYTES: Final = 64 << 20
-_GROUP_BYTES = 8 << 20
-_FETCH_RECORDS = 5_000
-_RECORD_BYTES = 500
-_STALLED_SECONDS = 60.0
-_NEW_TOPIC_SECONDS = 3.0
+_FETCH_RECORDS: Final = 5_000
+_RECORD_BYTES: Final = 500
+_STALLED_SECONDS: Final = 60.0
+_NEW_TOPIC_SECONDS: Final = 3.0
 
 
 class Bar(Protocol):
@@ -44,12 +38,10 @@ class Bar(Protocol):
     def __call__(self, what: str, total: int, unit: str, /) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """What is to be copied of a partition: offsets from `start` to before `upto`."""
 
-    topic: str
-    partition: int
+    tp: TopicPartition
     start: int
     upto: int
 
@@ -85,7 +77,8 @@ async def backup(
         _renew_stale(manifest, log, now, taken)
         stretches = _note_topics(manifest, log, taken)
         write_manifest(directory, manifest)
-        taken.copied = await _copy_all(settings, _Target(directory, manifest, file_bytes), stretches, show)
+        if stretches:
+            taken.copied = await _copy_all(settings, stretches, directory, manifest, show, file_bytes=file_bytes)
         _complete(directory, manifest, list(log), now)
     taken.seconds = time.monotonic() - began
     return taken
@@ -94,17 +87,13 @@ async def backup(
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(directory / ".lock", timeout=0):
+            for partial in directory.rglob(f"*{PARTIAL}"):
+                partial.unlink()
+            yield
     except Timeout:
         raise RuntimeError(f"another backup is writing to {directory}: let it end, or name another directory") from None
-    try:
-        for partial in directory.rglob(f"*{PARTIAL}"):
-            partial.unlink()
-        yield
-    finally:
-        lock.release()
 
 
 # ---- what is to be done ---------------------------------------------------------------------------------------------
@@ -154,128 +143,77 @@ def _note_topics(manifest: Manifest, log: dict[str, LogTopic], taken: Taken) -> 
                 entry.lost.append((entry.upto, start))
                 taken.lost.append(f"{name}/{number}: offsets {entry.upto} to {start - 1} left the log uncopied")
                 entry.upto = start
-            stretches += _stretch(name, number, entry, end)
+            if end < entry.upto:
+                raise ValueError(
+                    f"{name}/{number} ends at {end}, before the {entry.upto} of this backup: the log lost records. "
+                    "Keep this backup; `animusic restore` of it into an empty log brings them back"
+                )
+            if end > entry.upto:
+                stretches.append(Stretch(TopicPartition(name, number), entry.upto, end))
     return stretches
-
-
-def _stretch(name: str, number: int, entry: PartitionEntry, end: int) -> list[Stretch]:
-    if end < entry.upto:
-        raise ValueError(
-            f"{name}/{number} ends at {end}, before the {entry.upto} of this backup: the log lost records. Keep this "
-            "backup; `animusic restore` of it into an empty log brings them back"
-        )
-    return [Stretch(name, number, entry.upto, end)] if end > entry.upto else []
 
 
 # ---- copying --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Target:
-    directory: Path
-    manifest: Manifest
-    file_bytes: int
-
-    def free_path(self, stretch: Stretch, first: int) -> str:
-        """Where a file that begins at `first` goes; an older copy of the same records keeps its name meanwhile."""
-        stem = f"{stretch.topic}/{stretch.partition}/{first:020d}"
-        taken = {file.path for file in self.manifest.files()}
-        return next(path for n in count() if (path := f"{stem}.{n}.parquet" if n else f"{stem}.parquet") not in taken)
-
-    def entry(self, stretch: Stretch) -> PartitionEntry:
-        return self.manifest.copy_of(stretch.topic).partitions[stretch.partition]
-
-
-async def _copy_all(settings: KafkaSettings, target: _Target, stretches: list[Stretch], show: Bar) -> int:
-    if not stretches:
-        return 0
+async def _copy_all(
+    settings: KafkaSettings,
+    stretches: list[Stretch],
+    directory: Path,
+    manifest: Manifest,
+    show: Bar,
+    *,
+    file_bytes: int,
+) -> int:
+    # A fetch that waits at the end of one partition would hold up the next one.
+    options = {"auto_offset_reset": "none", "max_partition_fetch_bytes": 4 << 20, "fetch_max_wait_ms": 20}
     copied = done = 0
-    consumer = reader(settings)
-    try:
-        await consumer.start()
-        with show("copy the log", sum(s.upto - s.start for s in stretches), "records") as advance_to:
+    async with consumer(settings, **options) as kafka:
+        with show("copy the log", sum(upto - start for _, start, upto in stretches), "records") as advance_to:
             for stretch in stretches:
-                async for records, position in _read(consumer, stretch, target):
+                async for records, position in _copy(kafka, stretch, directory, manifest, file_bytes):
                     copied += records
                     advance_to(done + position - stretch.start)
                 done += stretch.upto - stretch.start
-                advance_to(done)
-    finally:
-        await consumer.stop()
     return copied
 
 
-async def _read(consumer: AIOKafkaConsumer, stretch: Stretch, target: _Target) -> AsyncIterator[tuple[int, int]]:
-    """Copy a stretch; yields (records of a row group, offset reached)."""
-    tp = TopicPartition(stretch.topic, stretch.partition)
-    consumer.assign([tp])
-    consumer.seek(tp, stretch.start)
-    copy = _Copy(stretch, target)
+async def _copy(
+    kafka: AIOKafkaConsumer, stretch: Stretch, directory: Path, manifest: Manifest, file_bytes: int
+) -> AsyncIterator[tuple[int, int]]:
+    """Copy a stretch into files of bounded size; yields (records, offset reached) after each fetch."""
+    tp, start, upto = stretch
+    kafka.assign([tp])
+    kafka.seek(tp, start)
+    entry = manifest.copy_of(tp.topic).partitions[tp.partition]
+    most = max(1, min(_FETCH_RECORDS, file_bytes // _RECORD_BYTES))
+    writer: FileWriter | None = None
+    position, moved = start, time.monotonic()
     try:
-        position, moved = stretch.start, time.monotonic()
-        while position < stretch.upto:
-            found = await consumer.getmany(tp, timeout_ms=500, max_records=copy.most_records)
-            records = [record for record in found.get(tp, ()) if record.offset < stretch.upto]
-            reached = min(await consumer.position(tp), stretch.upto)
+        while position < upto:
+            found = await kafka.getmany(tp, timeout_ms=500, max_records=most)
+            records = [record for record in found.get(tp, ()) if record.offset < upto]
+            reached = min(await kafka.position(tp), upto)
             if reached > position:
                 position, moved = reached, time.monotonic()
             elif time.monotonic() - moved > _STALLED_SECONDS:
                 raise ConnectionError(f"nothing came of {tp.topic}/{tp.partition} for {_STALLED_SECONDS:.0f} s")
-            yield await copy.take(records, position), position
-        await copy.finish(stretch.upto)
+            if records:
+                writer = writer or FileWriter(directory, _free_path(manifest, tp, entry.upto), entry.upto)
+                await asyncio.to_thread(writer.add, records)
+            if position == upto or (writer is not None and writer.bytes >= file_bytes):
+                if writer is not None:
+                    entry.files.append(await asyncio.to_thread(writer.close, position))
+                    writer = None
+                entry.upto = position
+                await asyncio.to_thread(write_manifest, directory, manifest)
+            yield len(records), position
     finally:
-        copy.abandon()
+        if writer is not None:
+            writer.abandon()
 
 
-class _Copy:
-    """One stretch on its way into files of bounded size."""
-
-    def __init__(self, stretch: Stretch, target: _Target) -> None:
-        self._stretch = stretch
-        self._target = target
-        self._first = stretch.start
-        self._writer: FileWriter | None = None
-        self._group: list[Any] = []
-        self._group_bytes = 0
-        self._file_bytes = 0
-
-    @property
-    def most_records(self) -> int:
-        """How many to fetch at once, so that files stay near their size."""
-        return max(1, min(_FETCH_RECORDS, self._target.file_bytes // _RECORD_BYTES))
-
-    async def take(self, records: list[Any], upto: int) -> int:
-        """Hold records until a row group, or a file, is full; returns how many came."""
-        self._group += records
-        self._group_bytes += sum(len(r.key or b"") + len(r.value or b"") + 64 for r in records)
-        if self._group_bytes >= min(_GROUP_BYTES, self._target.file_bytes):
-            await self._write_group()
-        if self._file_bytes >= self._target.file_bytes:
-            await self.finish(upto)
-        return len(records)
-
-    async def finish(self, upto: int) -> None:
-        """Close the file under way, if there is one, and note how far the backup has come."""
-        await self._write_group()
-        entry = self._target.entry(self._stretch)
-        if self._writer is not None:
-            entry.files.append(await asyncio.to_thread(self._writer.close, upto))
-            self._writer = None
-        entry.upto = self._first = upto
-        self._file_bytes = 0
-        await asyncio.to_thread(write_manifest, self._target.directory, self._target.manifest)
-
-    def abandon(self) -> None:
-        """Leave no half file."""
-        if self._writer is not None:
-            self._writer.abandon()
-
-    async def _write_group(self) -> None:
-        if not self._group:
-            return
-        if self._writer is None:
-            path = self._target.free_path(self._stretch, self._first)
-            self._writer = await asyncio.to_thread(FileWriter, self._target.directory, path, self._first)
-        await asyncio.to_thread(self._writer.add, self._group)
-        self._file_bytes += self._group_bytes
-        self._group, self._group_bytes = [], 0
+def _free_path(manifest: Manifest, tp: TopicPartition, first: int) -> str:
+    """Where a file that begins at `first` goes; an older copy of the same records keeps its name meanwhile."""
+    stem, taken = f"{tp.topic}/{tp.partition}/{first:020d}", {file.path for file in manifest.files()}
+    return next(path for n in count() if (path := f"{stem}.{n}.parquet" if n else f"{stem}.parquet") not in taken)

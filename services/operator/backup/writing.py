@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from services.common.kafka import producer
 from services.common.settings import KafkaSettings
@@ -27,43 +27,33 @@ class Writer:
     @asynccontextmanager
     async def started(cls, settings: KafkaSettings) -> AsyncIterator["Writer"]:
         """A writer while the block runs."""
-        plain = producer(settings, max_batch_size=BATCH_BYTES)
-        compressed = producer(
-            settings, max_batch_size=LARGEST_BYTES, max_request_size=LARGEST_BYTES, compression_type="gzip"
-        )
-        await plain.start()
-        try:
-            await compressed.start()
-            try:
-                yield cls(plain, compressed)
-            finally:
-                await compressed.stop()
-        finally:
-            await plain.stop()
+        large = {"max_batch_size": LARGEST_BYTES, "max_request_size": LARGEST_BYTES, "compression_type": "gzip"}
+        plain, compressed = producer(settings, max_batch_size=BATCH_BYTES), producer(settings, **large)
+        async with plain, compressed:
+            yield cls(plain, compressed)
 
-    async def append(self, topic: str, partition: int, rows: Sequence[Row]) -> None:
+    async def append(self, tp: TopicPartition, rows: Sequence[Row]) -> None:
         """Return when all are acknowledged. Raises aiokafka's KafkaError; then a first part of them may be there."""
         at = 0
         while at < len(rows):
-            chosen = self._compressed if _size(rows[at]) > BATCH_BYTES else self._plain
+            large = _size(rows[at]) > BATCH_BYTES
+            chosen = self._compressed if large else self._plain
             batch = chosen.create_batch()
-            count = _fill(batch, rows, at, one=chosen is self._compressed)
+            count = _fill(batch, rows[at : at + 1] if large else rows[at:])
             if not count:
-                raise ValueError(f"the record {rows[at].offset} of {topic}/{partition} is too large for a batch")
-            await (await chosen.send_batch(batch, topic, partition=partition))
+                raise ValueError(f"the record {rows[at].offset} of {tp.topic}/{tp.partition} is too large for a batch")
+            await (await chosen.send_batch(batch, tp.topic, partition=tp.partition))
             at += count
 
 
-def _fill(batch: Any, rows: Sequence[Row], at: int, *, one: bool) -> int:
-    """Put records from `at` on into a batch, as many as fit; how many those are."""
-    last = at + 1 if one else len(rows)
-    for number in range(at, last):
-        row = rows[number]
-        if number > at and _size(row) > BATCH_BYTES:
-            return number - at
+def _fill(batch: Any, rows: Sequence[Row]) -> int:
+    """Put records into a batch, as many as fit, up to the next large one; how many those are."""
+    for number, row in enumerate(rows):
+        if number and _size(row) > BATCH_BYTES:
+            return number
         if batch.append(timestamp=row.timestamp, key=row.key, value=row.value, headers=list(row.headers)) is None:
-            return number - at
-    return last - at
+            return number
+    return len(rows)
 
 
 def _size(row: Row) -> int:

@@ -1,7 +1,7 @@
-"""Counts what the feedback topic holds by reading it, and says so in the ledger's topic.
+"""Counts what the feedback topic holds by reading it, and appends the count to the ledger's topic.
 
-It is the second opinion: it knows neither what the gateway believes nor what ClickHouse kept. It goes on from what the
-ledger has; a record that is no event is told apart, since the dead letters answer for it.
+It counts independently: it knows neither the gateway's entries nor what ClickHouse has. It goes on from what the
+ledger has; a record that is no event is counted apart, since it is among the dead letters.
 """
 
 import asyncio
@@ -16,16 +16,14 @@ from redis.asyncio import Redis
 
 from contracts.events import EARLIEST_MS, read_event
 from contracts.ledger import MOST_SPANS, Ranges, Tally
-from contracts.marks import MarkName
-from contracts.placement import SHARDS, shards_of_partition
 from contracts.topics import FEEDBACK, LEDGER
 from services.common.clock import now_ms
 from services.common.kafka import partition_ids, producer
 from services.common.kafka_topic_id import topic_ids
 from services.common.settings import Settings
-from services.operator.ledger.asking import Sql
-from services.profiles.generations import Generations
-from services.profiles.store import ProfileStore
+from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.log import Offsets
+from services.operator.readers.redis import ProfilesReader
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +43,13 @@ class NotYet(Exception):
     """Counting cannot begin yet; `str()` says what is waited for."""
 
 
-class Counter:
+class TopicCounter:
     """Reads on from where the ledger is. One a system: two would count twice what both read."""
 
-    def __init__(self, settings: Settings, sql: Sql, redis: Redis) -> None:
+    def __init__(self, settings: Settings, warehouse: ClickhouseReader, redis: Redis) -> None:
         self.writer = f"probe-{uuid4().hex}"
         self._settings = settings
-        self._sql = sql
+        self._warehouse = warehouse
         self._redis = redis
         self._topic_id = ""
         self._ledger_end: int | None = None
@@ -62,7 +60,7 @@ class Counter:
         self._producer: AIOKafkaProducer | None = None
 
     async def close(self) -> None:
-        """Let go of the log."""
+        """Close the connections to the log."""
         for part in (self._consumer, self._producer):
             if part is not None:
                 await part.stop()
@@ -84,7 +82,9 @@ class Counter:
             at = min(max(self._next.get(place.partition, 0), starts[place]), ends[place])
             self._next[place.partition] = at
             consumer.seek(place, at)
-        folded = await self._folded([place.partition for place in places])
+        log = Offsets(time.monotonic(), {FEEDBACK.name: self._topic_id}, starts, ends)
+        marks = await (await ProfilesReader.live(self._redis)).marks(log)
+        folded = {place.partition: marks.get(log.mark(place), 0) for place in places}
         return await self._read(consumer, ends, folded)
 
     async def _connected(self) -> AIOKafkaConsumer:
@@ -114,23 +114,11 @@ class Counter:
             # The end as of the first look: what comes later are no tallies of this topic but our own.
             place = TopicPartition(LEDGER.name, 0)
             self._ledger_end = (await consumer.end_offsets([place]))[place]
-        (found,) = await self._sql.rows(_READ, id=ids[LEDGER.name])
+        (found,) = await self._warehouse.rows(_READ, id=ids[LEDGER.name])
         if int(found["mark"]) < self._ledger_end:
             raise NotYet(f"the warehouse has read {found['mark']} of the ledger's first {self._ledger_end} records")
-        rows = await self._sql.rows(_POSITIONS, id=ids[FEEDBACK.name])
+        rows = await self._warehouse.rows(_POSITIONS, id=ids[FEEDBACK.name])
         return {int(row["partition"]): int(row["upto"]) for row in rows}
-
-    async def _folded(self, partitions: list[int]) -> dict[int, int]:
-        """Partition -> mark of the live profiles: the lowest of the shards that it holds, or once held."""
-        store = ProfileStore(self._redis, await Generations(self._redis).live())
-        stored = await store.marks()
-        found = {}
-        for partition in partitions:
-            name = MarkName(self._topic_id, partition).field()
-            shards = set(shards_of_partition(partition, len(partitions)))
-            marks = [stored[s].get(name, 0) for s in range(SHARDS) if s in shards or name in stored[s]]
-            found[partition] = min(marks, default=0)
-        return found
 
     async def _read(self, consumer: AIOKafkaConsumer, ends: dict[Any, int], folded: dict[int, int]) -> int:
         ranges, read, unsaid = Ranges(), 0, 0

@@ -15,7 +15,7 @@ import httpx
 from contracts.ledger import PROBE_PREFIX, Round
 from contracts.tokens import Session, Signer
 from services.common.clock import now_ms
-from services.operator.ledger.asking import Sql
+from services.operator.readers.clickhouse import ClickhouseReader
 
 USER: Final = f"{PROBE_PREFIX}listener"
 _PLAYLIST_SECONDS: Final = 6 * 3600.0
@@ -26,20 +26,20 @@ _LONGEST_WAIT: Final = 0.25
 _HELD: Final = "SELECT count() AS n FROM animusic.feedback WHERE user_id = {user:String} AND event_id = {id:UUID}"
 
 
-class Listener:
+class SyntheticListener:
     """One listener; `round` is one like or un-like."""
 
-    def __init__(self, url: str, signer: Signer, sql: Sql) -> None:
+    def __init__(self, url: str, signer: Signer, warehouse: ClickhouseReader) -> None:
         """`url` of the gateway; `signer` has its key, so that no session route need know of this user."""
         self._http = httpx.AsyncClient(base_url=url, timeout=_LEG_SECONDS)
         self._signer = signer
-        self._sql = sql
+        self._warehouse = warehouse
         self._playlist: dict[str, Any] = {}
         self._playlist_at = float("-inf")
         self._liked = False
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def round(self) -> Round:
@@ -49,14 +49,16 @@ class Listener:
             accepted, answer, event_id = await self._post()
         except (httpx.HTTPError, ValueError, LookupError) as error:
             self._playlist_at = float("-inf")
-            return Round(kind="round", user_id=USER, began_at=began, trouble=_said("post", error))
+            return Round(kind="round", user_id=USER, began_at=began, trouble=_described("post", error))
         legs = {
-            "profile": self._until(self._in_profile),
-            "playlist": self._until(lambda: self._in_playlist(answer["receipt"])),
-            "warehouse": self._until(lambda: self._in_warehouse(event_id)),
+            "profile": self._in_profile,
+            "playlist": lambda: self._in_playlist(answer["receipt"]),
+            "warehouse": lambda: self._in_warehouse(event_id),
         }
-        measured = dict(zip(legs, await asyncio.gather(*legs.values(), return_exceptions=True), strict=True))
-        return _round(began, accepted, measured)
+        found = dict(zip(legs, await asyncio.gather(*(self._leg(*leg) for leg in legs.items())), strict=True))
+        took: dict[str, Any] = {f"{leg}_ms": ms for leg, ms in found.items() if isinstance(ms, float)}
+        trouble = "; ".join(late for late in found.values() if isinstance(late, str))[:400] or None
+        return Round(kind="round", user_id=USER, began_at=began, accepted_ms=accepted, trouble=trouble, **took)
 
     async def _post(self) -> tuple[float, dict[str, Any], UUID]:
         headers = self._bearer()
@@ -85,7 +87,7 @@ class Listener:
         return bool(answer["fresh"])
 
     async def _in_warehouse(self, event_id: UUID) -> bool:
-        return int((await self._sql.rows(_HELD, user=USER, id=event_id))[0]["n"]) > 0
+        return int((await self._warehouse.rows(_HELD, user=USER, id=event_id))[0]["n"]) > 0
 
     async def _asked(self, path: str, body: object, headers: dict[str, str]) -> dict[str, Any]:
         answer = await self._http.post(path, json=body, headers=headers)
@@ -93,13 +95,16 @@ class Listener:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def _until(self, arrived: Callable[[], Awaitable[bool]]) -> float:
-        """Milliseconds until it arrived. Raises TimeoutError, httpx.HTTPError or ValueError."""
+    async def _leg(self, leg: str, arrived: Callable[[], Awaitable[bool]]) -> float | str:
+        """Milliseconds until it arrived, or why it did not."""
         started, wait = time.perf_counter(), _FIRST_WAIT
-        async with asyncio.timeout(_LEG_SECONDS):
-            while not await arrived():
-                await asyncio.sleep(wait)
-                wait = min(_LONGEST_WAIT, 1.5 * wait)
+        try:
+            async with asyncio.timeout(_LEG_SECONDS):
+                while not await arrived():
+                    await asyncio.sleep(wait)
+                    wait = min(_LONGEST_WAIT, 1.5 * wait)
+        except (TimeoutError, httpx.HTTPError, ValueError) as error:
+            return _described(leg, error)
         return 1_000 * (time.perf_counter() - started)
 
     def _bearer(self) -> dict[str, str]:
@@ -107,20 +112,7 @@ class Listener:
         return {"Authorization": f"Bearer {token}"}
 
 
-def _round(began: int, accepted: float, measured: dict[str, float | BaseException]) -> Round:
-    unexpected = (one for one in measured.values() if isinstance(one, BaseException))
-    for error in unexpected:
-        if not isinstance(error, (TimeoutError, httpx.HTTPError, ValueError)):
-            raise error
-    late = [_said(leg, found) for leg, found in measured.items() if isinstance(found, BaseException)]
-    legs = {f"{leg}_ms": found for leg, found in measured.items() if isinstance(found, float)}
-    trouble = "; ".join(late)[:400] or None
-    return Round.model_validate(
-        {"kind": "round", "user_id": USER, "began_at": began, "accepted_ms": accepted, "trouble": trouble, **legs}
-    )
-
-
-def _said(leg: str, error: BaseException) -> str:
+def _described(leg: str, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"{leg}: not within {_LEG_SECONDS:.0f} s"
     if isinstance(error, httpx.HTTPStatusError):

@@ -10,7 +10,15 @@ from typing import Final
 
 import httpx
 from aiokafka.errors import KafkaError
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from redis.exceptions import RedisError
 
 from contracts.ledger import Round
@@ -19,11 +27,10 @@ from services.common.health import HealthServer
 from services.common.process_identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.operator.ledger.asking import Sql
-from services.operator.ledger.books import Books, opened
-from services.operator.ledger.counting import Counter, NotYet
-from services.operator.ledger.listener import Listener
-from services.operator.ledger.metrics import ProbeMetrics
+from services.operator.ledger.counting import NotYet, TopicCounter
+from services.operator.ledger.entries import COUNTS, Ledger, read_ledger
+from services.operator.ledger.listener import SyntheticListener
+from services.operator.readers.clickhouse import ClickhouseReader
 
 log = logging.getLogger("animusic.probe")
 
@@ -34,6 +41,43 @@ _AUDIT_SECONDS: Final = 30.0
 _AUDIT_SHARE: Final = 20.0
 _AUDITED_HOURS: Final = 2
 _UNWELL_SECONDS: Final = 60.0
+# Of a leg, in seconds.
+_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_LEGS: Final = ("accepted", "profile", "playlist", "warehouse")
+
+
+class ProbeMetrics:
+    """Names begin with `animusic_ledger_` and `animusic_probe_`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # The columns of the view `ledger`, summed over this hour and the one before.
+        self._events = Gauge("animusic_ledger_events", "ids, this hour and the last", ["kind"], registry=registry)
+        self._ppm = Gauge("animusic_ledger_ppm", "of a million: loss, duplicates", ["kind"], registry=registry)
+        # Must be 0: ids that count more than once after the fold.
+        self._doubled = Gauge("animusic_ledger_doubled", "ids doubled after the fold", registry=registry)
+        self.counted = Counter("animusic_ledger_counted", "records read in the topic", registry=registry)
+        # Like -> 202, then 202 -> profile, playlist, row in ClickHouse.
+        self._legs = Histogram(
+            "animusic_probe_leg", "seconds of a leg", ["leg"], unit="seconds", buckets=_BUCKETS, registry=registry
+        )
+        self._rounds = Counter("animusic_probe_rounds", "rounds by outcome", ["outcome"], registry=registry)
+        self.failures = Counter("animusic_probe_failures", "turns that failed, by task", ["task"], registry=registry)
+
+    def show(self, ledger: Ledger) -> None:
+        """The ledger as gauges."""
+        total = ledger.total()
+        for kind in COUNTS:
+            self._events.labels(kind).set(getattr(total, kind))
+        self._ppm.labels("loss").set(total.loss_ppm)
+        self._ppm.labels("duplicates").set(total.duplicates_ppm)
+        self._doubled.set(ledger.doubled)
+
+    def heard(self, found: Round) -> None:
+        """A round of the synthetic listener."""
+        self._rounds.labels("ok" if found.trouble is None else "trouble").inc()
+        for leg in _LEGS:
+            if (took := getattr(found, f"{leg}_ms")) is not None:
+                self._legs.labels(leg).observe(took / 1_000)
 
 
 class Probe:
@@ -45,12 +89,12 @@ class Probe:
             collector(registry=self.registry)
         self.metrics = ProbeMetrics(self.registry)
         self._settings = settings
-        self._sql = Sql(settings.clickhouse.dsn, _SQL_SECONDS)
+        self._warehouse = ClickhouseReader(settings.clickhouse, _SQL_SECONDS)
         self._redis = connect(settings.redis)
-        self.counter = Counter(settings, self._sql, self._redis)
-        self.listener = Listener(gateway_url(settings), Signer(settings.signing_key()), self._sql)
+        self.counter = TopicCounter(settings, self._warehouse, self._redis)
+        self.listener = SyntheticListener(gateway_url(settings), Signer(settings.signing_key()), self._warehouse)
         self._well_at: float | None = None
-        # What each task was last heard to suffer from: said once, not every second.
+        # The last trouble of each task: logged once, not every second.
         self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -62,27 +106,27 @@ class Probe:
             tasks.create_task(self._keep("listen", self.listen, lambda took: max(0.0, probe.every_seconds - took)))
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         await self.listener.close()
         await self.counter.close()
-        await self._sql.close()
+        await self._warehouse.aclose()
         await self._redis.aclose()
 
     async def count(self) -> None:
         """Count what is new in the topic."""
-        self.metrics.counted(await self.counter.count())
+        self.metrics.counted.inc(await self.counter.count())
 
-    async def audit(self) -> Books:
-        """Open the books of the last hours and show them as metrics."""
-        books = await opened(self._sql, _AUDITED_HOURS)
-        self.metrics.show(books)
-        for finding in books.findings():
+    async def audit(self) -> Ledger:
+        """Read the ledger of the last hours and show it as metrics."""
+        ledger = await read_ledger(self._warehouse, _AUDITED_HOURS)
+        self.metrics.show(ledger)
+        for finding in ledger.findings:
             if finding.state == "fail":
                 log.error("%s: %s; %s", finding.name, finding.detail, finding.remedy)
-        return books
+        return ledger
 
     async def listen(self) -> Round:
-        """One round of the synthetic listener, measured and told to the ledger."""
+        """One round of the synthetic listener, measured and appended to the ledger."""
         found = await self.listener.round()
         self.metrics.heard(found)
         if found.trouble is None:
@@ -93,16 +137,15 @@ class Probe:
 
     def not_ready(self) -> str | None:
         """Why freshness is not what it should be: no round has ended well for a minute, or ever."""
-        if self._well_at is None:
-            return f"no round of the synthetic listener has ended well yet: {self._troubles.get('listen', 'starting')}"
-        if time.monotonic() - self._well_at < _UNWELL_SECONDS:
+        if self._well_at is not None and time.monotonic() - self._well_at < _UNWELL_SECONDS:
             return None
-        return f"no round of the synthetic listener ended well for a minute: {self._troubles.get('listen', 'starting')}"
+        since = "has ended well yet" if self._well_at is None else "ended well for a minute"
+        return f"no round of the synthetic listener {since}: {self._troubles.get('listen', 'starting')}"
 
     def _note(self, name: str, trouble: str | None) -> None:
         if trouble is None:
             if self._troubles.pop(name, None) is not None:
-                log.info("%s: well again", name)
+                log.info("%s: recovered", name)
         elif self._troubles.get(name) != trouble:
             self._troubles[name] = trouble
             log.warning("%s: %s", name, trouble)
@@ -113,7 +156,7 @@ class Probe:
             try:
                 await turn()
             except OUTAGES as error:
-                self.metrics.failed(name)
+                self.metrics.failures.labels(name).inc()
                 self._note(name, str(error) or type(error).__name__)
             else:
                 if name != "listen":

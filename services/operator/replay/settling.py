@@ -15,7 +15,8 @@ from contracts.fold import merge_stored
 from contracts.placement import partition_of_shard, shard_of
 from services.common.consuming.model import Poison
 from services.common.settings import KafkaSettings
-from services.operator.parity import Hash, Parity, stored_of
+from services.operator.parity import Parity
+from services.operator.readers.redis import Hash, stored_of
 from services.operator.replay.job import Partition
 from services.profiles.keys import ShardKeys
 from services.profiles.store import HISTORY_LISTS
@@ -42,9 +43,8 @@ async def settle(kafka: KafkaSettings, redis: Redis, parity: Parity, partitions:
         parity.unsettled = names
         return
     for name, (_, hashes) in zip(names, sides, strict=True):
-        shard = shard_of(name[2:])
         writes = between.get(name[2:], ShardWrites())
-        parity.count(shard, name, *(_joined(name, stored, writes) for stored in hashes))
+        parity.count(name, *(_joined(name, stored, writes) for stored in hashes))
 
 
 def _of_shard(shard: int, partitions: Sequence[Partition]) -> list[Partition]:

@@ -1,1 +1,1 @@
-"""How a running system is, asked of every part at once: what lags, what is sick, what to do."""
+"""`animusic status`: every part is asked, nothing is started or changed."""

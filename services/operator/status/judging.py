@@ -13,9 +13,7 @@ from services.operator.status.model import (
     LogHealth,
     Process,
     RedisHealth,
-    ServiceHealth,
     Status,
-    UnservedArm,
 )
 
 HEALTHY, DEGRADED, BROKEN = 0, 1, 2
@@ -27,7 +25,6 @@ _MANY_PARTS: Final = 500
 _FULL: Final = 0.9
 _STARTING_SECONDS: Final = 60.0
 _PORT_OF: Final = {
-    "gateway": "ANIMUSIC_PORT",
     "profiles": "ANIMUSIC_PROFILES__METRICS_PORT",
     "warehouse": "ANIMUSIC_WAREHOUSE__PORT",
     "recommender": "ANIMUSIC_RECOMMENDER__PORT",
@@ -47,17 +44,23 @@ class Limits:
 
 def judge(status: Status, limits: Limits) -> list[Finding]:
     """Everything that is not well, the worst first."""
-    found = [
-        *_log(status.log, limits),
-        *redis(status.redis),
-        *_clickhouse(status, limits),
-        *songs(status.services),
-        *_services(status),
-        *_arms(status.unserved, status.services),
-        *_lags(status.lags, limits),
-        *disk_space(status.disk),
-        *_processes(status),
-    ]
+    if status.idle:
+        detail = f"nothing runs on the data directory {status.disk.path}, and no part answers where the settings say"
+        remedy = "`make run` starts it; or go to the directory where it was started, or set ANIMUSIC_DATA_DIR"
+        bad = [finding for finding in status.machine if finding.state != "ok"]
+        found = [_finding("system", "fail", detail, remedy, "nothing-runs"), *bad, *_disk(status.disk)]
+    else:
+        found = [
+            *_log(status.log, limits),
+            *_redis(status.redis),
+            *_clickhouse(status, limits),
+            *_contents(status),
+            *_services(status),
+            *_arms(status),
+            *_lags(status.lags, limits),
+            *_disk(status.disk),
+            *_processes(status),
+        ]
     return sorted(found, key=lambda finding: -_CODES[finding.state])
 
 
@@ -84,17 +87,14 @@ def _log(log: LogHealth, limits: Limits) -> Iterator[Finding]:
     if log.under_replicated:
         detail = f"{len(log.under_replicated)} partitions lack a copy: {_some(log.under_replicated)}"
         yield _finding("log", "warn", detail, "start the brokers that are down, or wait", "a-broker-is-down")
-    if log.letters.new:
-        detail = (
-            f"{log.letters.new} dead letters in {limits.hours} h, {log.letters.open} open; {log.letters.last_reason}"
-        )
+    if (dead := log.dead_letters).new:
+        detail = f"{dead.new} dead letters in {limits.hours} h, {dead.open} open; {dead.last_reason}"
         yield _finding(
             "dead letters", "warn", detail, "`animusic dlq list`, then redrive or purge them", "dead-letters"
         )
 
 
-def redis(store: RedisHealth) -> Iterator[Finding]:
-    """What is wrong with the store of profiles."""
+def _redis(store: RedisHealth) -> Iterator[Finding]:
     if store.trouble:
         remedy = "look at <data_dir>/logs/valkey.log, or at ANIMUSIC_REDIS__URL"
         yield _finding("redis", "fail", store.trouble, remedy, "redis-does-not-answer")
@@ -112,11 +112,13 @@ def redis(store: RedisHealth) -> Iterator[Finding]:
         yield _finding("redis", "warn", f"{name} is not ok", remedy, "redis-cannot-save")
 
 
-def clickhouse(store: ClickhouseHealth, limits: Limits) -> Iterator[Finding]:
-    """What is wrong with the warehouse."""
+def _clickhouse(status: Status, limits: Limits) -> Iterator[Finding]:
+    store: ClickhouseHealth = status.clickhouse
     if store.trouble:
-        remedy = "look at <data_dir>/logs/warehouse.log, or at ANIMUSIC_CLICKHOUSE__DSN"
-        yield _finding("clickhouse", "fail", store.trouble, remedy, "clickhouse-does-not-answer")
+        # On one machine the engine runs in the warehouse's process: while that starts, nothing is wrong yet.
+        if "warehouse" not in _starting(status):
+            remedy = "look at <data_dir>/logs/warehouse.log, or at ANIMUSIC_CLICKHOUSE__DSN"
+            yield _finding("clickhouse", "fail", store.trouble, remedy, "clickhouse-does-not-answer")
         return
     if store.most_parts > _MANY_PARTS:
         detail = f"{store.most_parts} parts in one table: merges do not keep up"
@@ -127,33 +129,36 @@ def clickhouse(store: ClickhouseHealth, limits: Limits) -> Iterator[Finding]:
         yield _finding("gaps", "warn", detail, remedy, "recorded-gaps")
 
 
-def _clickhouse(status: Status, limits: Limits) -> Iterator[Finding]:
-    """On one machine the engine runs in the warehouse's process: while that starts, nothing is wrong yet."""
-    if not (status.clickhouse.trouble and "warehouse" in _starting(status)):
-        yield from clickhouse(status.clickhouse, limits)
+def _no_songs(status: Status) -> bool:
+    return any(service.songs == 0 for service in status.services if service.ready)
 
 
-def songs(services: list[ServiceHealth]) -> Iterator[Finding]:
+def _contents(status: Status) -> Iterator[Finding]:
     """Whether there is anything to play: all may run, and nothing can be recommended."""
-    if any(service.songs == 0 for service in services if service.ready):
+    if _no_songs(status):
         remedy = "`animusic catalogue import sample` loads some, or a file of yours; nothing needs to be started again"
         detail = "the catalogue is empty: there is nothing to play"
         yield _finding("songs", "warn", detail, remedy, "there-are-no-songs")
+    elif status.log.models == {} and any(service.songs for service in status.services):
+        detail = "no model is live: songs come from the arms popular and random alone"
+        yield _finding("models", "warn", detail, "`animusic models build` builds them", "a-live-arm-is-not-served")
 
 
 def _services(status: Status) -> Iterator[Finding]:
-    starting = _starting(status)
-    silent = any(songs(status.services))
+    starting, no_songs = _starting(status), _no_songs(status)
     for service in status.services:
         if service.stranger:
-            yield _stranger(service)
+            setting = _PORT_OF.get(service.name.partition("-")[0], "ANIMUSIC_PORT")
+            detail = f"{service.detail}, at {service.url} ({service.stranger})"
+            remedy = f"stop that program, or stop AniMusic and start it with another port ({setting})"
+            yield _finding(service.name, "fail", detail, remedy, "another-program-answers")
         elif service.ready:
             pass
         elif service.name in starting:
             remedy = f"wait; else look at <data_dir>/logs/{service.name}.log"
             yield _finding(service.name, "warn", f"is starting: {service.detail}", remedy, "a-service-is-not-ready")
         # Without songs the synthetic listener has nothing to like.
-        elif not (silent and service.name == "probe"):
+        elif not (no_songs and service.name == "probe"):
             remedy = f"look at <data_dir>/logs/{service.name}.log"
             yield _finding(service.name, "fail", service.detail, remedy, "a-service-is-not-ready")
         if service.gaps:
@@ -162,29 +167,18 @@ def _services(status: Status) -> Iterator[Finding]:
 
 
 def _starting(status: Status) -> set[str]:
-    """The processes that are on their first way up."""
-    return {process.name for process in status.processes if _is_starting(process)}
+    """The processes that are starting for the first time; after a minute they most likely will not be ready."""
+
+    def starts(process: Process) -> bool:
+        first = process.alive and process.state == "starting" and not process.restarts
+        return first and process.seconds is not None and process.seconds < _STARTING_SECONDS
+
+    return {process.name for process in status.processes if starts(process)}
 
 
-def _is_starting(process: Process) -> bool:
-    """Whether a process is on its first way up; one that was not ready in this time will most likely not be."""
-    first = process.alive and process.state == "starting" and not process.restarts
-    return first and process.seconds is not None and process.seconds < _STARTING_SECONDS
-
-
-def _stranger(service: ServiceHealth) -> Finding:
-    setting = _PORT_OF.get(service.name.partition("-")[0], "ANIMUSIC_PORT")
-    detail = f"{service.detail}, at {service.url} ({service.stranger})"
-    remedy = f"stop that program, or stop AniMusic and start it with another port ({setting})"
-    return _finding(service.name, "fail", detail, remedy, "another-program-answers")
-
-
-def _arms(unserved: list[UnservedArm], services: list[ServiceHealth]) -> Iterator[Finding]:
-    for one in unserved:
-        detail = f"version {one.version} is live and is not served here: {one.why}"
-        yield _finding(f"arm {one.arm}", "fail", detail, one.remedy, "a-live-arm-is-not-served")
-    old = {arm: why for service in services for arm, why in service.old.items()}
-    for arm, why in sorted(old.items()):
+def _arms(status: Status) -> Iterator[Finding]:
+    yield from status.unserved
+    for arm, why in sorted({arm: why for service in status.services for arm, why in service.old.items()}.items()):
         remedy = f"wait a moment; else `animusic models rollback {arm}` makes what is served live again"
         yield _finding(f"arm {arm}", "warn", f"serves the version before: {why}", remedy, "a-live-arm-is-not-served")
 
@@ -202,11 +196,8 @@ def _lags(lags: list[Lag], limits: Limits) -> Iterator[Finding]:
             yield _finding(f"{store} lags", "warn", detail, remedy, "something-lags")
 
 
-def disk_space(disk: Disk) -> Iterator[Finding]:
-    """Whether the data directory has room."""
-    if disk.trouble:
-        return
-    if disk.free < LOW_DISK_BYTES:
+def _disk(disk: Disk) -> Iterator[Finding]:
+    if not disk.trouble and disk.free < LOW_DISK_BYTES:
         detail = f"{disk.free / 2**30:.1f} GB free below {disk.path}"
         remedy = "free some disk space: when it is full the gateway answers 503"
         yield _finding("disk", "warn", detail, remedy, "the-disk-fills-up")
@@ -214,20 +205,21 @@ def disk_space(disk: Disk) -> Iterator[Finding]:
 
 def _processes(status: Status) -> Iterator[Finding]:
     services = {service.name for service in status.services}
-    # Who answers in its place says why it has no process.
+    # The program that answers in its place is why it has no process.
     replaced = {service.name for service in status.services if service.stranger}
     for process in status.processes:
-        said = f": {process.trouble}" if process.trouble else ""
-        remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
         if process.name in replaced:
             continue
         if not process.alive:
-            detail = f"no process (state {process.state}, {process.restarts} restarts){said}"
-            yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
+            detail = f"no process (state {process.state}, {process.restarts} restarts)"
         elif process.name not in services and process.state == "not ready":
             # Kafka and Valkey have no /readyz: the supervisor looks after them.
-            detail = f"it runs and is not ready{said}"
-            yield _finding(process.name, "fail", detail, remedy, "a-service-is-not-ready")
+            detail = "it runs and is not ready"
+        else:
+            continue
+        why = f": {process.trouble}" if process.trouble else ""
+        remedy = f"the end of <data_dir>/logs/{process.name}.log says why"
+        yield _finding(process.name, "fail", f"{detail}{why}", remedy, "a-service-is-not-ready")
 
 
 def _some(names: list[str]) -> str:

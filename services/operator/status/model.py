@@ -4,8 +4,12 @@ A part that did not answer has `trouble`, a sentence; its other fields are then 
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from services.operator.findings import Finding
+
+# How the detail of a service begins that nobody answers for.
+SILENT: Final = "does not answer"
 
 
 @dataclass(frozen=True)
@@ -15,10 +19,10 @@ class Lag:
     Attributes:
         store: `profiles` (Redis) or `warehouse` (ClickHouse); `group`: its consumer group in Kafka.
         mark: offset of the next record as the store says, which is the truth; None where it has nothing of it.
-        committed: what the consumer told Kafka, for tools of others; may be behind, None where it told nothing.
+        committed: what the consumer told Kafka, for other tools; may be behind, None where it told nothing.
         lag: records between the mark and the end.
         incoming, handled: records a second, of the log and of the store, between two looks; None with one look only.
-        oldest_seconds: how long ago the oldest unhandled record was written; None without lag or where nobody knows.
+        oldest_seconds: how long ago the oldest unhandled record was written; None without lag or where it is unknown.
     """
 
     store: str
@@ -35,19 +39,21 @@ class Lag:
 
 
 @dataclass(frozen=True)
-class Letters:
-    """The dead letters: in all, those nobody has settled, those of them from the last day, and the last reason."""
+class DeadLetters:
+    """The dead letters: in all, the open ones, those of them from the last day, and the last reason."""
 
     total: int = 0
     open: int = 0
     new: int = 0
     last_reason: str = ""
-    last_ms: int = 0
 
 
 @dataclass(frozen=True)
 class LogHealth:
-    """Kafka. `leaderless` and `under_replicated` are `topic/partition`; `missing` are topics of ours."""
+    """Kafka. `leaderless` and `under_replicated` are `topic/partition`; `missing` are topics of ours.
+
+    `models`: arm -> the version that is live; None where that could not be read in time.
+    """
 
     trouble: str = ""
     cluster: str = ""
@@ -57,13 +63,13 @@ class LogHealth:
     missing: list[str] = field(default_factory=list)
     leaderless: list[str] = field(default_factory=list)
     under_replicated: list[str] = field(default_factory=list)
-    letters: Letters = field(default_factory=Letters)
-    models: dict[str, str] = field(default_factory=dict)
+    dead_letters: DeadLetters = field(default_factory=DeadLetters)
+    models: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class RedisHealth:
-    """The store of profiles. `rebuild`: who rebuilds them and how far it is, in words; "" where nobody does."""
+    """The store of profiles. `rebuild`: who rebuilds them and how far that is, in words; "" without a rebuild."""
 
     trouble: str = ""
     version: str = ""
@@ -80,7 +86,7 @@ class RedisHealth:
 
 @dataclass(frozen=True)
 class Gaps:
-    """Records that the log had lost before they came to the warehouse: all that is noted, and of the last day."""
+    """Records that the log had lost before they came to the warehouse: in all, and of the last day."""
 
     noted: int = 0
     records: int = 0
@@ -103,13 +109,13 @@ class ClickhouseHealth:
 
 @dataclass(frozen=True)
 class ServiceHealth:
-    """One process of ours. `gaps`: since its start, by its own count.
+    """One process of ours, by its own words where nothing else is said. `gaps`: since its start.
 
-    `behind`: what it follows of the log -> records that it lacks, in its own words; empty where it follows nothing.
-    `rebuild`: what a rebuild of its store does and how far it is, in its own words; "" where there is none.
+    `behind`: what it follows of the log -> records that it lacks; empty where it follows nothing.
+    `rebuild`: what a rebuild of its store does and how far it is; "" without one.
     `stranger`: why the answer is not of this process of this installation; "" when it is.
     `left_out`: of a recommender, arm -> why it serves no version; `old`: arm -> why it serves the version before.
-    `songs`: of a recommender, how many its catalogue has; None where nobody says.
+    `songs`: of a recommender, how many its catalogue has; None where it does not say.
     """
 
     name: str
@@ -126,16 +132,6 @@ class ServiceHealth:
 
 
 @dataclass(frozen=True)
-class UnservedArm:
-    """An arm that the log says is live, and that a recommender does not serve. `remedy`: what works here."""
-
-    arm: str
-    version: str
-    why: str
-    remedy: str
-
-
-@dataclass(frozen=True)
 class Disk:
     """The data directory: bytes by part, and what the file system has left."""
 
@@ -148,9 +144,9 @@ class Disk:
 
 @dataclass(frozen=True)
 class Process:
-    """A child of the local supervisor, as it says itself.
+    """A child of the local supervisor, as `status.json` says.
 
-    `trouble`: why it is not ready; "" when it is. `seconds`: since its start; None where nobody knows.
+    `trouble`: why it is not ready; "" when it is. `seconds`: since its start; None where it is unknown.
     """
 
     name: str
@@ -164,7 +160,10 @@ class Process:
 
 @dataclass(frozen=True)
 class Status:
-    """One look. `at_ms`: when; `code`: 0 healthy, 1 degraded, 2 broken."""
+    """One look. `at_ms`: when; `code`: 0 healthy, 1 degraded, 2 broken; `unserved`: live arms that are not served.
+
+    `machine`: what a start needs of this machine, looked at where nothing runs; empty where something does.
+    """
 
     at_ms: int
     log: LogHealth
@@ -174,6 +173,14 @@ class Status:
     disk: Disk
     processes: list[Process]
     lags: list[Lag]
-    unserved: list[UnservedArm] = field(default_factory=list)
+    unserved: list[Finding] = field(default_factory=list)
+    machine: list[Finding] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     code: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs: no part answers, and no process of a supervisor lives."""
+        stores = self.log.trouble and self.redis.trouble and self.clickhouse.trouble
+        silent = all(service.detail.startswith(SILENT) for service in self.services)
+        return bool(stores) and silent and not any(process.alive for process in self.processes)

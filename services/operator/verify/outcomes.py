@@ -6,11 +6,12 @@ row: what differs is asked again, and is a fault when it stays as it was.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from services.operator.verify.clickhouse import Warehouse, listed, pieces
-from services.operator.verify.model import Fault, Progress, Report
+from services.operator.readers.redis import batched
+from services.operator.verify.model import Comparison, Fault
+from services.operator.verify.registers import USERS_A_QUERY
 from services.warehouse.migrations import migrations
 
 _ROUNDS: Final = 6
@@ -23,71 +24,58 @@ _COLUMNS: Final = (
     "tupleElement(liked, 1) AS occurred_ms, hex(tupleElement(liked, 2)) AS event, tupleElement(liked, 3) AS liking"
 )
 _KEY: Final = ("user_id", "playlist", "slot", "song_id", "arm", "attribution")
-
-Key = tuple[Any, ...]
 # Of each outcome that differs: what the rows say, and what the table holds; None where it is not there.
-Differences = dict[Key, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]
+Differences = dict[tuple[Any, ...], tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]
 
 
-class OutcomeCheck:
-    """Compares. `await run(users)` may raise what `Warehouse` raises."""
+async def check_outcomes(run: Comparison, users: Collection[str]) -> None:
+    """Compare every outcome of these users."""
+    statement, done = _statement(), 0
+    for some in batched(sorted(users), USERS_A_QUERY):
+        run.tell("listeners' outcomes", done, len(users))
+        await _check(run, statement, some)
+        done += len(some)
 
-    def __init__(self, warehouse: Warehouse, report: Report, tell: Progress) -> None:
-        self._warehouse = warehouse
-        self._report = report
-        self._tell = tell
-        self._statement = _statement()
 
-    async def run(self, users: Collection[str]) -> None:
-        """Look at every outcome of these users."""
-        done = 0
-        for some in pieces(sorted(users)):
-            self._tell("listeners' outcomes", done, len(users))
-            await self._check(some)
-            done += len(some)
-
-    async def _check(self, users: list[str]) -> None:
-        before: Differences = {}
-        for _ in range(_ROUNDS):
-            found = await self._differences(users)
-            if not found or found == before:
-                break
-            before, users = found, sorted({key[0] for key in found})
-            await asyncio.sleep(_SECONDS)
-        else:
-            self._report.unsettled += [user for user in users if user not in self._report.unsettled]
-            return
-        for key, (told, held) in sorted(found.items()):
-            _, playlist, slot, song, arm, attribution = key
-            where = f"playlist {playlist} slot {slot}: {song} by {arm} ({attribution})"
-            self._report.add(Fault("clickhouse", "outcome differs", key[0], where, _said(told), _said(held)))
-
-    async def _differences(self, users: list[str]) -> Differences:
+async def _check(run: Comparison, statement: str, users: Sequence[str]) -> None:
+    before: Differences = {}
+    for _ in range(_ROUNDS):
         found: Differences = {}
-        for row in await self._warehouse.ask(self._statement, users=listed(users)):
+        for row in await run.warehouse.arrow(statement, users=list(users)):
             key = tuple(row[name] for name in _KEY)
-            told, held = found.get(key, (None, None))
-            found[key] = (row, held) if row["side"] == "rows" else (told, row)
-        return found
+            expected, held = found.get(key, (None, None))
+            found[key] = (row, held) if row["side"] == "rows" else (expected, row)
+        if not found or found == before:
+            break
+        before, users = found, sorted({key[0] for key in found})
+        await asyncio.sleep(_SECONDS)
+    else:
+        run.report.unsettle(users)
+        return
+    for key, sides in sorted(found.items()):
+        user, playlist, slot, song, arm, attribution = key
+        where = f"playlist {playlist} slot {slot}: {song} by {arm} ({attribution})"
+        log, store = map(_described, sides)
+        run.report.add(Fault("clickhouse", "outcome differs", user, where, log, store))
 
 
 def _statement() -> str:
-    """Of some users: outcomes that only the rows tell, and outcomes that only the table holds."""
+    """Of some users: outcomes that only the rows give, and outcomes that only the table holds."""
     (made,) = (
         statement.removeprefix(_VIEW)
         for migration in migrations()
         for statement in migration.statements()
         if statement.startswith(_VIEW)
     )
-    told = f"SELECT {_COLUMNS} FROM ({made}) WHERE user_id IN {{users:Array(String)}}"
+    expected = f"SELECT {_COLUMNS} FROM ({made}) WHERE user_id IN {{users:Array(String)}}"
     held = f"SELECT {_COLUMNS} FROM animusic.slot_outcomes FINAL WHERE user_id IN {{users:Array(String)}}"
     return (
-        f"SELECT 'rows' AS side, * FROM ({told} EXCEPT {held}) "
-        f"UNION ALL SELECT 'table' AS side, * FROM ({held} EXCEPT {told})"
+        f"SELECT 'rows' AS side, * FROM ({expected} EXCEPT {held}) "
+        f"UNION ALL SELECT 'table' AS side, * FROM ({held} EXCEPT {expected})"
     )
 
 
-def _said(outcome: Mapping[str, Any] | None) -> str:
+def _described(outcome: Mapping[str, Any] | None) -> str:
     """An outcome in words; "nothing" where there is none."""
     if outcome is None:
         return "nothing"

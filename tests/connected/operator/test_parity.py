@@ -8,13 +8,13 @@ from contracts.placement import shard_of
 from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.local.processes.valkey import ValkeyNode
-from services.operator.parity import _FIELDS_A_TRIP, Difference, compare, digest_of
+from services.operator.parity import _USERS_A_PIPELINE, Difference, compare, digest_of
 from services.profiles.keys import ShardKeys
 
 pytestmark = pytest.mark.connected
 
 FIELDS = 70
-# All of one shard, so that they do not fit into one trip.
+# All of one shard, so that they do not fit into one pipeline.
 USERS = [user for user in (f"u{number}" for number in range(10_000)) if shard_of(user) == shard_of("u0")][:50]
 MARKS = {"topic/0": 0}
 
@@ -32,7 +32,7 @@ async def put(redis: Redis, generation: str, user: str, fields: dict[bytes, byte
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_what_differs_is_named_and_all_else_is_equal(redis: Redis, valkey: ValkeyNode, protocol: int):
-    assert len(USERS) * FIELDS > 1.5 * _FIELDS_A_TRIP
+    assert len(USERS) > 1.5 * _USERS_A_PIPELINE
     changed, only_left, only_right, *same = USERS
     for user in (changed, only_left, *same):
         await put(redis, "g1", user, profile(user))

@@ -21,9 +21,9 @@ from services.common.clickhouse import ChdbConnection
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.processes.ports import free_port
 from services.local.processes.valkey import ValkeyNode
-from services.operator.ledger.asking import Sql
-from services.operator.ledger.books import Books, opened
-from services.operator.ledger.counting import Counter, NotYet
+from services.operator.ledger.counting import NotYet, TopicCounter
+from services.operator.ledger.entries import Ledger, read_ledger
+from services.operator.readers.clickhouse import ClickhouseReader
 from tests.connected.gateway.conftest import NOBODY, SECRET, Running, liked, running, settings_of
 from tests.support.following import at_end, following, settings_for, warehousing
 from tests.support.system import ROOT
@@ -88,15 +88,15 @@ async def guest_elsewhere(gateway: Running, than: str) -> dict[str, str]:
             return bearer
 
 
-async def books(sql: Sql, counter: Counter, wanted: int) -> Books:
-    """The books, once everything that was posted is counted and lies in ClickHouse."""
+async def counted(warehouse: ClickhouseReader, counter: TopicCounter, wanted: int) -> Ledger:
+    """The ledger, once everything that was posted is counted and lies in ClickHouse."""
 
-    async def there() -> Books | None:
+    async def there() -> Ledger | None:
         try:
             await counter.count()
         except NotYet:
             return None
-        found = await opened(sql, 3)
+        found = await read_ledger(warehouse, 3)
         total = found.total()
         return found if total.in_topic == total.in_clickhouse == total.used == wanted else None
 
@@ -108,8 +108,8 @@ async def test_what_a_system_lives_through(
 ) -> None:
     settings: Settings = settings_for(log, valkey.url, tmp_path)
     settings.clickhouse = ClickhouseSettings(dsn=dsn)
-    sql = Sql(dsn, 30)
-    counter = Counter(settings, sql, redis)
+    warehouse = ClickhouseReader(ClickhouseSettings(dsn=dsn), 30)
+    counter = TopicCounter(settings, warehouse, redis)
     async with following(settings, redis), warehousing(log, clickhouse):
         with gateway_process(log, tmp_path) as (process, url):
             lost = await post_to_the_doomed(url, 5)
@@ -121,13 +121,13 @@ async def test_what_a_system_lives_through(
                 assert (await gateway.post(bearer, *sent)).status_code == 202
         await at_end(log, redis)
 
-        total = (found := await books(sql, counter, 28)).total()
+        total = (found := await counted(warehouse, counter, 28)).total()
         assert (total.accepted, total.lost, total.waiting) == (23, 0, 0)
         # Three ids were posted twice: twice in the topic, once after the fold.
         assert (total.duplicates, found.doubled, found.code) == (3, 0, 0)
 
-        async def known_as_unknown() -> Books | None:
-            seen = await opened(sql, 3)
+        async def known_as_unknown() -> Ledger | None:
+            seen = await read_ledger(warehouse, 3)
             return seen if seen.total().unaccounted else None
 
         seen = await apoll(known_as_unknown, timeout=40, interval=1, what="the killed gateway's events are unaccounted")
@@ -145,6 +145,6 @@ async def test_what_a_system_lives_through(
         assert "1 ids are in the topic and not in ClickHouse" in done.output
         assert gone in done.output
         assert "animusic replay warehouse" in done.output
-        assert (await opened(sql, 3)).total().unaccounted == 5
+        assert (await read_ledger(warehouse, 3)).total().unaccounted == 5
     await counter.close()
-    await sql.close()
+    await warehouse.aclose()

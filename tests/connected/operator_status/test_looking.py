@@ -137,8 +137,8 @@ async def test_dead_letters_degrade_it(
     async with following(settings, redis):
         await at_end(log, redis)
     status = await look(settings, caught_up)
-    assert status.code == 1
-    assert (status.log.letters.open, status.log.letters.new) == (1, 1)
+    assert status.code == 1, status.findings
+    assert (status.log.dead_letters.open, status.log.dead_letters.new) == (1, 1)
     (letter,) = [finding for finding in status.findings if finding.name == "dead letters"]
     assert f"{FEEDBACK.name}/0@" in letter.detail
     assert "animusic dlq" in letter.remedy

@@ -22,7 +22,7 @@ from contracts.registers import LIKED, SERVED_SLICES
 from contracts.topics import CATALOGUE, FEEDBACK, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.processes.valkey import ValkeyNode
-from services.operator.verify.checking import Verification
+from services.operator.verify.checking import verify
 from services.operator.verify.model import CannotCompare, Report, Sample
 from tests.connected.warehouse.test_service import ROOT, Process
 from tests.support.following import at_end, following, producing, put, put_events, settings_for, user_keys
@@ -56,7 +56,7 @@ async def settings(
 
 
 async def _verified(settings: Settings, sample: Sample = ALL) -> Report:
-    return await Verification(settings, sample).run()
+    return await verify(settings, sample)
 
 
 def _with_likes() -> tuple[str, str]:
@@ -82,7 +82,7 @@ async def test_equal_while_events_arrive(log: KafkaSettings, settings: Settings)
     await arriving
     assert report.faults == []
     assert report.code == 0
-    assert report.explained == 1
+    assert report.dead_letters == 1
     assert report.users >= len(FOLDED)
     # One in a hundred of these would be nobody.
     few = await _verified(settings, Sample(0.001))
@@ -163,7 +163,7 @@ async def test_faults_in_clickhouse_are_named_exactly(settings: Settings, wareho
     assert len(report.faults) == len(registers) + len(outcomes) + sum(_same(e, gone) for e in EVENTS) + 1
     assert warehouse.end(signal.SIGKILL) == -signal.SIGKILL
     with pytest.raises((CannotCompare, httpx.TransportError)):
-        await Verification(settings, ALL, reach_seconds=0.2).run()
+        await verify(settings, ALL, seconds=0.2)
 
 
 async def test_a_served_song_that_clickhouse_lacks_or_has_otherwise_is_a_difference(

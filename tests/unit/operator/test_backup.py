@@ -76,7 +76,7 @@ def test_records_come_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactor
     found = [row for batch in read_rows(root, written, skip) for row in batch]
     wanted = [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in records]
     assert [tuple(row) for row in found] == wanted[skip:]
-    assert (written.records, damage(root, written)) == (len(records), None)
+    assert (written.records, damage(root / written.path, written.bytes, written.sha256)) == (len(records), None)
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
@@ -86,11 +86,11 @@ def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / written.path
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert damage(tmp_path, written) == "its sha256 is another one"
+    assert damage(path, written.bytes, written.sha256) == "its sha256 is another one"
     path.write_bytes(whole[:-1])
-    assert "bytes, not" in str(damage(tmp_path, written))
+    assert "bytes, not" in str(damage(path, written.bytes, written.sha256))
     path.unlink()
-    assert damage(tmp_path, written) == "no such file or directory"
+    assert damage(path, written.bytes, written.sha256) == "no such file or directory"
 
 
 def test_an_abandoned_file_leaves_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From numbers to findings: lag by the stores' marks, rates between two looks, what is said about what."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,37 +9,33 @@ from aiokafka import TopicPartition
 
 from contracts.marks import MarkName
 from contracts.placement import SHARDS
+from services.common.settings import Settings
+from services.local.processes.ports import free_port
+from services.operator.findings import Finding
+from services.operator.readers.log import Offsets
+from services.operator.readers.redis import lowest
 from services.operator.status import machine
 from services.operator.status.judging import PAGE, Limits, age, code_of, judge
+from services.operator.status.lag import FOLLOWED, Sample, lags
 from services.operator.status.model import (
     ClickhouseHealth,
+    DeadLetters,
     Disk,
     Gaps,
     Lag,
-    Letters,
     LogHealth,
     Process,
     RedisHealth,
     ServiceHealth,
     Status,
-    UnservedArm,
 )
-from services.operator.status.sampling import (
-    FOLLOWED,
-    LogSample,
-    Sample,
-    lags,
-    with_ages,
-    with_committed,
-    with_rates,
-)
-from services.operator.status.stores import lowest
 from services.profiles.app import TOPICS as PROFILES_FOLLOWS
 from services.warehouse.sink import TOPICS as WAREHOUSE_FOLLOWS
 
 ROOT = Path(__file__).parents[3]
 ID = "a" * 32
 FEEDBACK = "animusic.feedback.v1"
+PLACE = TopicPartition(FEEDBACK, 0)
 NAMES = {"profiles": "p", "warehouse": "w"}
 WELL = Status(
     at_ms=0,
@@ -55,7 +52,7 @@ LAG = Lag("profiles", "p", FEEDBACK, 0, 100, 10, 10, 90)
 
 def sample(at: float, end: int, mark: int, start: int = 0, topic_id: str = ID) -> Sample:
     """One partition of feedback, with a mark of both stores."""
-    log = LogSample(at, {FEEDBACK: topic_id}, {(FEEDBACK, 0): start}, {(FEEDBACK, 0): end})
+    log = Offsets(at, {FEEDBACK: topic_id}, {PLACE: start}, {PLACE: end})
     return Sample(log, {"profiles": {MarkName(topic_id, 0): mark}, "warehouse": {}})
 
 
@@ -65,11 +62,9 @@ def test_stores_are_measured_by_what_they_follow() -> None:
 
 
 def test_lag_is_what_the_store_says_and_not_what_kafka_was_told() -> None:
-    profiles, warehouse = lags(sample(0.0, 100, 40), NAMES)
-    assert (profiles.lag, profiles.mark) == (60, 40)
-    assert (warehouse.lag, warehouse.mark) == (100, None)
-    (told, _) = with_committed([profiles, warehouse], {"profiles": {(FEEDBACK, 0): 99}})
-    assert (told.lag, told.committed) == (60, 99)
+    profiles, warehouse = lags(sample(0.0, 100, 40), NAMES, committed={"profiles": {PLACE: 99}})
+    assert (profiles.lag, profiles.mark, profiles.committed) == (60, 40, 99)
+    assert (warehouse.lag, warehouse.mark, warehouse.committed) == (100, None, None)
     # What expired before the mark can no longer be waited for.
     (expired, _) = lags(sample(0.0, 100, 40, start=70), NAMES)
     assert expired.lag == 30
@@ -77,18 +72,20 @@ def test_lag_is_what_the_store_says_and_not_what_kafka_was_told() -> None:
 
 def test_rates_are_of_one_topic_only() -> None:
     before, after = sample(10.0, 100, 40), sample(12.0, 300, 60)
-    profiles, warehouse = with_rates(lags(after, NAMES), before, after)
+    profiles, warehouse = lags(after, NAMES, before=before)
     assert (profiles.incoming, profiles.handled) == (100.0, 10.0)
     assert (warehouse.incoming, warehouse.handled) == (100.0, None)
     again = sample(12.0, 5, 0, topic_id="b" * 32)
-    assert with_rates(lags(again, NAMES), before, again)[0].incoming is None
+    assert lags(again, NAMES, before=before)[0].incoming is None
 
 
 def test_the_age_is_that_of_the_record_at_the_mark() -> None:
-    times = {(TopicPartition(FEEDBACK, 0), 10): 1_000}
-    assert with_ages([LAG], times, 6_000)[0].oldest_seconds == 5.0
-    assert with_ages([replace(LAG, lag=0)], times, 6_000)[0].oldest_seconds is None
-    assert with_ages([LAG], {}, 6_000)[0].oldest_seconds is None
+    times = {"profiles": {PLACE: 1_000}}
+
+    def oldest(end: int, known: dict) -> float | None:
+        return lags(sample(0.0, end, 10), NAMES, timestamps=known, now=6_000)[0].oldest_seconds
+
+    assert (oldest(100, times), oldest(10, times), oldest(100, {})) == (5.0, None, None)
 
 
 def test_a_partition_is_as_far_as_its_last_shard() -> None:
@@ -112,7 +109,7 @@ def test_all_well_is_nothing_to_say() -> None:
         ({"log": replace(WELL.log, missing=["t"])}, "log", 2),
         ({"log": replace(WELL.log, leaderless=["t/1", "t/2", "t/3", "t/4"])}, "log", 2),
         ({"log": replace(WELL.log, under_replicated=["t/1"])}, "log", 1),
-        ({"log": replace(WELL.log, letters=Letters(9, 3, 1, "t/0@4: bad"))}, "dead letters", 1),
+        ({"log": replace(WELL.log, dead_letters=DeadLetters(9, 3, 1, "t/0@4: bad"))}, "dead letters", 1),
         ({"redis": RedisHealth(trouble="gone")}, "redis", 2),
         ({"redis": replace(WELL.redis, loading=True)}, "redis", 2),
         ({"redis": replace(WELL.redis, policy="allkeys-lru")}, "redis", 1),
@@ -127,8 +124,20 @@ def test_all_well_is_nothing_to_say() -> None:
         ({"processes": [Process("kafka", "restarting", None, 7, False)]}, "kafka", 2),
         ({"services": [ServiceHealth("gateway", "http://x", False, "s", stranger="httpd (process 7)")]}, "gateway", 2),
         ({"services": [ServiceHealth("recommender", "http://x", True, "", songs=0)]}, "songs", 1),
+        (
+            {
+                "services": [ServiceHealth("recommender", "http://x", True, "", songs=9)],
+                "log": replace(WELL.log, models={}),
+            },
+            "models",
+            1,
+        ),
         ({"services": [ServiceHealth("recommender", "http://x", True, "", old={"tfidf": "w"})]}, "arm tfidf", 1),
-        ({"unserved": [UnservedArm("minilm", "v", "not here", "`animusic models build minilm`")]}, "arm minilm", 2),
+        (
+            {"unserved": [Finding("arm minilm", "fail", "not here", "build it", f"{PAGE}#a-live-arm-is-not-served")]},
+            "arm minilm",
+            2,
+        ),
         ({"processes": [Process("kafka", "not ready", 1, 0, True, "another Kafka answers")]}, "kafka", 2),
         ({"lags": [replace(LAG, lag=20_000)]}, "profiles lags", 1),
         ({"lags": [replace(LAG, oldest_seconds=61.0)]}, "profiles lags", 1),
@@ -168,12 +177,59 @@ def test_a_part_that_is_on_its_way_is_not_broken() -> None:
         assert code_of(judge(later, Limits())) == 2
 
 
+def test_where_nothing_runs_that_is_the_finding_with_what_a_start_lacks() -> None:
+    nothing = replace(
+        WELL,
+        log=LogHealth(trouble="no answer within 3 s"),
+        redis=RedisHealth(trouble="ConnectionError"),
+        clickhouse=ClickhouseHealth(trouble="ConnectError"),
+        services=[ServiceHealth("gateway", "http://x", False, "does not answer (ConnectError)")],
+        processes=[Process("gateway", "ready", 1, 0, False)],
+        machine=[Finding("python", "ok", "3.11"), Finding("java", "fail", "none was found", "install one")],
+    )
+    found = judge(nothing, Limits())
+    assert ([finding.name for finding in found], code_of(found)) == (["system", "java"], 2)
+    assert "`make run`" in found[0].remedy
+    # A part that answers, or a process that lives, is something that runs.
+    for change in (
+        {"redis": WELL.redis},
+        {"processes": WELL.processes},
+        {"services": [ServiceHealth("gateway", "http://x", False, "log: no answer")]},
+    ):
+        assert "log" in {finding.name for finding in judge(replace(nothing, **change), Limits())}
+
+
+def test_what_a_start_needs_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(settings: Settings) -> dict[str, Finding]:
+        return {finding.name: finding for finding in machine.before_start(settings)}
+
+    settings = Settings(data_dir=tmp_path / "new", port=free_port())
+    well = seen(settings)
+    assert {name: finding.state for name, finding in well.items()} == dict.fromkeys(
+        ("python", "java", "data directory", "public port"), "ok"
+    )
+    assert "`make run` makes it" in well["data directory"].detail
+    with socket.create_server(("127.0.0.1", settings.port)):
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("services.local.processes.java.find_spec", lambda name: None)
+        (tmp_path / "file").touch()
+        sick = seen(settings.model_copy(update={"data_dir": tmp_path / "file"}))
+    assert {name: finding.state for name, finding in sick.items()} == {
+        "python": "ok", "java": "fail", "data directory": "fail", "public port": "fail",
+    }  # fmt: skip
+    assert "ANIMUSIC_PORT" in sick["public port"].remedy
+    # With a Kafka elsewhere no Java is needed here.
+    monkeypatch.setenv("ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS", "broker:9092")
+    assert "java" not in seen(settings)
+
+
 def test_the_worst_comes_first_and_settled_things_are_no_finding() -> None:
     sick = replace(WELL, disk=replace(WELL.disk, free=0), redis=RedisHealth(trouble="gone"))
     assert [finding.name for finding in judge(sick, Limits())] == ["redis", "disk"]
     settled = replace(
         WELL,
-        log=replace(WELL.log, letters=Letters(9, 3, 0, "old")),
+        log=replace(WELL.log, dead_letters=DeadLetters(9, 3, 0, "old")),
         clickhouse=replace(WELL.clickhouse, gaps=Gaps(2, 8, 0, "old")),
         lags=[replace(LAG, lag=10_000, oldest_seconds=60.0)],
         disk=Disk("/elsewhere", trouble="there is no such directory on this machine"),

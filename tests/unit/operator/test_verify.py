@@ -2,9 +2,9 @@
 
 from contracts.fold import Folded, fold, stored_fields
 from contracts.registers import LIKED, SERVED_IDENTITY, SERVED_SLICES, VETO, WATCHED
-from services.operator.verify.log import half_md5
+from services.operator.verify.folding import half_md5
 from services.operator.verify.model import Fault, Report, Sample
-from services.operator.verify.saying import differences, folded_of, said
+from services.operator.verify.registers import described, differences, folded_of
 from tests.support.histories import histories
 
 USERS = [f"user-{number}" for number in range(5_000)]
@@ -22,10 +22,8 @@ def test_a_sample_is_a_share_of_all_and_always_the_same() -> None:
 def test_stored_fields_are_the_fold_again() -> None:
     for history in histories(5, 50):
         for folded in fold(history.events).values():
-            again, others = folded_of(stored_fields(folded))
-            assert others == []
             served = Folded(songs=folded.songs, vetoes=folded.vetoes)
-            assert differences(served, again) == []
+            assert differences(served, folded_of(stored_fields(folded))) == []
 
 
 def test_a_difference_names_the_register_and_both_values() -> None:
@@ -37,11 +35,13 @@ def test_a_difference_names_the_register_and_both_values() -> None:
     assert [str(slot) for slot, _, _ in found] == ["anime b: veto", "song a: liked"]
     (_, _, stored), (slot, told, missing) = found
     assert (told, missing, stored) == (liked, None, veto)
-    assert said(slot.register, told) == (
+    assert described(slot.register, told) == (
         "occurred_at 2023-11-14T22:13:20.123, event_id 00010203-0405-0607-0809-0a0b0c0d0e0f, value 1"
     )
-    assert said(slot.register, missing) == "nothing"
-    assert said(WATCHED, WATCHED.encode(500_000, 45_000, 90_000)) == "ppm 500000, watch_ms 45000, duration_ms 90000"
+    assert described(slot.register, missing) == "nothing"
+    assert (
+        described(WATCHED, WATCHED.encode(500_000, 45_000, 90_000)) == "ppm 500000, watch_ms 45000, duration_ms 90000"
+    )
 
 
 def test_a_share_of_few_is_never_nobody() -> None:
@@ -56,7 +56,7 @@ def test_a_share_of_few_is_never_nobody() -> None:
 def test_exit_codes() -> None:
     report = Report(0.01)
     assert (report.code, report.empty) == (3, True)
-    assert [Report(0.01, users=1).code, Report(0.01, kept=1).code, Report(0.01, rows=1).code] == [0, 0, 3]
+    assert [Report(0.01, users=1).code, Report(0.01, lists=1).code, Report(0.01, rows=1).code] == [0, 0, 3]
     report.users = 1
     report.unsettled.append("somebody")
     assert report.code == 2

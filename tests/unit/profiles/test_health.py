@@ -83,7 +83,7 @@ async def test_patience_ends_and_unknown_errors_are_not_waited_out():
         raise ConnectionError("away")
 
     waiting, stopping = patience(0.1)
-    with pytest.raises(OutageTooLong, match="animusic doctor"):
+    with pytest.raises(OutageTooLong, match="animusic status"):
         await waiting.until_it_passes("the store", away, (ConnectionError,))
     with pytest.raises(ConnectionError):
         await waiting.until_it_passes("the store", away, (TimeoutError,))

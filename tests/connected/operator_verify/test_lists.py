@@ -15,7 +15,7 @@ from contracts.profiles import AnimeEntry, AnimeList, Forgotten
 from contracts.topics import PLAYLISTS, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.processes.valkey import ValkeyNode
-from services.operator.verify.checking import Verification
+from services.operator.verify.checking import verify
 from services.operator.verify.model import Fault, Sample
 from services.profiles.store import HISTORY_LISTS
 from tests.connected.warehouse.test_service import EXAMPLES, Process
@@ -70,7 +70,7 @@ async def settings(
 
 
 async def _faults(settings: Settings) -> list[Fault]:
-    report = await Verification(settings, Sample(1.0)).run()
+    report = await verify(settings, Sample(1.0))
     assert not report.unsettled
     return report.faults
 
@@ -84,7 +84,7 @@ async def test_equal_while_lists_and_playlists_arrive(log: KafkaSettings, settin
                 await put(to, PLAYLISTS.name, user, playlist(user, 2_000 + number))
 
     arriving = asyncio.create_task(arrive())
-    report = await Verification(settings, Sample(1.0)).run()
+    report = await verify(settings, Sample(1.0))
     # Who writes without a pause may be told as such on a slow machine, but not as a fault.
     assert (report.faults, set(report.unsettled) <= set(USERS)) == ([], True)
     await arriving

@@ -12,8 +12,9 @@ from contracts.playlists import ServedPlaylist
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
 from services.common.clock import now_ms
-from services.operator.ledger.asking import Sql
-from services.operator.ledger.books import Books, opened
+from services.common.settings import ClickhouseSettings
+from services.operator.ledger.entries import Ledger, read_ledger
+from services.operator.readers.clickhouse import ClickhouseReader
 from services.warehouse import rows, rows_of_ledger
 from services.warehouse.rows import Place, Placed
 
@@ -73,13 +74,13 @@ class Hour:
         self.clickhouse.insert("animusic.marks", pa.table({**marked, **numbers}))
 
 
-async def books(dsn: str) -> Books:
+async def counted(dsn: str) -> Ledger:
     """The ledger now."""
-    sql = Sql(dsn, 30)
+    warehouse = ClickhouseReader(ClickhouseSettings(dsn=dsn), 30)
     try:
-        return await opened(sql, 3)
+        return await read_ledger(warehouse, 3)
     finally:
-        await sql.close()
+        await warehouse.aclose()
 
 
 async def test_all_agree(clickhouse: ChdbConnection, dsn: str) -> None:
@@ -91,11 +92,11 @@ async def test_all_agree(clickhouse: ChdbConnection, dsn: str) -> None:
     hour.counted((0, 50), (50, 100), folded=100)
     hour.kept(*range(100), mark=100)
     hour.kept(*range(10), mark=100)
-    found = await books(dsn)
+    found = await counted(dsn)
     total = found.total()
     assert (total.accepted, total.in_topic, total.in_clickhouse, total.used) == (100, 100, 100, 100)
     assert (total.lost, total.unaccounted, total.waiting, total.duplicates, found.doubled) == (0, 0, 0, 0, 0)
-    assert (found.code, found.findings()) == (0, [])
+    assert (found.code, found.findings) == (0, [])
 
 
 async def test_each_kind_of_loss_is_told_apart(clickhouse: ChdbConnection, dsn: str) -> None:
@@ -105,12 +106,12 @@ async def test_each_kind_of_loss_is_told_apart(clickhouse: ChdbConnection, dsn: 
     hour.counted((0, 80), (90, 95), folded=60)
     # 17 is missing; 90 to 95 nobody accounts for; what lies past the mark may still come.
     hour.kept(*(offset for offset in range(80) if offset != 17), *range(90, 95), mark=95)
-    total = (found := await books(dsn)).total()
+    total = (found := await counted(dsn)).total()
     assert (total.accepted, total.in_topic, total.in_clickhouse, total.used) == (90, 85, 84, 60)
     assert (total.lost_in_clickhouse, total.lost_in_topic, total.unaccounted, total.waiting) == (1, 10, 5, 25)
     assert found.code == 1
-    assert {finding.name for finding in found.findings()} >= {"lost in ClickHouse", "lost in the topic", "unaccounted"}
-    assert all(finding.remedy and finding.page for finding in found.findings())
+    assert {finding.name for finding in found.findings} >= {"lost in ClickHouse", "lost in the topic", "unaccounted"}
+    assert all(finding.remedy and finding.page for finding in found.findings)
     assert str(hour.events[17][1].event_id) in {one["missing_id"] for one in found.missing}
 
 
@@ -120,7 +121,7 @@ async def test_the_right_number_of_wrong_ids_is_noticed(clickhouse: ChdbConnecti
     hour.events[7] = other.events[7]
     hour.counted((0, 20), folded=20)
     hour.kept(*range(20), mark=20)
-    found = await books(dsn)
+    found = await counted(dsn)
     assert (found.total().lost_in_topic, found.total().lost_in_clickhouse, found.total().differs) == (0, 0, 1)
     assert found.code == 1
 
@@ -130,7 +131,7 @@ async def test_what_the_warehouse_has_not_read_yet_is_not_lost(clickhouse: ChdbC
     hour.accounted((0, 30))
     hour.counted((0, 30), folded=30)
     hour.kept(*range(20), mark=20)
-    total = (await books(dsn)).total()
+    total = (await counted(dsn)).total()
     assert (total.in_topic, total.in_clickhouse, total.lost) == (30, 20, 0)
 
 
