@@ -7,8 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.models import LiveModel
 from contracts.topics import CATALOGUE, MODELS
-from services.common.kafka import read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import read_to_end, topic_ids
 from services.common.settings import KafkaSettings, Settings
 from services.local.files import read_json, write_json
 from services.local.layout import Layout

@@ -22,8 +22,7 @@ from contracts.playlists import ServedPlaylist
 from contracts.records import PLAYLIST_VERSIONS
 from contracts.registers import SERVED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS
-from services.common.kafka import partition_ids, read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_ids, read_to_end, topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.profiles.reader import ProfileReader

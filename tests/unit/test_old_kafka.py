@@ -12,7 +12,7 @@ from aiokafka.protocol.metadata import MetadataResponse_v5
 from aiokafka.protocol.types import Int16, Int32
 
 from services.common import loop
-from services.common.kafka_topic_id import METADATA, WITH_TOPIC_IDS, topic_ids
+from services.common.kafka.metadata import METADATA, WITH_TOPIC_IDS, topic_ids
 
 API_VERSIONS = 18
 

@@ -10,8 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from services.common.kafka import wait_for_broker
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import refresh_metadata, topic_ids, wait_for_broker
 from services.common.settings import KafkaSettings
 
 _BROKER_SECONDS = 10.0
@@ -83,7 +82,7 @@ async def _bounds(
     try:
         await consumer.start()
         # Else each topic is asked for when its turn comes, a tenth of a second each.
-        await consumer._client.force_metadata_update()
+        await refresh_metadata(consumer)
         starts, ends = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
     finally:
         await consumer.stop()

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+from pydantic import ValidationError
 
+from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
+from contracts.records import VERSIONS, read_record
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.model import Claim, Poison, Slice, Taken, Unflushable
+from services.common.consuming.model import Assignment, DecodedRecord, Poison, Slice, Unflushable
 from services.profiles.writes import effect_of
 from services.warehouse.sink import TOPICS as WAREHOUSE_TOPICS
 from services.warehouse.sink import WarehouseSink
@@ -28,6 +31,19 @@ class Candidate:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def newer_schema(candidate: Candidate) -> str | None:
+    """Why this record would stop the consumers until they are upgraded; None when it would not."""
+    if candidate.value is None or candidate.topic not in VERSIONS:
+        return None
+    try:
+        read_record(candidate.topic, candidate.value)
+    except NewerSchema as newer:
+        return str(newer)
+    except ValidationError:
+        return None
+    return None
 
 
 async def refusals(candidate: Candidate) -> dict[str, str]:
@@ -52,10 +68,10 @@ async def _warehouse_refusal(candidate: Candidate) -> str | None:
     value = sink.decode(candidate)
     if isinstance(value, Poison):
         return value.reason
-    claim = Claim(MarkName("0" * 32, candidate.partition), candidate.topic, candidate.partition + 1)
+    assignment = Assignment(MarkName("0" * 32, candidate.partition), candidate.topic, candidate.partition + 1)
     after = candidate.offset
     try:
-        await sink.flush([Slice(claim, 0, after + 1, [Taken(candidate, value)])])
+        await sink.flush([Slice(assignment, 0, after + 1, [DecodedRecord(candidate, value)])])
     except Unflushable as fault:
         return str(fault)
     return None

@@ -17,7 +17,7 @@ from contracts.placement import partition_of
 from contracts.topics import DEAD_LETTERS, TOPICS, Topic
 from services.common.kafka import producer
 from services.common.settings import KafkaSettings
-from services.operator.dlq.checking import Candidate, refusals, said
+from services.operator.dlq.checking import Candidate, newer_schema, refusals, said
 from services.operator.dlq.editing import CannotEdit, Edit, untouched
 from services.operator.dlq.letters import OPEN, Letter, Place, user_in
 from services.operator.dlq.reading import last_of_keys, read_bytes
@@ -147,6 +147,8 @@ class _Check:
     async def _objection(self, letter: Letter, candidate: Candidate) -> str | None:
         if candidate.topic not in _TOPICS:
             return f"there is no topic {candidate.topic}"
+        if (newer := newer_schema(candidate)) is not None:
+            return newer
         if self.newest is None:
             return None
         reason = await self._refusal(letter, candidate, self.newest)

@@ -20,8 +20,7 @@ from contracts.marks import MarkName
 from contracts.placement import SHARDS, shards_of_partition
 from contracts.topics import FEEDBACK, LEDGER
 from services.common.clock import now_ms
-from services.common.kafka import partition_ids, producer
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_ids, producer, topic_ids
 from services.common.settings import Settings
 from services.operator.ledger.asking import Sql
 from services.profiles.generations import Generations

@@ -17,7 +17,7 @@ from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
 from contracts.topics import CATALOGUE, FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.model import Poison
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import topic_ids
 from services.common.settings import KafkaSettings
 from services.operator.replay.records import Tell, first_time, records_of
 from services.profiles.decoding import decode_state

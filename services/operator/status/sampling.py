@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from contracts.marks import MarkName
 from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import refresh_metadata, topic_ids
 from services.common.settings import KafkaSettings, Settings
 from services.operator.status.model import Lag
 
@@ -65,7 +65,7 @@ async def sample_log(settings: KafkaSettings, topics: list[str]) -> LogSample:
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     try:
         await consumer.start()
-        await consumer._client.force_metadata_update()
+        await refresh_metadata(consumer)
         found = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
         starts, ends = await asyncio.gather(consumer.beginning_offsets(found), consumer.end_offsets(found))
     finally:

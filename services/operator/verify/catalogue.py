@@ -12,8 +12,7 @@ from typing import Any, Final
 from contracts.catalogue import Song
 from contracts.marks import MarkName
 from contracts.topics import CATALOGUE
-from services.common.kafka import read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import read_to_end, topic_ids
 from services.common.settings import KafkaSettings
 from services.operator.verify.clickhouse import Warehouse
 from services.operator.verify.log import edges

@@ -18,8 +18,7 @@ from contracts.placement import partition_of
 from contracts.profiles import Forgotten
 from contracts.records import PROFILE_VERSIONS
 from contracts.topics import FEEDBACK, PROFILES
-from services.common.kafka import read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import read_to_end, topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.dlq.reading import read_letters

@@ -16,7 +16,7 @@ from typing import Final
 from contracts.fold import LIST_FIELD
 from contracts.marks import MarkName
 from contracts.topics import PLAYLISTS, PROFILES
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import topic_ids
 from services.common.settings import KafkaSettings
 from services.operator.verify.log import Letters, edges, records, refused_by
 from services.operator.verify.model import CannotCompare, Fault, Kind, Report, Sample

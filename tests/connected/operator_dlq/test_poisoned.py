@@ -46,7 +46,7 @@ def _with(**fields: Any) -> Callable[[bytes], bytes]:
 
 
 POISONINGS = (
-    Poisoning(_with(schema=7), "schema: version 7 is not known here", ("--set", "schema=1")),
+    Poisoning(_with(schema=0), "schema: Input should be 1", ("--set", "schema=1")),
     Poisoning(_with(rate="fast"), "rate: Input should be a valid number", ("--unset", "rate")),
     Poisoning(_with(hidden="perhaps"), "hidden: Input should be a valid boolean", ("--unset", "hidden")),
     Poisoning(lambda value: value[:-9], "Invalid JSON: EOF while parsing"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contracts.letters import Redriven, letter_id, note_headers, redriven_of
 from contracts.topics import FEEDBACK, MODELS
-from services.common.consuming.letters import headers_of
+from services.common.consuming.dead_letters import headers_of
 from services.operator.dlq.letters import Letter, LetterBook, user_in
 from services.operator.dlq.purging import deletable
 from services.operator.dlq.summary import as_json, by_hour, groups
