@@ -34,5 +34,9 @@ VERSIONS: Final[dict[str, Versions[Any]]] = {
 
 
 def read_record(topic: str, value: bytes) -> Any:
-    """A record of any topic but the dead letters. Raises pydantic.ValidationError; KeyError for another topic."""
+    """A record of any topic but the dead letters.
+
+    Raises pydantic.ValidationError for what is none, NewerSchema for what only a later program can read (both are
+    ValueErrors); KeyError for another topic.
+    """
     return VERSIONS[topic].read(value)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.models import LiveModel
+from contracts.records import MODEL_VERSIONS
 from contracts.topics import CATALOGUE, MODELS
 from services.common.kafka import read_to_end, topic_ids
 from services.common.settings import KafkaSettings, Settings
@@ -58,7 +59,7 @@ async def live_models(settings: KafkaSettings) -> dict[str, LiveModel]:
 
 
 def _model(record: Any) -> LiveModel | None:
-    return LiveModel.model_validate_json(record.value) if record.value else None
+    return MODEL_VERSIONS.read(record.value) if record.value else None
 
 
 class Contents:

@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from contracts.catalogue import Song
 from contracts.events import first_error
 from contracts.http import AnimeHit, AnimeHits, AskMark, AskPlaylist, AskRest, Problem, SongAnswer
+from contracts.records import read_record
+from contracts.topics import CATALOGUE
 from services.common.clock import now_ms
 from services.common.process_identity import ProcessIdentity
 from services.recommender.believed import believed
@@ -122,7 +123,7 @@ class _Surface:
             raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
         entry = await self._recommender.served_of(asked_by, entries, arm) if len(entries) > 1 else entries[0]
         others = [each.song_id for each in entries if each is not entry]
-        return _json(SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url, shared_with=others))
+        return _json(SongAnswer(song=read_record(CATALOGUE.name, entry.value), url=entry.url, shared_with=others))
 
     async def anime(self, request: Request) -> Response:
         query = request.query_params.get("query", "")

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.models import LiveModel
+from contracts.records import MODEL_VERSIONS
 from contracts.topics import DEAD_LETTERS, MODELS, TOPICS
 from services.common.clock import now_ms
 from services.common.kafka import read_to_end
@@ -75,7 +76,7 @@ async def live_models(settings: KafkaSettings) -> dict[str, LiveModel]:
     async for batch in read_to_end(settings, MODELS.name):
         for record in batch:
             if record.value:
-                model = LiveModel.model_validate_json(record.value)
+                model = MODEL_VERSIONS.read(record.value)
                 found[model.arm] = model
     return found
 
