@@ -21,7 +21,7 @@ MODEL_VERSIONS: Final[Versions[LiveModel]] = Versions(TypeAdapter(LiveModel))
 BUILD_VERSIONS: Final[Versions[ModelBuild]] = Versions(TypeAdapter(ModelBuild))
 LEDGER_VERSIONS: Final[Versions[Any]] = Versions(LEDGER_RECORD)
 
-# Dead letters are any bytes; their contract is the headers (contracts.letters).
+# Dead letters are any bytes; their contract is the headers (contracts.dead_letters).
 VERSIONS: Final[dict[str, Versions[Any]]] = {
     FEEDBACK.name: EVENT_VERSIONS,
     PLAYLISTS.name: PLAYLIST_VERSIONS,

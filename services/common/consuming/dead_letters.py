@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from contracts.letters import letter_id, redriven_of
+from contracts.dead_letters import dead_letter_id, redriven_of
 from contracts.topics import DEAD_LETTER_HEADERS, DEAD_LETTERS
 from services.common.consuming.model import Record
 from services.common.settings import KafkaSettings
@@ -53,7 +53,7 @@ def headers_of(record: Record, step: str, reason: str, topic_id: str) -> list[tu
     A record that had been a dead letter before and was redriven stays that one, with one more attempt.
     """
     before = redriven_of(record.headers)
-    letter = before.letter if before else letter_id(topic_id, record.topic, record.partition, record.offset)
+    letter = before.letter if before else dead_letter_id(topic_id, record.topic, record.partition, record.offset)
     where = (record.topic, record.partition, record.offset, record.timestamp, topic_id)
     values = (reason[:_LONGEST_REASON], step, *where, letter, before.attempts + 1 if before else 1)
     return [(name, str(value).encode()) for name, value in zip(DEAD_LETTER_HEADERS, values, strict=True)]

@@ -13,8 +13,8 @@ from contracts.topics import DEAD_LETTERS, MODELS, TOPICS
 from services.common.clock import now_ms
 from services.common.kafka import read_to_end
 from services.common.settings import KafkaSettings
-from services.operator.dlq.letters import OPEN
-from services.operator.dlq.reading import read_letters
+from services.operator.dlq.log import read_dead_letters
+from services.operator.dlq.model import OPEN
 from services.operator.status.model import Lag, Letters, LogHealth
 
 _HOUR_MS = 3_600_000
@@ -44,17 +44,17 @@ async def brokers_and_topics(settings: KafkaSettings) -> LogHealth:
 
 async def letters(settings: KafkaSettings, hours: int) -> Letters:
     """The dead letters; those of the last `hours` are new."""
-    book = await read_letters(settings)
-    held = list(book.letters.values())
+    found = await read_dead_letters(settings)
+    held = list(found.by_id.values())
     still = [letter for letter in held if letter.state == OPEN]
     since = now_ms() - hours * _HOUR_MS
     last = max(still, key=lambda letter: letter.last.at, default=None)
     return Letters(
         total=len(held),
         open=len(still),
-        new=sum(letter.last.buried >= since for letter in still),
+        new=sum(letter.last.found >= since for letter in still),
         last_reason=f"{last.last.place}: {last.reason}" if last else "",
-        last_ms=last.last.buried if last else 0,
+        last_ms=last.last.found if last else 0,
     )
 
 

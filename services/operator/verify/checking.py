@@ -21,7 +21,7 @@ from contracts.topics import FEEDBACK, PROFILES
 from services.common.kafka import read_to_end, topic_ids
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.operator.dlq.reading import read_letters
+from services.operator.dlq.log import read_dead_letters
 from services.operator.reaching import warehouse_answers
 from services.operator.verify.catalogue import CatalogueCheck
 from services.operator.verify.clickhouse import Warehouse
@@ -344,7 +344,7 @@ def _forgotten_user(record: Any) -> str | None:
 async def _letters(settings: Settings) -> Letters:
     """(topic, partition, offset) -> the steps that could not take the record that lies there."""
     found: dict[tuple[str, int, int], frozenset[str]] = {}
-    for letter in (await read_letters(settings.kafka)).letters.values():
+    for letter in (await read_dead_letters(settings.kafka)).by_id.values():
         for failure in letter.failures:
             place = (failure.place.topic, failure.place.partition, failure.place.offset)
             found[place] = found.get(place, frozenset()) | {failure.step}

@@ -11,9 +11,8 @@ from contracts.topics import DEAD_LETTERS, PROFILES
 from services.common.settings import Settings
 from services.operator.dlq import redriving
 from services.operator.dlq.editing import assignments, exactly
-from services.operator.dlq.letters import Letter
-from services.operator.dlq.purging import purge
-from services.operator.dlq.reading import read_bytes
+from services.operator.dlq.log import purge, read_bytes
+from services.operator.dlq.model import DeadLetter
 from services.operator.dlq.redriving import MOST_ATTEMPTS, redrive
 from services.operator.doctor import Doctor
 from tests.connected.operator_dlq.house import House
@@ -36,7 +35,7 @@ def spoiled(event: FeedbackEvent) -> bytes:
     return event.log_value().replace(b'"schema":1', b'"schema":0')
 
 
-async def only(home: House) -> Letter:
+async def only(home: House) -> DeadLetter:
     """The one letter that there is."""
     (letter,) = await home.letters()
     return letter

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from contracts.letters import Redriven, letter_id
+from contracts.dead_letters import Redriven, dead_letter_id
 from contracts.marks import MarkName
 from services.common.consuming.dead_letters import headers_of
 from services.common.consuming.model import Assignment, DecodedRecord, Gap, Slice
@@ -68,7 +68,7 @@ def test_halves_meet_at_a_mark_and_lose_nothing():
 def test_the_headers_of_a_dead_letter_say_where_it_came_from():
     record = SimpleNamespace(topic="t", partition=2, offset=9, timestamp=77, headers=())
     first = headers_of(record, "profiles", "because", "ab" * 16)
-    name = letter_id("ab" * 16, "t", 2, 9).encode()
+    name = dead_letter_id("ab" * 16, "t", 2, 9).encode()
     assert first == [
         ("reason", b"because"),
         ("step", b"profiles"),
