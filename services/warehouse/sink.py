@@ -115,11 +115,8 @@ class WarehouseSink:
             if stored.get(s.assignment.name, 0) < s.after
         }
         taken = [s for s in slices if s.assignment.name not in refused]
-        placed = [row for part in taken for row in _placed(part)]
-        for table, kinds, build in TABLES:
-            wanted = [row for row in placed if isinstance(row[1], kinds)]
-            if wanted:
-                self._insert(table, build, wanted)
+        for table, found in rows_of([row for part in taken for row in _placed(part)]).items():
+            self._insert(table, found)
         self._record_gaps(taken)
         if taken and not self._marks.write(_mark_rows(taken), before):
             refused |= {part.assignment.name: None for part in taken}
@@ -136,17 +133,25 @@ class WarehouseSink:
         if gaps:
             self._clickhouse.insert(f"{DATABASE}.gaps", pa.Table.from_pylist(gaps))
 
-    def _insert(
-        self, table: str, build: Callable[[Sequence[Placed[Any]]], pa.Table], wanted: Sequence[Placed[Any]]
-    ) -> None:
+    def _insert(self, table: str, found: pa.Table) -> None:
         try:
-            self._clickhouse.insert(f"{DATABASE}.{table}", build(wanted))
-        except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
-            raise Unflushable(f"a value does not fit its column of {table}: {error}") from error
+            self._clickhouse.insert(f"{DATABASE}.{table}", found)
         except ClickhouseError as error:
             if error.about_data:
                 raise Unflushable(f"ClickHouse refuses a row of {table}: {error}") from error
             raise
+
+
+def rows_of(placed: Sequence[Placed[Any]]) -> dict[str, pa.Table]:
+    """Table -> its rows, of those that have any, in the order of insertion. Raises Unflushable."""
+    found = {}
+    for table, kinds, build in TABLES:
+        if wanted := [row for row in placed if isinstance(row[1], kinds)]:
+            try:
+                found[table] = build(wanted)
+            except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
+                raise Unflushable(f"a value does not fit its column of {table}: {error}") from error
+    return found
 
 
 def _placed(part: Slice[Value]) -> Iterator[Placed[Value]]:

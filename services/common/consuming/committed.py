@@ -5,7 +5,6 @@ They do not decide where a consumer goes on; the store's mark does.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,9 +16,8 @@ from services.common.consuming.positions import LeaderEpochs, Position
 from services.common.settings import KafkaSettings
 
 LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
-_EVERY_SECONDS: Final = 1.0
-_LAST_SECONDS: Final = 2.0
-_MOST_FLUSHES_SINCE: Final = 30
+_COMMIT_SECONDS: Final = 2.0
+_MOST_LATE: Final = 30
 # Nothing is read meanwhile.
 _FETCH_SECONDS: Final = 10.0
 _FETCH_AGAIN_SECONDS: Final = 0.1
@@ -41,10 +39,9 @@ class CommittedOffsets:
         self._consumer = consumer
         self._epochs = epochs
         self._log = log
-        self._at = 0.0
-        self._task: asyncio.Task[None] | None = None
-        # Flushes, at most one a second, that found the last commit still under way.
-        self._flushes_since = 0
+        self._last: dict[TopicPartition, tuple[int, str]] = {}
+        # Commits in a row that were not answered in time.
+        self._late = 0
 
     async def restore_epochs(self, tps: list[TopicPartition]) -> None:
         """The epochs that were committed last; without them a log that was cut meanwhile looks whole.
@@ -78,38 +75,24 @@ class CommittedOffsets:
             else:
                 return found
 
-    def commit_soon(self, positions: Mapping[TopicPartition, Position[Any]]) -> None:
-        """Commit in the background, once a second: while a group has no coordinator aiokafka retries for ever.
+    async def commit(self, positions: Mapping[TopicPartition, Position[Any]]) -> None:
+        """Commit what the store has. While a group has no coordinator aiokafka retries for ever, hence the timeout.
 
-        Raises RuntimeError when it still does after many flushes: the log answers, so this client will not recover.
+        Raises RuntimeError after a minute of that: the log answers, so this client will not recover.
         """
-        now = time.monotonic()
-        if now - self._at <= _EVERY_SECONDS:
+        offsets = {tp: (one.after, self._epochs.to_commit(tp)) for tp, one in positions.items() if one.after}
+        if not offsets or offsets == self._last:
             return
-        self._at = now
-        if self._task is not None and not self._task.done():
-            self._flushes_since += 1
-            if self._flushes_since > _MOST_FLUSHES_SINCE:
-                raise RuntimeError("the client of Kafka does not find its group's coordinator, though it reads the log")
-            return
-        self._flushes_since = 0
-        self._task = asyncio.create_task(self._commit(positions))
-
-    async def commit_last(self, positions: Mapping[TopicPartition, Position[Any]]) -> None:
-        """Commit before the process ends, within two seconds."""
         try:
-            async with asyncio.timeout(_LAST_SECONDS):
-                if self._task is not None:
-                    await self._task
-                await self._commit(positions)
-        except TimeoutError:
-            self._log.info("offsets not committed in time; the store's marks count")
-
-    async def _commit(self, positions: Mapping[TopicPartition, Position[Any]]) -> None:
-        after = {tp: position.after for tp, position in positions.items() if position.after}
-        offsets = {tp: (offset, self._epochs.to_commit(tp)) for tp, offset in after.items()}
-        try:
-            if offsets:
+            async with asyncio.timeout(_COMMIT_SECONDS):
                 await self._consumer().commit(offsets)
+        except TimeoutError:
+            self._late += 1
+            if self._late > _MOST_LATE:
+                raise RuntimeError(
+                    "the client of Kafka finds no coordinator of its group, though it reads the log"
+                ) from None
         except (KafkaError, IllegalStateError) as error:
             self._log.info("offsets not committed (%s); the store's marks count", type(error).__name__)
+        else:
+            self._last, self._late = offsets, 0

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, Generic
 
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -33,6 +33,7 @@ from services.common.settings import KafkaSettings
 
 EX_TEMPFAIL: Final = 75
 _WATCH_SECONDS = 5.0
+_COMMIT_SECONDS: Final = 1.0
 # Others may be busy with a flush first; beyond that, only another client helps.
 _JOIN_SECONDS = 90.0
 # FastStream waits 5 s after an error in fetching; errors further apart than this are not one outage.
@@ -117,9 +118,14 @@ class Consumer(Generic[T]):
         except NotJoined as late:
             self._log.critical("stopping with exit code %d: %s", EX_TEMPFAIL, late)
             raise SystemExit(EX_TEMPFAIL) from late
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._measure())]
+        repeated = [
+            (_WATCH_SECONDS, self._watch),
+            (_WATCH_SECONDS, self._measure),
+            (_COMMIT_SECONDS, self._flow.commit),
+        ]
         if self._hold_seconds:
-            self._tasks.append(asyncio.create_task(self._tick()))
+            repeated.append((min(0.25, self._hold_seconds / 4), self._flow.tick))
+        self._tasks = [asyncio.create_task(self._every(*one)) for one in repeated]
 
     async def run(self) -> None:
         """Consume until `stop()`, then flush and end. Raises SystemExit(75) on what only a new start can correct."""
@@ -229,16 +235,19 @@ class Consumer(Generic[T]):
 
     # ---- watching -----------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        """Notice an emptied store, a truncated log, a topic made again: aiokafka reads by name and would go on."""
+    async def _every(self, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping.is_set():
-            await asyncio.sleep(_WATCH_SECONDS)
+            await asyncio.sleep(seconds)
             try:
-                with contextlib.suppress(*LOG_OUTAGES, LookupError):
-                    await self._check_log()
-                await self._flow.check_store_marks()
+                await call()
             except Exception as error:  # noqa: BLE001 - it ends the process
                 self._fail(error)
+
+    async def _watch(self) -> None:
+        """Notice an emptied store, a truncated log, a topic made again: aiokafka reads by name and would go on."""
+        with contextlib.suppress(*LOG_OUTAGES, LookupError):
+            await self._check_log()
+        await self._flow.check_store_marks()
 
     async def _check_log(self) -> None:
         described = await self._describe()
@@ -258,18 +267,8 @@ class Consumer(Generic[T]):
 
     async def _measure(self) -> None:
         """Keep the lag true while nothing is fetched: a flush that waits for its store holds up the rest."""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            with contextlib.suppress(*LOG_OUTAGES, LookupError):
-                await self._lag.measure()
-
-    async def _tick(self) -> None:
-        while not self._stopping.is_set():
-            await asyncio.sleep(min(0.25, self._hold_seconds / 4))
-            try:
-                await self._flow.tick()
-            except Exception as error:  # noqa: BLE001 - it ends the process
-                self._fail(error)
+        with contextlib.suppress(*LOG_OUTAGES, LookupError):
+            await self._lag.measure()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -201,7 +201,11 @@ class Flow(Generic[T]):
         """Flush whatever is held, and commit."""
         async with self._lock:
             await self._flush()
-        await self._committed.commit_last(self.positions)
+        await self.commit()
+
+    async def commit(self) -> None:
+        """Commit offsets as far as the store has come. Raises RuntimeError where that is never answered."""
+        await self._committed.commit(self.positions)
 
     async def _admit(self, tp: TopicPartition, records: list[Record]) -> list[Record]:
         position = self.positions.get(tp)
@@ -284,7 +288,6 @@ class Flow(Generic[T]):
                 self.positions[tp].after = flushed.upto
         places = {tp: position.assignment.name for tp, position in self.positions.items()}
         await self._rewind({tp: refused[name] for tp, name in places.items() if name in refused})
-        self._committed.commit_soon(self.positions)
 
     async def _write(self, slices: list[Slice[T]]) -> dict[MarkName, int | None]:
         """Flush; bisect what the store will never take, down to the one record, which becomes a dead letter."""

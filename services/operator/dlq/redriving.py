@@ -80,7 +80,7 @@ async def redrive(
         async for letter, key, value in read_bytes(settings, due):
             try:
                 candidate = _candidate(letter, key, edit(value))
-                reason = await _objection(letter, candidate, newest)
+                reason = _objection(letter, candidate, newest)
             except CannotEdit as error:
                 reason = str(error)
             if reason is not None:
@@ -113,7 +113,7 @@ def _candidate(letter: DeadLetter, key: bytes | None, value: bytes | None) -> Ca
     return Candidate(*letter.last.place, letter.last.logged, key, value, headers)
 
 
-async def _objection(letter: DeadLetter, candidate: Candidate, newest: _Newest | None) -> str | None:
+def _objection(letter: DeadLetter, candidate: Candidate, newest: _Newest | None) -> str | None:
     """Why a record is not to be appended, or None. Without `newest` (force) only what no force can help."""
     if candidate.topic not in _TOPICS:
         return f"there is no topic {candidate.topic}"
@@ -124,7 +124,7 @@ async def _objection(letter: DeadLetter, candidate: Candidate, newest: _Newest |
         reason = f"it has failed {letter.attempts} times"
     elif newest.get((candidate.topic, text(candidate.key)), -1) > letter.last.logged:
         reason = f"a newer record of {text(candidate.key)} has replaced it"
-    elif refused := await refusals(candidate):
+    elif refused := refusals(candidate):
         reason = said(refused)
     return None if reason is None else f"{reason}; --force appends it all the same"
 

@@ -147,26 +147,26 @@ def test_the_topics_that_profiles_follows() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("animusic.*/*.json")), ids=lambda path: path.name)
-async def test_an_example_is_refused_exactly_when_it_is_a_bad_one(path: Any) -> None:
+def test_an_example_is_refused_exactly_when_it_is_a_bad_one(path: Any) -> None:
     if path.parent.name == "animusic.dead-letters.v1":
         return
-    found = await refusals(candidate(path.parent.name, path.read_bytes()))
+    found = refusals(candidate(path.parent.name, path.read_bytes()))
     assert bool(found) == (".bad." in path.name)
 
 
-async def test_each_consumer_says_what_it_would_refuse() -> None:
-    both = await refusals(candidate(FEEDBACK.name, b"{}"))
+def test_each_consumer_says_what_it_would_refuse() -> None:
+    both = refusals(candidate(FEEDBACK.name, b"{}"))
     assert set(both) == {"profiles", "warehouse"}
     assert said(both).startswith("profiles and warehouse would refuse it again: event_id: Field required")
-    assert await refusals(candidate("somebody.elses", b"\xff")) == {}
-    no_value = await refusals(candidate(FEEDBACK.name, None))
+    assert refusals(candidate("somebody.elses", b"\xff")) == {}
+    no_value = refusals(candidate(FEEDBACK.name, None))
     assert "profiles would refuse it again: the record has no value" in said(no_value)
 
 
 @pytest.mark.parametrize("served_at", [-1, (1 << 64) - 1 + 1])
-async def test_a_number_that_no_store_takes_is_found_without_the_stores(served_at: int) -> None:
+def test_a_number_that_no_store_takes_is_found_without_the_stores(served_at: int) -> None:
     told = json.loads((EXAMPLES / "animusic.playlists.v1" / "playlist.good.json").read_bytes())
     value = json.dumps({**told, "served_at": served_at}).encode()
-    found = await refusals(candidate("animusic.playlists.v1", value))
+    found = refusals(candidate("animusic.playlists.v1", value))
     assert "a number that has no room" in found["profiles"]
     assert "does not fit its column" in found["warehouse"]
