@@ -92,7 +92,7 @@ class Consumer(Generic[T]):
             retry_policy=self._retry_policy, metrics=self.metrics, hold_records=max_records, hold_seconds=hold_seconds,
         )  # fmt: skip
         self._joining = Joining(settings, group, _JOIN_SECONDS, self._log)
-        self._lag = LagMeter(registry, sink.step, self._client, lambda: self._flow.positions)
+        self._lag = LagMeter(registry, sink.step, self._client, self._flow.positions)
         self._stalls = StallDetector(positions.STALLED_SECONDS)
         self._tasks: list[asyncio.Task[None]] = []
 

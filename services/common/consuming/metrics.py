@@ -76,9 +76,6 @@ class ConsumerMetrics:
         self._histograms[name].observe(value)
 
 
-Positions = Callable[[], Mapping[TopicPartition, Position[Any]]]
-
-
 class Lag(NamedTuple):
     """One followed partition.
 
@@ -97,11 +94,16 @@ class Lag(NamedTuple):
 class LagMeter(Collector):
     """Knows the ends as the log told them last: by a fetch, or by `measure`, which also works while nothing is fetched.
 
-    Shows `animusic_consumer_lag` and `animusic_consumer_oldest_seconds` by step, topic and partition.
+    Shows `animusic_consumer_lag` and `animusic_consumer_oldest_seconds` by step, topic and partition. `consumer()` is
+    aiokafka's, or None.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, step: str, consumer: Callable[[], Any], positions: Positions
+        self,
+        registry: CollectorRegistry,
+        step: str,
+        consumer: Callable[[], Any],
+        positions: Mapping[TopicPartition, Position[Any]],
     ) -> None:
         self._step = step
         self._consumer = consumer
@@ -112,9 +114,8 @@ class LagMeter(Collector):
 
     async def measure(self) -> None:
         """Ask the log for its ends. May raise aiokafka's KafkaError."""
-        followed = list(self._positions())
-        if followed:
-            self._ends = dict(await self._consumer().end_offsets(followed))
+        if self._positions:
+            self._ends = dict(await self._consumer().end_offsets(list(self._positions)))
             self.lags()
 
     def lags(self) -> list[Lag]:
@@ -122,18 +123,17 @@ class LagMeter(Collector):
         consumer = self._consumer()
         assigned = consumer.assignment() if consumer is not None else ()
         found = []
-        for tp, position in sorted(self._positions().items()):
+        for tp, position in sorted(self._positions.items()):
             fetched = consumer.highwater(tp) if tp in assigned else None
-            end = max(fetched or 0, self._ends.get(tp, 0))
-            lag = max(0, end - position.done)
+            lag = max(0, max(fetched or 0, self._ends.get(tp, 0)) - position.done)
             found.append(Lag(tp.topic, tp.partition, lag, self._oldest(tp, position, lag)))
         return found
 
     def summary(self) -> dict[str, float]:
         """For the body of /readyz: how many partitions, records behind, and the age of the oldest in seconds."""
         found = self.lags()
-        lag, oldest = sum(one.lag for one in found), max((one.oldest_seconds for one in found), default=0.0)
-        return {"partitions": len(found), "lag": lag, "oldest_seconds": round(oldest, 3)}
+        oldest = max((one.oldest_seconds for one in found), default=0.0)
+        return {"partitions": len(found), "lag": sum(one.lag for one in found), "oldest_seconds": round(oldest, 3)}
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus' client at each scrape."""
@@ -141,14 +141,12 @@ class LagMeter(Collector):
         lag = GaugeMetricFamily("animusic_consumer_lag", "records without effect in the store yet", labels=labels)
         oldest = GaugeMetricFamily("animusic_consumer_oldest_seconds", "age of the oldest of them", labels=labels)
         for one in self.lags():
-            labelled = [self._step, one.topic, str(one.partition)]
-            lag.add_metric(labelled, one.lag)
-            oldest.add_metric(labelled, one.oldest_seconds)
-        yield lag
-        yield oldest
+            lag.add_metric([self._step, one.topic, str(one.partition)], one.lag)
+            oldest.add_metric([self._step, one.topic, str(one.partition)], one.oldest_seconds)
+        yield from (lag, oldest)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing to look at before there is a consumer."""
+        """Nothing before there is a consumer."""
         return iter(())
 
     def _oldest(self, tp: TopicPartition, position: Position[Any], lag: int) -> float:
@@ -157,6 +155,5 @@ class LagMeter(Collector):
             return 0.0
         since = self._behind_since.setdefault(tp, time.monotonic())
         if position.held:
-            written: int = position.held[0].record.timestamp
-            return max(0.0, (now_ms() - written) / 1000)
+            return max(0.0, (now_ms() - int(position.held[0].record.timestamp)) / 1000)
         return time.monotonic() - since

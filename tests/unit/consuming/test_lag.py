@@ -18,7 +18,7 @@ def test_lag_is_told_by_partition_whenever_somebody_asks():
     position = Position(Assignment(MarkName("a" * 32, 3), "t", 4), 0, 10)
     consumer = SimpleNamespace(assignment=lambda: {tp}, highwater=lambda _: 10)
     registry = CollectorRegistry()
-    meter = LagMeter(registry, "test", lambda: consumer, lambda: {tp: position})
+    meter = LagMeter(registry, "test", lambda: consumer, {tp: position})
     assert meter.summary() == {"partitions": 1, "lag": 0, "oldest_seconds": 0.0}
     position.take([DecodedRecord(record, "x")], 11)
     consumer.highwater = lambda _: 14
@@ -41,7 +41,7 @@ async def test_lag_grows_while_nothing_is_fetched():
         return {tp: 25}
 
     consumer = SimpleNamespace(assignment=set, highwater=lambda _: 1 / 0, end_offsets=end_offsets)
-    meter = LagMeter(CollectorRegistry(), "test", lambda: consumer, lambda: {tp: position})
+    meter = LagMeter(CollectorRegistry(), "test", lambda: consumer, {tp: position})
     assert meter.summary()["lag"] == 0
     await meter.measure()
     assert meter.summary()["lag"] == 15
