@@ -304,7 +304,7 @@ async def test_a_consumer_that_follows_readers_elsewhere_goes_on_from_the_marks_
             await at_end(log, redis, generation="g2", timeout=10)
     assert await profiles_in(redis, "g2") == folded([first, second, third, *late])
     for user_id in ("here", "elsewhere"):
-        assert f"{FEEDBACK.name}/{partition_of(user_id, 8)} (wiped or restored?): reading again from 1" in caplog.text
+        assert f"{FEEDBACK.name}/{partition_of(user_id, 8)} (emptied or restored?): reading again from 1" in caplog.text
     assert not re.search(rf"{FEEDBACK.name}/{partition_of('elsewhere', 8)} .* from None", caplog.text)
 
 
