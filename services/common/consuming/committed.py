@@ -18,9 +18,6 @@ from services.common.settings import KafkaSettings
 LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
 _COMMIT_SECONDS: Final = 2.0
 _MOST_LATE: Final = 30
-# Nothing is read meanwhile.
-_FETCH_SECONDS: Final = 10.0
-_FETCH_AGAIN_SECONDS: Final = 0.1
 
 
 class CommittedOffsets:
@@ -44,36 +41,19 @@ class CommittedOffsets:
         self._late = 0
 
     async def restore_epochs(self, tps: list[TopicPartition]) -> None:
-        """The epochs that were committed last; without them a log that was cut meanwhile looks whole.
+        """Keep the epochs that were committed last; without them a log that was cut meanwhile looks whole.
 
-        `AIOKafkaConsumer.committed` drops the metadata (aiokafka's issue 857), the admin client does not.
+        `AIOKafkaConsumer.committed` drops the metadata (aiokafka's issue 857), the admin client does not. May raise
+        aiokafka's KafkaError.
         """
         admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.bootstrap_servers)
         try:
-            async with asyncio.timeout(_FETCH_SECONDS):
-                await admin.start()
-                found = await self._fetch(admin, tps)
-        except LOG_OUTAGES as error:
-            self._log.warning("committed offsets are not known (%r): a log cut meanwhile would not be noticed", error)
-            return
+            await admin.start()
+            found = await admin.list_consumer_group_offsets(self._group, partitions=tps)
         finally:
             await admin.close()
         for tp, committed in found.items():
-            self._epochs.restore(tp, committed.metadata)
-
-    async def _fetch(self, admin: AIOKafkaAdminClient, tps: list[TopicPartition]) -> Mapping[TopicPartition, Any]:
-        while True:
-            try:
-                found: Mapping[TopicPartition, Any] = await admin.list_consumer_group_offsets(
-                    self._group, partitions=tps
-                )
-            except KafkaError as error:
-                # The coordinator of a new group is still being chosen.
-                if not error.retriable:
-                    raise
-                await asyncio.sleep(_FETCH_AGAIN_SECONDS)
-            else:
-                return found
+            self._epochs.restore(tp, committed.metadata or "")
 
     async def commit(self, positions: Mapping[TopicPartition, Position[Any]]) -> None:
         """Commit what the store has. While a group has no coordinator aiokafka retries for ever, hence the timeout.

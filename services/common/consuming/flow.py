@@ -88,7 +88,8 @@ class Flow(Generic[T]):
             self._held_since = None
             marks = await self._marks(list(assignments.values()))
             await self._place({tp: (assignment, marks[assignment.name]) for tp, assignment in assignments.items()})
-            await self._committed.restore_epochs(list(assignments))
+            if assignments:
+                await self._retry(LOG, lambda: self._committed.restore_epochs(list(assignments)), LOG_OUTAGES)
             if ended := self.epochs.ended(leaders):
                 await self._rewind_truncated(await self._retry(LOG, lambda: epoch_ends(ended), LOG_OUTAGES))
             self._keep_epochs(leaders)

@@ -115,15 +115,13 @@ class DeadLetters:
     Attributes:
         by_id: in the order of their first failure.
         end: offset after the last record that was folded.
-        strays: records that are neither a dead letter nor a note on one that is still there.
     """
 
     by_id: dict[str, DeadLetter] = field(default_factory=dict)
     end: int = 0
-    strays: int = 0
 
     def add(self, records: Iterable[Any]) -> None:
-        """Fold records (aiokafka ConsumerRecord) in."""
+        """Fold records (aiokafka ConsumerRecord) in; what is neither a dead letter nor a note on one is passed over."""
         for record in records:
             self.end = record.offset + 1
             headers = texts(record.headers)
@@ -131,8 +129,6 @@ class DeadLetters:
                 self._resolve(headers)
             elif "topic" in headers:
                 self._fail(record, headers)
-            else:
-                self.strays += 1
 
     def _fail(self, record: Any, headers: Any) -> None:
         failure = Failure(
@@ -156,11 +152,9 @@ class DeadLetters:
 
     def _resolve(self, headers: Any) -> None:
         letter = self.by_id.get(headers.get("letter", ""))
-        if letter is None:
-            self.strays += 1
-            return
-        resolved = max(letter.resolved, number(headers.get("attempts", ""), 1))
-        self.by_id[letter.id] = replace(letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", ""))
+        if letter is not None:
+            resolved = max(letter.resolved, number(headers.get("attempts", ""), 1))
+            self.by_id[letter.id] = replace(letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", ""))
 
 
 def user_of(key: bytes | None, value: bytes | None) -> str | None:
