@@ -7,7 +7,7 @@ first offset of a later epoch is where a reader of the earlier one must go on.
 
 aiokafka speaks Metadata up to version 5, and ids came with version 10 (Kafka 2.8); OffsetForLeaderEpoch it does not
 speak. So one version of each is written out here as Kafka's protocol guide has it, and sent through aiokafka's client.
-tests/unit/common/test_upstream.py fails when aiokafka has learnt either.
+tests/unit/consuming/test_upstream.py fails when aiokafka has learnt either.
 """
 
 import asyncio
