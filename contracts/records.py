@@ -21,7 +21,7 @@ MODEL_VERSIONS: Final[Versions[LiveModel]] = Versions(TypeAdapter(LiveModel))
 BUILD_VERSIONS: Final[Versions[ModelBuild]] = Versions(TypeAdapter(ModelBuild))
 LEDGER_VERSIONS: Final[Versions[Any]] = Versions(LEDGER_RECORD)
 
-# Dead letters are any bytes; their contract is the headers (contracts.letters).
+# Dead letters are any bytes; their contract is the headers (contracts.dead_letters).
 VERSIONS: Final[dict[str, Versions[Any]]] = {
     FEEDBACK.name: EVENT_VERSIONS,
     PLAYLISTS.name: PLAYLIST_VERSIONS,
@@ -34,5 +34,9 @@ VERSIONS: Final[dict[str, Versions[Any]]] = {
 
 
 def read_record(topic: str, value: bytes) -> Any:
-    """A record of any topic but the dead letters. Raises pydantic.ValidationError; KeyError for another topic."""
+    """A record of any topic but the dead letters.
+
+    Raises pydantic.ValidationError for what is none, NewerSchema for what only a later program can read (both are
+    ValueErrors); KeyError for another topic.
+    """
     return VERSIONS[topic].read(value)

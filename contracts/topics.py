@@ -58,7 +58,7 @@ def partitions_for(topic: Topic, user_partitions: int) -> int:
 
 
 # Headers of a dead letter; its key and value are the untouched bytes of the record that could not be read. `letter` and
-# `attempts` (1: the first failure) are explained in `contracts.letters`; older letters have only the first six.
+# `attempts` (1: the first failure) are explained in `contracts.dead_letters`; older ones have only the first six.
 DEAD_LETTER_HEADERS: Final[tuple[str, ...]] = (
     "reason", "step", "topic", "partition", "offset", "time", "topic_id", "letter", "attempts",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from contracts.model_builds import Machine, ModelBuild, Stage
+from contracts.records import BUILD_VERSIONS
 from contracts.topics import MODEL_BUILDS
 from services.common.clock import now_ms
 from services.common.kafka import producer, read_to_end
@@ -103,13 +104,13 @@ async def append(settings: KafkaSettings, record: ModelBuild) -> None:
 async def read_builds(settings: KafkaSettings) -> list[ModelBuild]:
     """All builds and switches, the oldest first. A record that cannot be read is passed over.
 
-    Raises LookupError without the topic.
+    Raises LookupError without the topic, NewerSchema.
     """
     found: list[ModelBuild] = []
     async for batch in read_to_end(settings, MODEL_BUILDS.name):
         for record in batch:
             with contextlib.suppress(ValidationError):
-                found.append(ModelBuild.model_validate_json(record.value or b""))
+                found.append(BUILD_VERSIONS.read(record.value or b""))
     return found
 
 

@@ -3,18 +3,22 @@
 from pydantic import ValidationError
 
 from contracts.models import LiveModel
+from contracts.records import MODEL_VERSIONS
 from contracts.topics import MODELS
 from services.common.kafka import producer, read_to_end
 from services.common.settings import KafkaSettings
 
 
 async def live_models(settings: KafkaSettings) -> dict[str, LiveModel]:
-    """Arm → its live model. A record that cannot be read is passed over. Raises LookupError without the topic."""
+    """Arm → its live model. A record that cannot be read is passed over.
+
+    Raises LookupError without the topic, NewerSchema.
+    """
     live: dict[str, LiveModel] = {}
     async for batch in read_to_end(settings, MODELS.name):
         for record in batch:
             try:
-                model = LiveModel.model_validate_json(record.value or b"")
+                model = MODEL_VERSIONS.read(record.value or b"")
             except ValidationError:
                 continue
             live[model.arm] = model

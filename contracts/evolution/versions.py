@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError, from_json
+from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 R = TypeVar("R")
 # Records are written with their version first, so that twelve bytes tell it. Anything else is read twice.
@@ -27,6 +27,19 @@ class Older:
 
     reader: TypeAdapter[Any]
     upcast: Callable[[Any], Any]
+
+
+class NewerSchema(ValueError):
+    """A record of a later version than this code knows. Nothing is wrong with it: it must wait for the upgrade.
+
+    Never a reason for a dead letter: all records may be like it from now on.
+    """
+
+    def __init__(self, version: int, newest: int) -> None:
+        super().__init__(
+            f"schema version {version} is newer than what this program reads ({newest}): upgrade consumers first, "
+            "then whatever writes records"
+        )
 
 
 class Versions(Generic[R]):
@@ -51,18 +64,18 @@ class Versions(Generic[R]):
     def read(self, value: bytes) -> R:
         """The record as the newest version says it.
 
-        Raises pydantic.ValidationError when it is no record of its version, or of a version that this code does not
-        know: such a record is left untouched for the code that will.
+        Raises NewerSchema for a later version than the newest here, pydantic.ValidationError when it is no record of
+        its version, or its version is none.
         """
         known = self._by_head.get(value[:_HEAD])
         return known(value) if known is not None else self._read_whole(value)
 
     def _read_whole(self, value: bytes) -> R:
         version = _version_of(value)
-        reader = self._readers.get(version) if version is not None else self._readers[self.newest]
-        if reader is None:
-            raise _unknown(version, self.newest)
-        return reader(value)
+        if version is not None and version > self.newest:
+            raise NewerSchema(version, self.newest)
+        # What says no version that ever was is told so by the newest model.
+        return self._readers.get(version or 0, self._readers[self.newest])(value)
 
 
 def _lifting(versions: tuple[Older, ...]) -> Callable[[bytes], Any]:
@@ -89,10 +102,3 @@ def _version_of(value: bytes) -> int | None:
         return None
     version = found.get("schema", 1)
     return version if type(version) is int else None
-
-
-def _unknown(version: int | None, newest: int) -> ValidationError:
-    known = "only 1" if newest == 1 else f"1 to {newest}"
-    what = f"version {version} is not known here ({known}): after an upgrade, `animusic dlq redrive` sends it again"
-    fault = PydanticCustomError("unknown_version", "{what}", {"what": what})
-    return ValidationError.from_exception_data("record", [{"type": fault, "loc": ("schema",), "input": version}])

@@ -1,4 +1,4 @@
-"""`animusic dlq …`: records that could not be read: list them, look at one, send them again, let go of them."""
+"""`animusic dlq …`: records that could not be read: list them, look at one, send them again, give them up."""
 
 import asyncio
 import json
@@ -16,24 +16,25 @@ from services.cli.reaching import reach_log
 from services.common.settings import KafkaSettings, Settings
 from services.common.tables import print_table
 from services.operator.dlq.editing import assignments, exactly
-from services.operator.dlq.letters import OPEN, Letter
-from services.operator.dlq.reading import read_bytes, read_letters
-from services.operator.dlq.selecting import Filter, moment
-from services.operator.dlq.summary import as_json, by_hour, clock, groups
+from services.operator.dlq.log import read_bytes, read_dead_letters
+from services.operator.dlq.model import OPEN, DeadLetter
+from services.operator.dlq.selecting import Filter, as_json, by_hour, clock, groups, moment
 
 if TYPE_CHECKING:
     from services.operator.dlq.redriving import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: records that could not be read, and what becomes of them.")
 
-Ids = Annotated[list[str] | None, typer.Argument(help="Letters, as `animusic dlq list` names them.", metavar="LETTER")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(help="Dead letters, as `animusic dlq list` names them.", metavar="LETTER")
+]
 Reason = Annotated[str | None, typer.Option(help="Part of the reason.")]
 TopicName = Annotated[str | None, typer.Option(help="The topic that the record came from.")]
 Step = Annotated[str | None, typer.Option(help="Who could not read it: profiles, warehouse.")]
 Since = Annotated[str | None, typer.Option(help="Found at or after: an ISO time (UTC), 2h, 3d, or ms.", metavar="TIME")]
 Until = Annotated[str | None, typer.Option(help="Found before.", metavar="TIME")]
 User = Annotated[str | None, typer.Option(help="Whom the record is about.")]
-Offsets = Annotated[list[int] | None, typer.Option("--offset", help="Where the letter lies among the dead letters.")]
+Offsets = Annotated[list[int] | None, typer.Option("--offset", help="Its offset in the topic of dead letters.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")]
 _REASONS_SAID = 20
@@ -52,10 +53,10 @@ def list_(
     offsets: Offsets = None,
     limit: Limit = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what was redriven or purged.")] = False,
-    each: Annotated[bool, typer.Option("--each", help="One line a letter, not a reason.")] = False,
-    as_lines: Annotated[bool, typer.Option("--json", help="One JSON object a letter, for scripts.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="One line a dead letter, not a reason.")] = False,
+    as_lines: Annotated[bool, typer.Option("--json", help="One JSON object a dead letter, for scripts.")] = False,
 ) -> None:
-    """Letters by reason with their counts, and when they came."""
+    """Dead letters by reason with their counts, and when they came."""
     wanted = _filter(
         reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets, limit=limit,
         everything=everything,
@@ -74,14 +75,14 @@ def list_(
 
 @app.command()
 def show(
-    letter: Annotated[str, typer.Argument(help="A letter, as `animusic dlq list` names it.")],
+    letter: Annotated[str, typer.Argument(help="A dead letter, as `animusic dlq list` names it.")],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Only the record's bytes, untouched.")] = False,
 ) -> None:
-    """One letter: why, where it came from, what became of it, and its bytes.
+    """One dead letter: why, where it came from, whether it is resolved, and its bytes.
 
     `animusic dlq show LETTER --raw > record.json`, an editor, and `animusic dlq redrive LETTER --value record.json`
-    mend one record.
+    correct one record.
     """
     settings = Settings().kafka
     (found,) = Filter(ids=(letter,)).of(asyncio.run(_letters(settings)))
@@ -89,7 +90,7 @@ def show(
     if raw:
         sys.stdout.buffer.write(value or b"")
         return
-    rows = {**as_json(found), "logged": clock(found.last.logged), "buried": clock(found.last.buried)}
+    rows = {**as_json(found), "logged": clock(found.last.logged), "buried": clock(found.last.found)}
     for name, told in rows.items():
         print(f"{name:<12} {', '.join(told) if isinstance(told, list) else told or '-'}")
     for failure in found.failures:
@@ -111,19 +112,19 @@ def redrive(
     limit: Limit = None,
     to_set: Annotated[list[str] | None, typer.Option("--set", help="Set a field first.", metavar="PATH=VALUE")] = None,
     to_unset: Annotated[list[str] | None, typer.Option("--unset", help="Remove a field.", metavar="PATH")] = None,
-    value: Annotated[Path | None, typer.Option(help="The whole record, of one letter.", metavar="FILE")] = None,
+    value: Annotated[Path | None, typer.Option(help="The whole record, of one dead letter.", metavar="FILE")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what would fail again, or was replaced since.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what was redriven before.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="All letters that are open.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
     rate: Annotated[float | None, typer.Option(min=0.1, help="At most so many records a second.")] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Append records to their topic again, as they are or mended.
+    """Append records to their topic again, unchanged or corrected.
 
     Each is read as the consumers will read it first; what would fail again is kept, and said. Exit code 1 when any is
     kept. Redriving twice has one effect.
     """
-    # The consumers' own code comes along, which to list and show letters nobody needs.
+    # It imports the consumers' code, which listing does not need.
     from services.operator.dlq.redriving import redrive as redrive_letters
 
     wanted = _filter(
@@ -136,7 +137,7 @@ def redrive(
     letters = wanted.of(asyncio.run(_letters(settings)))
     if value is not None:
         if len(letters) != 1 or to_set or to_unset:
-            raise ValueError(f"--value is the whole record of one letter, and {len(letters)} are meant")
+            raise ValueError(f"--value is the whole record of one dead letter, and {len(letters)} are meant")
         edit = exactly(value.read_bytes())
     redriving = redrive_letters(settings, letters, edit, force=force, again=again, dry_run=dry_run, rate=rate)
     outcome = asyncio.run(redriving)
@@ -158,13 +159,13 @@ def purge(
     offsets: Offsets = None,
     limit: Limit = None,
     unredriven: Annotated[
-        bool, typer.Option("--unredriven", help="Also letters whose records never had their effect: they are lost.")
+        bool, typer.Option("--unredriven", help="Also those whose records never had their effect: they are lost.")
     ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="All letters.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Let go of letters, and delete their bytes as far as the log allows. Open letters only with --unredriven."""
-    from services.operator.dlq.purging import purge as purge_letters
+    """Give up dead letters, and delete their bytes as far as the log allows. Open ones only with --unredriven."""
+    from services.operator.dlq.log import purge as purge_letters
 
     wanted = _filter(
         ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
@@ -178,7 +179,7 @@ def purge(
     would = "would be " if dry_run else ""
     say(f"{len(done.purged):,} {would}purged, {lost:,} of them never redriven")
     if not dry_run:
-        say(f"the log of letters begins at {done.begins_at}; {done.still_there:,} purged ones wait for an older letter")
+        say(f"the topic begins at {done.begins_at}; {done.still_there:,} purged ones remain behind an older one")
     if done.kept:
         say(f"{len(done.kept):,} kept: they were never redriven. --unredriven gives them up for good")
         raise typer.Exit(1)
@@ -205,26 +206,26 @@ def _filter(
 
 
 def _must_choose(wanted: Filter, everything: bool, verb: str) -> None:
-    """Nobody means all letters by saying nothing."""
+    """Raise ValueError where nothing says which dead letters are meant."""
     chosen = Filter(states=wanted.states, limit=wanted.limit) != wanted
     if not chosen and not everything:
         raise ValueError(
-            f"name letters, or say which by --reason, --topic, --user …; `--all` means all. Nothing was done ({verb})"
+            f"name dead letters, or say which by --reason, --topic, --user …; `--all` means all. Did not {verb}"
         )
 
 
-async def _letters(settings: KafkaSettings) -> list[Letter]:
+async def _letters(settings: KafkaSettings) -> list[DeadLetter]:
     await reach_log(settings, 10)
-    return list((await read_letters(settings)).letters.values())
+    return list((await read_dead_letters(settings)).by_id.values())
 
 
-async def _value(settings: KafkaSettings, letter: Letter) -> bytes | None:
+async def _value(settings: KafkaSettings, letter: DeadLetter) -> bytes | None:
     async for _, _, value in read_bytes(settings, [letter]):
         return value
-    raise LookupError(f"the bytes of letter {letter.id} expired while it was asked for")
+    raise LookupError(f"the bytes of dead letter {letter.id} expired meanwhile")
 
 
-def _print_groups(letters: list[Letter]) -> None:
+def _print_groups(letters: list[DeadLetter]) -> None:
     table = Table("count", "reason", "topic", "steps", "state", "first (UTC)", "last (UTC)", "example", box=None)
     for group in groups(letters):
         states = ", ".join(f"{count} {state}" for state, count in group.states.items())
@@ -238,18 +239,20 @@ def _print_groups(letters: list[Letter]) -> None:
         console.print(f"{clock(hour)[:13]}h {count:>7,} {'█' * round(40 * count / most)}")
 
 
-def _print_each(letters: list[Letter]) -> None:
+def _print_each(letters: list[DeadLetter]) -> None:
     table = Table("letter", "state", "tries", "found (UTC)", "from", "user", "steps", "reason", box=None)
     for letter in letters:
         last = letter.last
-        row: tuple[Any, ...] = (letter.id, letter.state, str(letter.attempts), clock(last.buried), str(last.place))
+        row: tuple[Any, ...] = (letter.id, letter.state, str(letter.attempts), clock(last.found), str(last.place))
         table.add_row(*row, letter.user or "", ", ".join(letter.steps), letter.reason)
     print_table(table, folding=("reason",))
 
 
 def _print_outcome(outcome: "Outcome", *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
-    none = "" if outcome.redriven or outcome.kept else " (no open letter is meant; --again also takes redriven ones)"
+    none = (
+        "" if outcome.redriven or outcome.kept else " (no open dead letter is meant; --again also takes redriven ones)"
+    )
     say(f"{len(outcome.redriven):,} {would}redriven, {len(outcome.kept):,} kept{none}")
     kept: dict[str, list[str]] = {}
     for letter, why in outcome.kept:

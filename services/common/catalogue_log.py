@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
+from contracts.records import CATALOGUE_VERSIONS
 from contracts.topics import CATALOGUE
 from services.common.kafka import read_to_end
 from services.common.settings import KafkaSettings
-
-_RECORD: Final[TypeAdapter[WithdrawnSong | Song]] = TypeAdapter(WithdrawnSong | Song)
 
 
 @dataclass
@@ -45,11 +44,14 @@ class CatalogueLog:
         return catalogue_digest(self.values)
 
     def apply(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> None:
-        """Fold (key, value) records in log order: the last of a song counts, a tombstone withdraws it as well."""
+        """Fold (key, value) records in log order: the last of a song counts, a tombstone withdraws it as well.
+
+        Raises NewerSchema.
+        """
         last = {key.decode(): value for key, value in records if key is not None}
         for song_id, value in last.items():
             try:
-                record = None if value is None else _RECORD.validate_json(value)
+                record = None if value is None else CATALOGUE_VERSIONS.read(value)
             except ValidationError:
                 self.unreadable += 1
                 continue
@@ -65,7 +67,7 @@ class CatalogueLog:
 
 
 async def read_catalogue(settings: KafkaSettings) -> CatalogueLog:
-    """The catalogue topic from its start to its end as of now. Raises LookupError when the topic does not exist."""
+    """The catalogue topic from its start to its end as of now. Raises LookupError without the topic, NewerSchema."""
     found = CatalogueLog()
     records: list[Any] = []
     async for batch in read_to_end(settings, CATALOGUE.name):

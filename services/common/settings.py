@@ -33,6 +33,11 @@ class KafkaSettings(BaseModel):
     session_seconds: float = Field(
         10.0, ge=6, le=1800, description="how long a consumer may be silent before others get its partitions"
     )
+    dead_letter_share: float = Field(
+        0.2, ge=0, le=1, description="largest share of its recent records that a consumer cannot read before it stops"
+    )
+    dead_letter_window: int = Field(1_000, ge=1, description="how many recent records that is a share of")
+    dead_letter_least: int = Field(100, ge=1, description="a consumer never stops for fewer dead letters than this")
     instance: str | None = Field(
         None, description="this process' name in its consumer group; unset: the host's, so two on one host need it"
     )

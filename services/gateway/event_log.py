@@ -11,8 +11,7 @@ from aiokafka.errors import KafkaError
 from contracts.http import LogPosition
 from contracts.tokens import Receipt
 from contracts.topics import FEEDBACK, LEDGER, PROFILES
-from services.common.kafka import producer
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import producer, topic_ids
 from services.common.settings import KafkaSettings
 from services.common.tasks import end
 from services.gateway.acknowledgements import AcknowledgementLedger

@@ -6,9 +6,9 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.models import LiveModel
+from contracts.records import MODEL_VERSIONS
 from contracts.topics import CATALOGUE, MODELS
-from services.common.kafka import read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import read_to_end, topic_ids
 from services.common.settings import KafkaSettings, Settings
 from services.local.layout import Layout, read_json, write_json
 
@@ -58,7 +58,7 @@ async def live_models(settings: KafkaSettings) -> dict[str, LiveModel]:
 
 
 def _model(record: Any) -> LiveModel | None:
-    return LiveModel.model_validate_json(record.value) if record.value else None
+    return MODEL_VERSIONS.read(record.value) if record.value else None
 
 
 class Contents:

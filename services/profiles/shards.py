@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from contracts.marks import MarkName
 from contracts.placement import shards_of_partition
-from services.common.consuming.model import Claim
+from services.common.consuming.model import Assignment
 
 
 class PartitionShards:
@@ -21,10 +21,10 @@ class PartitionShards:
         """The shards whose marks move with this partition, ascending."""
         return sorted(self._known[name])
 
-    def lowest(self, claims: Sequence[Claim], stored: Sequence[dict[str, int]]) -> dict[MarkName, int | None]:
-        """The lowest mark of each claim's shards, given all shards' marks; None when one of them has none."""
+    def lowest(self, assignments: Sequence[Assignment], stored: Sequence[dict[str, int]]) -> dict[MarkName, int | None]:
+        """The lowest mark of each assignment's shards, given all shards' marks; None when one of them has none."""
         found: dict[MarkName, int | None] = {}
-        for name, _, partitions in claims:
+        for name, _, partitions in assignments:
             field = name.field()
             marked = {shard for shard, marks in enumerate(stored) if field in marks}
             known = self._known.setdefault(name, set())

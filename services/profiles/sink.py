@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice
+from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice
 from services.common.redis import REDIS_OUTAGES
 from services.profiles.generations import Generations
 from services.profiles.shards import PartitionShards
@@ -35,7 +35,7 @@ class ProfilesSink:
         self._store = store
         self._pointer = pointer
         self._shards = PartitionShards()
-        self._claims: list[Claim] = []
+        self._assignments: list[Assignment] = []
         self._looked_at = float("-inf")
         self._moved_at: float | None = None
         self._log = logging.getLogger("animusic.profiles")
@@ -49,14 +49,14 @@ class ProfilesSink:
         """See `writes.effect_of`."""
         return effect_of(record)
 
-    async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
+    async def marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
         """The lowest mark of each partition's shards; None when one of them has none."""
-        self._claims = list(claims)
+        self._assignments = list(assignments)
         if self._pointer is not None:
             await self._pointer.be_live_if_none_is(self.generation)
             await self._follow(self._pointer)
-            await self._pointer.say_written(self.generation, [claim.name for claim in claims])
-        return await self._lowest(claims)
+            await self._pointer.say_written(self.generation, [assignment.name for assignment in assignments])
+        return await self._lowest(assignments)
 
     async def flush(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
         """One script call a shard and slice, all in one round trip.
@@ -67,18 +67,18 @@ class ProfilesSink:
         due = time.monotonic() - self._looked_at > LOOK_SECONDS
         if self._pointer is None or not due or not await self._follow(self._pointer):
             return await self._merge(slices)
-        await self._pointer.say_written(self.generation, [claim.name for claim in self._claims])
-        return FlushResult(await self._lowest(self._claims))
+        await self._pointer.say_written(self.generation, [assignment.name for assignment in self._assignments])
+        return FlushResult(await self._lowest(self._assignments))
 
-    async def _lowest(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
-        return self._shards.lowest(claims, await self._store.marks())
+    async def _lowest(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
+        return self._shards.lowest(assignments, await self._store.marks())
 
     async def _merge(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
         refused: dict[MarkName, int | None] = {}
         calls: list[MergeCall] = []
         names: dict[str, MarkName] = {}
         for part in slices:
-            name = part.claim.name
+            name = part.assignment.name
             writes = by_shard([item.value for item in part.items])
             if self._shards.take_in(name, writes):
                 refused[name] = None

@@ -5,7 +5,9 @@ from sys import intern
 
 from pydantic import ValidationError
 
-from contracts.catalogue import Anime, Credits, Link, Song, WithdrawnSong, point_id_of
+from contracts.catalogue import Anime, Credits, Link, Song, point_id_of
+from contracts.evolution.versions import NewerSchema
+from contracts.records import CATALOGUE_VERSIONS
 
 
 class UnreadableSong(ValueError):
@@ -59,13 +61,10 @@ class CatalogueSong:
 def read_song(value: bytes) -> CatalogueSong | None:
     """Decode a record of the catalogue; None for a song that was withdrawn. Raises UnreadableSong."""
     try:
-        return catalogue_song(Song.model_validate_json(value), value)
-    except ValidationError as problem:
-        try:
-            WithdrawnSong.model_validate_json(value)
-        except ValidationError:
-            raise UnreadableSong(str(problem)) from None
-        return None
+        song = CATALOGUE_VERSIONS.read(value)
+    except (ValidationError, NewerSchema) as problem:
+        raise UnreadableSong(str(problem)) from None
+    return catalogue_song(song, value) if isinstance(song, Song) else None
 
 
 def catalogue_song(song: Song, value: bytes) -> CatalogueSong:

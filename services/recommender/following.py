@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from services.common.kafka import refresh_metadata
 from services.common.settings import KafkaSettings
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ async def _reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) 
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    await consumer._client.force_metadata_update()
+    await refresh_metadata(consumer)
     found = consumer.partitions_for_topic(topic)
     if not found:
         raise LookupError(f"the log has no topic {topic}; `animusic topics` creates what is missing")

@@ -14,8 +14,7 @@ from aiokafka.errors import KafkaError
 from contracts.marks import MarkName
 from contracts.placement import partition_of, shard_of, shards_of_partition
 from contracts.topics import FEEDBACK
-from services.common.kafka import partition_ids
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_ids, topic_ids
 from services.common.settings import KafkaSettings
 from services.profiles.reader import StoredProfile
 from services.recommender.metrics import FEEDBACK_LOOKS

@@ -19,7 +19,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.catalogue import Song
 from contracts.events import sentence
 from contracts.http import (
     AnimeHit,
@@ -33,6 +32,8 @@ from contracts.http import (
     ProfileAnswer,
     SongAnswer,
 )
+from contracts.records import read_record
+from contracts.topics import CATALOGUE
 from services.common.clock import now_ms
 from services.common.process_identity import ProcessIdentity
 from services.recommender.answering import profile_answer
@@ -140,7 +141,7 @@ async def song(parts: Parts, reference: str, user_id: str = "", arm: str = "") -
         raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
     entry = await parts.recommender.served_of(user_id, entries, arm) if len(entries) > 1 else entries[0]
     others = [each.song_id for each in entries if each is not entry]
-    return SongAnswer(song=Song.model_validate_json(entry.value), url=entry.url, shared_with=others)
+    return SongAnswer(song=read_record(CATALOGUE.name, entry.value), url=entry.url, shared_with=others)
 
 
 @router.get("/internal/anime")

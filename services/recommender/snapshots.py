@@ -15,7 +15,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from contracts.arms import CONTENT_ARMS
+from contracts.evolution.versions import NewerSchema
 from contracts.models import LiveModel
+from contracts.records import MODEL_VERSIONS
 from contracts.topics import CATALOGUE, MODELS
 from services.common.garbage import set_aside
 from services.recommender.arms.content import not_built
@@ -90,11 +92,11 @@ class SnapshotStore:
             self._wanted.pop(arm, None)
             return
         try:
-            record = LiveModel.model_validate_json(value)
+            record = MODEL_VERSIONS.read(value)
             if record.arm != arm:
                 raise UnreadableModel(f"it is of the arm {record.arm}")
             self._wanted[arm] = record
-        except (ValidationError, UnreadableModel) as problem:
+        except (ValidationError, NewerSchema, UnreadableModel) as problem:
             UNREADABLE.labels(MODELS.name).inc()
             _log.error("a record of %s for %s cannot be read, the arm stays as it is: %s", MODELS.name, arm, problem)
 

@@ -21,8 +21,7 @@ from aiokafka.errors import KafkaError
 
 from contracts.marks import MarkName
 from services.common.clickhouse import Clickhouse, ClickhouseError
-from services.common.kafka import partition_counts
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_counts, topic_ids
 from services.common.settings import KafkaSettings
 from services.warehouse import rebuild_tables as tables
 from services.warehouse.marks import Marks, stored_marks

@@ -18,7 +18,7 @@ from contracts.profiles import AnimeList, Forgotten
 from contracts.records import read_record
 from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
-from services.common.consuming.model import Claim, FlushResult, Poison, Record, Slice, Unflushable
+from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
 from services.warehouse import rows, rows_of_ledger
 from services.warehouse.marks import SETTLE_SECONDS, MarkTable, Standing
 from services.warehouse.rows import Place, Placed
@@ -79,11 +79,11 @@ class WarehouseSink:
         """See `read_value`."""
         return read_value(record.topic, record.value)
 
-    async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
+    async def marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
         """The marks that were inserted; None where there is none. Raises ClickhouseError."""
         async with self.held:
             stored = (await asyncio.to_thread(self._mending, self._look)).marks
-        return {claim.name: stored.get(claim.name) for claim in claims}
+        return {assignment.name: stored.get(assignment.name) for assignment in assignments}
 
     async def flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
         """Insert all rows, then the marks. Refuses a slice that goes on from further than the store has come.
@@ -109,55 +109,64 @@ class WarehouseSink:
     def _flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
         before = self._marks.read()
         stored = before.marks
-        refused = {s.claim.name: stored.get(s.claim.name) for s in slices if stored.get(s.claim.name, 0) < s.after}
-        taken = [s for s in slices if s.claim.name not in refused]
-        placed = [row for part in taken for row in _placed(part)]
-        for table, kinds, build in TABLES:
-            wanted = [row for row in placed if isinstance(row[1], kinds)]
-            if wanted:
-                self._insert(table, build, wanted)
+        refused = {
+            s.assignment.name: stored.get(s.assignment.name)
+            for s in slices
+            if stored.get(s.assignment.name, 0) < s.after
+        }
+        taken = [s for s in slices if s.assignment.name not in refused]
+        for table, found in rows_of([row for part in taken for row in _placed(part)]).items():
+            self._insert(table, found)
         self._record_gaps(taken)
         if taken and not self._marks.write(_mark_rows(taken), before):
-            refused |= {part.claim.name: None for part in taken}
+            refused |= {part.assignment.name: None for part in taken}
         return FlushResult(refused)
 
     def _record_gaps(self, taken: Sequence[Slice[Value]]) -> None:
         """What the log lost, said in SQL."""
         gaps = [
-            {"topic_id": part.claim.name.topic_id, "topic": part.claim.topic, "partition": part.claim.name.partition,
-             "from_offset": lost.first, "to_offset": lost.upto}
+            {**part.assignment.name._asdict(), "topic": part.assignment.topic,
+             "from_offset": gap.first, "to_offset": gap.upto}
             for part in taken
-            for lost in part.lost
+            for gap in part.gaps
         ]  # fmt: skip
         if gaps:
             self._clickhouse.insert(f"{DATABASE}.gaps", pa.Table.from_pylist(gaps))
 
-    def _insert(
-        self, table: str, build: Callable[[Sequence[Placed[Any]]], pa.Table], wanted: Sequence[Placed[Any]]
-    ) -> None:
+    def _insert(self, table: str, found: pa.Table) -> None:
         try:
-            self._clickhouse.insert(f"{DATABASE}.{table}", build(wanted))
-        except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
-            raise Unflushable(f"a value does not fit its column of {table}: {error}") from error
+            self._clickhouse.insert(f"{DATABASE}.{table}", found)
         except ClickhouseError as error:
             if error.about_data:
                 raise Unflushable(f"ClickHouse refuses a row of {table}: {error}") from error
             raise
 
 
+def rows_of(placed: Sequence[Placed[Any]]) -> dict[str, pa.Table]:
+    """Table -> its rows, of those that have any, in the order of insertion. Raises Unflushable."""
+    found = {}
+    for table, kinds, build in TABLES:
+        if wanted := [row for row in placed if isinstance(row[1], kinds)]:
+            try:
+                found[table] = build(wanted)
+            except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
+                raise Unflushable(f"a value does not fit its column of {table}: {error}") from error
+    return found
+
+
 def _placed(part: Slice[Value]) -> Iterator[Placed[Value]]:
-    topic_id, partition = part.claim.name
+    topic_id, partition = part.assignment.name
     for record, value in part.items:
         yield Place(topic_id, partition, record.offset, record.timestamp), value
 
 
 def _mark_rows(slices: Sequence[Slice[Value]]) -> pa.Table:
-    names = [part.claim.name for part in slices]
+    names = [part.assignment.name for part in slices]
     return pa.table(
         {
             "topic_id": pa.array([name.topic_id for name in names], pa.string()),
             "partition": pa.array([name.partition for name in names], pa.uint32()),
-            "topic": pa.array([part.claim.topic for part in slices], pa.string()),
+            "topic": pa.array([part.assignment.topic for part in slices], pa.string()),
             "mark": pa.array([part.upto for part in slices], pa.uint64()),
         }
     )

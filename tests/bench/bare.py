@@ -10,6 +10,7 @@ import time
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from services.common.kafka import refresh_metadata
 from services.common.priority import stand_back
 from services.common.settings import REPO_ROOT, KafkaSettings
 
@@ -37,7 +38,7 @@ async def _consumed(bootstrap_servers: str, topic: str) -> float:
     )
     await client.start()
     try:
-        await client._client.force_metadata_update()
+        await refresh_metadata(client)
         partitions = [TopicPartition(topic, number) for number in client.partitions_for_topic(topic) or ()]
         client.assign(partitions)
         await client.seek_to_beginning(*partitions)

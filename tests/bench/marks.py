@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.marks import MarkName
 from contracts.topics import FEEDBACK
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import refresh_metadata, topic_ids
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, Settings
 from services.profiles.generations import Generations
@@ -28,7 +28,7 @@ async def ends_of(settings: KafkaSettings, topic: str) -> Ends:
     client = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     await client.start()
     try:
-        await client._client.force_metadata_update()
+        await refresh_metadata(client)
         partitions = [TopicPartition(topic, number) for number in client.partitions_for_topic(topic) or ()]
         return {at.partition: end for at, end in (await client.end_offsets(partitions)).items()}
     finally:

@@ -38,7 +38,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyNode]:
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Consumers of this process look twice a second what became of store and topics; it is every five seconds else."""
     monkeypatch.setattr("services.common.consuming.consumer._WATCH_SECONDS", 0.5)
-    monkeypatch.setattr("services.common.consuming.subscribing._METADATA_AGE_MS", 500)
+    monkeypatch.setattr("services.common.consuming.subscription._METADATA_AGE_MS", 500)
 
 
 @pytest_asyncio.fixture

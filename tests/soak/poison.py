@@ -12,7 +12,7 @@ _MAKE: tuple[Callable[[random.Random], bytes], ...] = (
     lambda rng: rng.randbytes(40),
     lambda rng: b"not json",
     lambda rng: b"[]",
-    lambda rng: b'{"schema": 99, "kind": "liked"}',
+    lambda rng: b'{"schema": 0, "kind": "liked"}',
     lambda rng: b'{"schema": 1, "kind": "applauded", "user_id": "u", "song_id": "s"}',
     lambda rng: b'{"schema": 1, "kind": "liked", "song_id": "s", "occurred_at": "yesterday"}',
     lambda rng: b'{"truncated": "' + b"x" * rng.randint(1, 5_000),

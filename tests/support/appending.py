@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
+from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
-from services.common.consuming.model import Claim, FlushResult, Lost, Poison, Record, Slice, Unflushable
+from services.common.consuming.model import Assignment, FlushResult, Gap, Poison, Record, Slice, Unflushable
 
 MARKS, VALUES = "appending:marks", "appending:values"
 
@@ -14,7 +15,8 @@ MARKS, VALUES = "appending:marks", "appending:values"
 class AppendingSink:
     """Keeps every value once per flush that brought it, so that what came twice is seen.
 
-    Values steer it: `poison` cannot be read, `heavy` can never be stored, `bug` raises what nobody expects.
+    Values steer it: `poison` cannot be read, `newer` only after an upgrade (`upgraded`), `heavy` can never be stored,
+    `bug` raises an unexpected error.
     """
 
     step = "appending"
@@ -22,31 +24,36 @@ class AppendingSink:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self.lost: set[Lost] = set()
+        self.gaps: set[Gap] = set()
+        self.upgraded = False
 
     def decode(self, record: Record) -> bytes | Poison:
+        if record.value == b"newer" and not self.upgraded:
+            raise NewerSchema(2, 1)
         return Poison("it says so itself") if record.value == b"poison" else record.value
 
-    async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
+    async def marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
         stored = await self._redis.hgetall(MARKS)
-        found = {claim.name: stored.get(claim.name.field().encode()) for claim in claims}
+        found = {assignment.name: stored.get(assignment.name.field().encode()) for assignment in assignments}
         return {name: None if mark is None else int(mark) for name, mark in found.items()}
 
     async def flush(self, slices: Sequence[Slice[bytes]]) -> FlushResult:
-        stored = await self.marks([part.claim for part in slices])
-        refused = {s.claim.name: stored[s.claim.name] for s in slices if (stored[s.claim.name] or 0) < s.after}
-        taken = [part for part in slices if part.claim.name not in refused]
+        stored = await self.marks([part.assignment for part in slices])
+        refused = {
+            s.assignment.name: stored[s.assignment.name] for s in slices if (stored[s.assignment.name] or 0) < s.after
+        }
+        taken = [part for part in slices if part.assignment.name not in refused]
         values = [item.value for part in taken for item in part.items]
         if b"bug" in values:
             raise ZeroDivisionError("a mistake of ours")
         if b"heavy" in values:
             raise Unflushable("heavy")
-        self.lost |= {lost for part in taken for lost in part.lost}
+        self.gaps |= {gap for part in taken for gap in part.gaps}
         async with self._redis.pipeline(transaction=True) as pipe:
             if values:
                 pipe.rpush(VALUES, *values)
             for part in taken:
-                pipe.hset(MARKS, part.claim.name.field(), part.upto)
+                pipe.hset(MARKS, part.assignment.name.field(), part.upto)
             await pipe.execute()
         return FlushResult(refused)
 

@@ -11,8 +11,7 @@ import pytest
 from contracts.events import FeedbackEvent
 from contracts.tokens import Receipt, Signer, SlotClaim
 from contracts.topics import FEEDBACK
-from services.common.kafka import read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import read_to_end, topic_ids
 from tests.support.system import Listener, System, of_slot
 
 pytestmark = pytest.mark.system

@@ -8,28 +8,28 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Generic
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 
+from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
-from services.common.consuming.epochs import EpochEnds, Epochs, Leaders
-from services.common.consuming.letters import DeadLetters
+from services.common.consuming.committed import LOG_OUTAGES, CommittedOffsets
+from services.common.consuming.dead_letters import DeadLetterLimit, DeadLetters
 from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import Claim, Lost, Poison, Record, Sink, Slice, T, Taken, Unflushable
-from services.common.consuming.patience import Patience
-from services.common.consuming.positions import Position, halves, place
+from services.common.consuming.model import Assignment, DecodedRecord, Gap, Poison, Record, Sink, Slice, T, Unflushable
+from services.common.consuming.positions import LeaderEpochs, Position, halves, place
+from services.common.consuming.retry import RetryPolicy
+from services.common.kafka import Leaders
+from services.common.settings import KafkaSettings
 
-LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)
 STORE: Final = "the store"
-_COMMIT_EVERY_SECONDS = 1.0
-_LAST_COMMIT_SECONDS = 2.0
-_MOST_FLUSHES_SINCE = 30
-# It is asked for ever otherwise, and nothing is read meanwhile.
-_RECALL_SECONDS = 10.0
+LOG: Final = "the log"
+# Asks the log where epochs of leaders ended; see services.common.kafka.
+EpochEnds = Callable[[Leaders], Awaitable[Mapping[TopicPartition, int]]]
 
 
 class Flow(Generic[T]):
@@ -40,41 +40,32 @@ class Flow(Generic[T]):
 
     def __init__(
         self,
+        settings: KafkaSettings,
+        group: str,
         sink: Sink[T],
         consumer: Callable[[], Any],
-        letters: DeadLetters,
-        patience: Patience,
-        metrics: ConsumerMetrics,
         *,
+        dead_letters: DeadLetters,
+        retry_policy: RetryPolicy,
+        metrics: ConsumerMetrics,
         hold_records: int,
         hold_seconds: float,
     ) -> None:
         self._sink = sink
         self._consumer = consumer
-        self._letters = letters
-        self._patience = patience
+        self._dead_letters = dead_letters
+        self._limit = DeadLetterLimit(settings)
+        self._retry = retry_policy.retry
         self._metrics = metrics
         self._hold_records = hold_records
         self._hold_seconds = hold_seconds
         self._log = logging.getLogger(f"animusic.{sink.step}")
         self._lock = asyncio.Lock()
-        self._positions: dict[TopicPartition, Position[T]] = {}
         self._held_since: float | None = None
-        self._committed_at = 0.0
-        self._committing: asyncio.Task[None] | None = None
-        # Flushes, at most one a second, that found the last commit still under way.
-        self._flushes_since = 0
-        self._epochs = Epochs()
-
-    @property
-    def claims(self) -> dict[TopicPartition, Claim]:
-        """What is followed now."""
-        return {tp: position.claim for tp, position in self._positions.items()}
-
-    @property
-    def positions(self) -> Mapping[TopicPartition, Position[T]]:
-        """Where each followed partition stands. Not to be changed."""
-        return self._positions
+        self.epochs = LeaderEpochs()
+        self._committed = CommittedOffsets(settings, group, consumer, self.epochs, self._log)
+        # Where each followed partition is. Not to be changed by others.
+        self.positions: dict[TopicPartition, Position[T]] = {}
 
     @property
     def busy(self) -> bool:
@@ -84,101 +75,89 @@ class Flow(Generic[T]):
     # ---- assignment ---------------------------------------------------------------------------------------------
 
     async def follow(
-        self, assigned: Callable[[], dict[TopicPartition, Claim]], leaders: Leaders, ends: EpochEnds
+        self, assigned: Callable[[], dict[TopicPartition, Assignment]], leaders: Leaders, epoch_ends: EpochEnds
     ) -> None:
         """Go on in what is assigned, and in nothing else, from the store's marks. What was held is read again.
 
-        `leaders`: as the log named them before; `ends`: see kafka_epochs.
+        `leaders`: as the log named them before.
         """
         async with self._lock:
-            claims = assigned()
-            self._positions.clear()
-            self._epochs.forget()
+            assignments = assigned()
+            self.positions.clear()
+            self.epochs.clear()
             self._held_since = None
-            marks = await self._marks(list(claims.values()))
-            await self._place({tp: (claim, marks[claim.name]) for tp, claim in claims.items()})
-            await self._recall(list(claims))
-            if over := self._epochs.over(leaders):
-                asked = await self._patience.until_it_passes("the log", lambda: ends(over), LOG_OUTAGES)
-                await self._go_back(asked)
-            self._note(leaders)
-            self._metrics.gauge("animusic_consumer_partitions", len(claims))
+            marks = await self._marks(list(assignments.values()))
+            await self._place({tp: (assignment, marks[assignment.name]) for tp, assignment in assignments.items()})
+            if assignments:
+                await self._retry(LOG, lambda: self._committed.restore_epochs(list(assignments)), LOG_OUTAGES)
+            if ended := self.epochs.ended(leaders):
+                await self._rewind_truncated(await self._retry(LOG, lambda: epoch_ends(ended), LOG_OUTAGES))
+            self._keep_epochs(leaders)
+            self._metrics.gauge("animusic_consumer_partitions", len(assignments))
 
     async def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """Let go of partitions that another process follows from now on; what is held of them is dropped."""
+        """Drop partitions that another process follows from now on, and what is held of them."""
         async with self._lock:
             for tp in partitions:
-                self._positions.pop(tp, None)
-            self._metrics.gauge("animusic_consumer_partitions", len(self._positions))
+                self.positions.pop(tp, None)
+            self._metrics.gauge("animusic_consumer_partitions", len(self.positions))
 
-    async def look_back(self) -> None:
-        """Go back where the store's mark is lower than what it had: it was wiped or restored while nothing was said.
+    async def check_store_marks(self) -> None:
+        """Rewind where the store's mark is lower than what it had: it was emptied or restored meanwhile.
 
-        A flush would notice; this one notices in partitions without traffic, too.
+        A flush would notice; this notices in partitions without traffic, too.
         """
         async with self._lock:
-            marks = await self._marks([position.claim for position in self._positions.values()])
+            marks = await self._marks([position.assignment for position in self.positions.values()])
             behind = {
                 tp: mark
-                for tp, position in self._positions.items()
-                if ((mark := marks[position.claim.name]) or 0) < position.after
+                for tp, position in self.positions.items()
+                if ((mark := marks[position.assignment.name]) or 0) < position.after
             }
             await self._rewind(behind)
 
-    async def heed(self, leaders: Leaders, ends: EpochEnds) -> None:
-        """Go back to where the log was cut. `leaders`: as the log named them just now; `ends`: see kafka_epochs.
+    async def on_leader_change(self, leaders: Leaders, epoch_ends: EpochEnds) -> None:
+        """Rewind to where the log was truncated. `leaders`: as the log named them just now.
 
-        Raises what `ends` raises; then the next call looks again.
+        Raises what `epoch_ends` raises; then the next call asks again.
         """
-        over = self._epochs.over(leaders)
-        found = await ends(over) if over else {}
+        ended = self.epochs.ended(leaders)
+        found = await epoch_ends(ended) if ended else {}
         async with self._lock:
-            await self._go_back(found)
-            self._note({tp: leader for tp, leader in leaders.items() if tp not in over or tp in found})
+            await self._rewind_truncated(found)
+            self._keep_epochs({tp: leader for tp, leader in leaders.items() if tp not in ended or tp in found})
 
-    async def _go_back(self, ends: Mapping[TopicPartition, int]) -> None:
+    async def _rewind_truncated(self, ends: Mapping[TopicPartition, int]) -> None:
         """Read again what was read behind the ends of epochs that are over."""
         for tp, end in ends.items():
-            position = self._positions.get(tp)
+            position = self.positions.get(tp)
             if position is None or end >= position.next:
                 continue
-            read = self._epochs.read(tp)
-            lost = position.lost
+            read, gaps = self.epochs.read(tp), position.gaps
             if end < read:
                 self._gap(tp, f"the log was cut at {end}; what was at {end} to {read - 1} is lost, others may be there")
-                lost += (Lost(end, read),)
+                gaps += (Gap(end, read),)
             else:
                 self._log.info("%s/%d has another leader since offset %d: reading again from there", *tp, end)
-            await self._place({tp: (position.claim, min(position.after, end) or None)})
-            if tp in self._positions:
-                self._positions[tp].lost += lost
+            await self._place({tp: (position.assignment, min(position.after, end) or None)})
+            if tp in self.positions:
+                self.positions[tp].gaps += gaps
 
-    async def _recall(self, tps: list[TopicPartition]) -> None:
-        """What was noted when offsets were committed last; without it a log that was cut meanwhile looks whole."""
-        try:
-            async with asyncio.timeout(_RECALL_SECONDS):
-                found = await self._consumer()._coordinator.fetch_committed_offsets(tps)
-        except LOG_OUTAGES as error:
-            self._log.warning("what was committed is not known (%s): a log cut meanwhile would not be noticed", error)
-            return
-        for tp, committed in found.items():
-            self._epochs.recall(tp, committed.metadata)
+    def _keep_epochs(self, leaders: Leaders) -> None:
+        for tp, position in self.positions.items():
+            self.epochs.keep(tp, leaders.get(tp), position.next)
 
-    def _note(self, leaders: Leaders) -> None:
-        for tp, position in self._positions.items():
-            self._epochs.note(tp, leaders.get(tp), position.next)
+    async def _marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
+        return await self._retry(STORE, lambda: self._sink.marks(assignments), self._sink.outages)
 
-    async def _marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
-        return await self._patience.until_it_passes(STORE, lambda: self._sink.marks(claims), self._sink.outages)
-
-    async def _place(self, wanted: dict[TopicPartition, tuple[Claim, int | None]]) -> None:
+    async def _place(self, wanted: dict[TopicPartition, tuple[Assignment, int | None]]) -> None:
         starts, ends = await self._bounds(list(wanted))
-        for tp, (claim, mark) in wanted.items():
+        for tp, (assignment, mark) in wanted.items():
             position: Position[T]
-            position, trouble = place(claim, mark, starts[tp], ends[tp])
+            position, trouble = place(assignment, mark, starts[tp], ends[tp])
             if trouble:
                 self._gap(tp, trouble)
-            self._positions[tp] = position
+            self.positions[tp] = position
             self._seek(tp, position.next)
 
     async def _bounds(self, tps: list[TopicPartition]) -> tuple[dict[Any, int], dict[Any, int]]:
@@ -186,14 +165,14 @@ class Flow(Generic[T]):
             consumer = self._consumer()
             return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
-        return await self._patience.until_it_passes("the log", ask, LOG_OUTAGES)
+        return await self._retry(LOG, ask, LOG_OUTAGES)
 
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         try:
             self._consumer().seek(tp, offset)
         except IllegalStateError:
-            # It was taken from us meanwhile; whoever has it starts at the store's mark.
-            self._positions.pop(tp, None)
+            # It was revoked meanwhile; the process that has it now starts at the store's mark.
+            self.positions.pop(tp, None)
 
     def _gap(self, tp: TopicPartition, trouble: str) -> None:
         self._metrics.count("animusic_consumer_gaps")
@@ -202,13 +181,16 @@ class Flow(Generic[T]):
     # ---- records ------------------------------------------------------------------------------------------------
 
     async def take(self, records: Sequence[Record]) -> None:
-        """Decode fetched records of any partitions, and flush when it is time."""
+        """Decode fetched records of any partitions, and flush when it is time.
+
+        Raises NewerSchema, with what came before that record held; TooManyDeadLetters, before any more are sent.
+        """
         async with self._lock:
             for (topic, partition), run in itertools.groupby(records, key=lambda r: (r.topic, r.partition)):
                 tp = TopicPartition(topic, partition)
                 fresh = await self._admit(tp, list(run))
                 if fresh:
-                    await self._decode(self._positions[tp], fresh)
+                    await self._decode(self.positions[tp], fresh)
             await self._flush_if_due()
 
     async def tick(self) -> None:
@@ -217,69 +199,73 @@ class Flow(Generic[T]):
             await self._flush_if_due()
 
     async def drain(self) -> None:
-        """Flush whatever is held."""
+        """Flush whatever is held, and commit."""
         async with self._lock:
             await self._flush()
-        await self._commit_at_last()
+        await self.commit()
+
+    async def commit(self) -> None:
+        """Commit offsets as far as the store has come. Raises RuntimeError where that is never answered."""
+        await self._committed.commit(self.positions)
 
     async def _admit(self, tp: TopicPartition, records: list[Record]) -> list[Record]:
-        position = self._positions.get(tp)
+        position = self.positions.get(tp)
         if position is None:
             return []
-        verdict = position.judge(records[0].offset)
-        if verdict == "take":
-            if records[0].offset > position.next:
-                await self._look_at_hole(tp, position, records[0].offset)
-            return records
+        offset = records[0].offset
+        verdict = position.judge(offset)
         if verdict == "ask again":
             position.jumped = True
             self._seek(tp, position.next)
             return []
-        return await self._went_back(tp, position, records)
-
-    async def _look_at_hole(self, tp: TopicPartition, position: Position[T], offset: int) -> None:
-        starts, _ = await self._bounds([tp])
-        if starts[tp] > position.next:
-            self._gap(tp, f"offsets {position.next} to {offset - 1} expired before they had their effect")
-            position.lost += (Lost(position.next, offset),)
+        if verdict == "went back":
+            return await self._went_back(tp, position, records)
+        if offset > position.next:
+            starts, _ = await self._bounds([tp])
+            if starts[tp] > position.next:
+                self._gap(tp, f"offsets {position.next} to {offset - 1} expired before they had their effect")
+                position.gaps += (Gap(position.next, offset),)
+        return records
 
     async def _went_back(self, tp: TopicPartition, position: Position[T], records: list[Record]) -> list[Record]:
         """Records from before the position: read twice around a rebalance, or a log that became shorter."""
         _, ends = await self._bounds([tp])
         if ends[tp] < position.next:
             self._gap(tp, f"the log ends at {ends[tp]}, before {position.next}: it lost records; reading its start")
-            await self._place({tp: (position.claim, None)})
-            if tp in self._positions:
-                self._positions[tp].lost += (Lost(ends[tp], position.next),)
+            await self._place({tp: (position.assignment, None)})
+            if tp in self.positions:
+                self.positions[tp].gaps += (Gap(ends[tp], position.next),)
             return []
         return [record for record in records if record.offset >= position.next]
 
     async def _decode(self, position: Position[T], records: list[Record]) -> None:
-        decode = self._sink.decode
-        items: list[Taken[T]] = []
+        values: list[T | Poison] = []
+        newer: NewerSchema | None = None
         for record in records:
-            value = decode(record)
+            try:
+                values.append(self._sink.decode(record))
+            except NewerSchema as error:
+                newer = error
+                break
+        known = list(zip(records, values, strict=False))
+        self._limit.check([value.reason if isinstance(value, Poison) else None for value in values])
+        for record, value in known:
             if isinstance(value, Poison):
-                await self._bury(record, value.reason)
-            else:
-                items.append(Taken(record, value))
-        position.take(items, records[-1].offset + 1)
-        self._metrics.count("animusic_consumer_records", len(records))
-        if self._held_since is None:
-            self._held_since = time.monotonic()
+                await self._send_to_dlq(record, value.reason)
+        if known:
+            items = [DecodedRecord(record, value) for record, value in known if not isinstance(value, Poison)]
+            position.take(items, known[-1][0].offset + 1)
+            self._metrics.count("animusic_consumer_records", len(known))
+            self._held_since = self._held_since or time.monotonic()
+        if newer is not None:
+            raise newer
 
-    async def _bury(self, record: Record, reason: str) -> None:
-        where = f"{record.topic}/{record.partition}@{record.offset}"
-        self._log.error("dead letter %s: %s", where, reason)
-        topic_id = self._topic_id(record)
-        await self._patience.until_it_passes(
-            "the log", lambda: self._letters.send(record, reason, topic_id), LOG_OUTAGES
-        )
+    async def _send_to_dlq(self, record: Record, reason: str) -> None:
+        self._log.error("dead letter %s/%d@%d: %s", record.topic, record.partition, record.offset, reason)
+        position = self.positions.get(TopicPartition(record.topic, record.partition))
+        topic_id = "" if position is None else position.assignment.name.topic_id
+        await self._retry(LOG, lambda: self._dead_letters.send(record, reason, topic_id), LOG_OUTAGES)
         self._metrics.count("animusic_consumer_dead_letters")
-
-    def _topic_id(self, record: Record) -> str:
-        position = self._positions.get(TopicPartition(record.topic, record.partition))
-        return "" if position is None else position.claim.name.topic_id
 
     # ---- flush --------------------------------------------------------------------------------------------------
 
@@ -287,28 +273,27 @@ class Flow(Generic[T]):
         if self._held_since is None:
             return
         old = time.monotonic() - self._held_since >= self._hold_seconds
-        if old or sum(len(p.held) for p in self._positions.values()) >= self._hold_records:
+        if old or sum(len(p.held) for p in self.positions.values()) >= self._hold_records:
             await self._flush()
 
     async def _flush(self) -> None:
         self._held_since = None
-        slices = {tp: position.cut() for tp, position in self._positions.items() if position.moved}
+        slices = {tp: position.cut() for tp, position in self.positions.items() if position.moved}
         if not slices:
             return
         began = time.perf_counter()
         refused = await self._write(list(slices.values()))
-        self._say(slices, time.perf_counter() - began)
+        self._report(slices, time.perf_counter() - began)
         for tp, flushed in slices.items():
-            if flushed.claim.name not in refused:
-                self._positions[tp].after = flushed.upto
-        places = {tp: position.claim.name for tp, position in self._positions.items()}
+            if flushed.assignment.name not in refused:
+                self.positions[tp].after = flushed.upto
+        places = {tp: position.assignment.name for tp, position in self.positions.items()}
         await self._rewind({tp: refused[name] for tp, name in places.items() if name in refused})
-        self._commit_now_and_then()
 
     async def _write(self, slices: list[Slice[T]]) -> dict[MarkName, int | None]:
         """Flush; bisect what the store will never take, down to the one record, which becomes a dead letter."""
         try:
-            result = await self._patience.until_it_passes(STORE, lambda: self._sink.flush(slices), self._sink.outages)
+            result = await self._retry(STORE, lambda: self._sink.flush(slices), self._sink.outages)
         except Unflushable as fault:
             return await self._bisect(slices, fault)
         return result.refused
@@ -318,7 +303,8 @@ class Flow(Generic[T]):
         if not records:
             raise RuntimeError(f"the store refuses a flush without any record: {fault}") from fault
         if len(records) == 1:
-            await self._bury(records[0], str(fault))
+            self._limit.check([str(fault)])
+            await self._send_to_dlq(records[0], str(fault))
             return await self._write([replace(part, items=[]) for part in slices])
         head, tail = halves(slices)
         return {**await self._write(head), **await self._write(tail)}
@@ -328,57 +314,18 @@ class Flow(Generic[T]):
             return
         self._metrics.count("animusic_consumer_refusals", len(refused))
         for tp, mark in refused.items():
-            self._log.warning("the store is behind us in %s/%d (wiped or restored?): reading again from %s", *tp, mark)
-        await self._place({tp: (self._positions[tp].claim, mark) for tp, mark in refused.items()})
+            self._log.warning("the store is behind in %s/%d (emptied or restored?): reading again from %s", *tp, mark)
+        await self._place({tp: (self.positions[tp].assignment, mark) for tp, mark in refused.items()})
 
-    def _say(self, slices: dict[TopicPartition, Slice[T]], seconds: float) -> None:
+    def _report(self, slices: dict[TopicPartition, Slice[T]], seconds: float) -> None:
+        consumer = self._consumer()
+        assigned = consumer.assignment()
+        ends = {tp: consumer.highwater(tp) for tp in self.positions if tp in assigned}
+        behind = sum(max(0, end - self.positions[tp].next) for tp, end in ends.items() if end is not None)
         self._metrics.count("animusic_consumer_flushes")
         self._metrics.observe("animusic_consumer_flush_seconds", seconds)
-        behind = self._behind()
         self._metrics.gauge("animusic_consumer_behind", behind)
         records = sum(len(s.items) for s in slices.values())
         self._log.info(
             "flushed %d records of %d partitions in %.1f ms, %d behind", records, len(slices), seconds * 1e3, behind
         )
-
-    def _behind(self) -> int:
-        consumer = self._consumer()
-        assigned = consumer.assignment()
-        ends = {tp: consumer.highwater(tp) for tp in self._positions if tp in assigned}
-        return sum(max(0, end - self._positions[tp].next) for tp, end in ends.items() if end is not None)
-
-    def _commit_now_and_then(self) -> None:
-        """Nothing waits for a commit: while a group has no coordinator aiokafka asks for one, for ever.
-
-        Raises RuntimeError when it still asks after many flushes: the log is there, so that client is not to be helped.
-        """
-        now = time.monotonic()
-        if now - self._committed_at <= _COMMIT_EVERY_SECONDS:
-            return
-        self._committed_at = now
-        if self._committing is not None and not self._committing.done():
-            self._flushes_since += 1
-            if self._flushes_since > _MOST_FLUSHES_SINCE:
-                raise RuntimeError("the client of Kafka does not find its group's coordinator, though it reads the log")
-            return
-        self._flushes_since = 0
-        self._committing = asyncio.create_task(self._commit())
-
-    async def _commit_at_last(self) -> None:
-        try:
-            async with asyncio.timeout(_LAST_COMMIT_SECONDS):
-                if self._committing is not None:
-                    await self._committing
-                await self._commit()
-        except TimeoutError:
-            self._log.info("offsets not committed in time; the store's marks count")
-
-    async def _commit(self) -> None:
-        """Tell Kafka how far the store is, for lag tools and for `_recall`; a failure is worth a line and no more."""
-        after = {tp: position.after for tp, position in self._positions.items() if position.after}
-        offsets = {tp: (offset, self._epochs.words(tp)) for tp, offset in after.items()}
-        try:
-            if offsets:
-                await self._consumer().commit(offsets)
-        except (KafkaError, IllegalStateError) as error:
-            self._log.info("offsets not committed (%s); the store's marks count", type(error).__name__)

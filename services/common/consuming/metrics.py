@@ -1,15 +1,23 @@
-"""What a consumer counts. One object a process, on the registry that its /metrics shows."""
+"""What a consumer counts, and how far it is behind. One object of each a process, on the registry of its /metrics."""
 
-from typing import Literal, get_args
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.common.clock import now_ms
+from services.common.consuming.positions import Position
 
 CounterName = Literal[
     # records taken off the log, dead letters included
     "animusic_consumer_records",
     # flushes that the store took
     "animusic_consumer_flushes",
-    # slices that the store refused since its mark is lower than where we were (wiped or restored): each is a rewind
+    # slices that the store refused since its mark is lower than theirs (emptied or restored): each is a rewind
     "animusic_consumer_refusals",
     # records that went to the dead letters
     "animusic_consumer_dead_letters",
@@ -66,3 +74,86 @@ class ConsumerMetrics:
     def observe(self, name: HistogramName, value: float) -> None:
         """Record a duration, in seconds."""
         self._histograms[name].observe(value)
+
+
+class Lag(NamedTuple):
+    """One followed partition.
+
+    Attributes:
+        lag: records that have had no effect in the store yet, held ones included.
+        oldest_seconds: since the oldest of them was written, where it was fetched; else since the partition was last
+            seen without lag, which is never less than that of a record that came later.
+    """
+
+    topic: str
+    partition: int
+    lag: int
+    oldest_seconds: float
+
+
+class LagMeter(Collector):
+    """Knows the ends as the log told them last: by a fetch, or by `measure`, which also works while nothing is fetched.
+
+    Shows `animusic_consumer_lag` and `animusic_consumer_oldest_seconds` by step, topic and partition. `consumer()` is
+    aiokafka's, or None.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        step: str,
+        consumer: Callable[[], Any],
+        positions: Mapping[TopicPartition, Position[Any]],
+    ) -> None:
+        self._step = step
+        self._consumer = consumer
+        self._positions = positions
+        self._ends: dict[TopicPartition, int] = {}
+        self._behind_since: dict[TopicPartition, float] = {}
+        registry.register(self)
+
+    async def measure(self) -> None:
+        """Ask the log for its ends. May raise aiokafka's KafkaError."""
+        if self._positions:
+            self._ends = dict(await self._consumer().end_offsets(list(self._positions)))
+            self.lags()
+
+    def lags(self) -> list[Lag]:
+        """Every followed partition as of now."""
+        consumer = self._consumer()
+        assigned = consumer.assignment() if consumer is not None else ()
+        found = []
+        for tp, position in sorted(self._positions.items()):
+            fetched = consumer.highwater(tp) if tp in assigned else None
+            lag = max(0, max(fetched or 0, self._ends.get(tp, 0)) - position.done)
+            found.append(Lag(tp.topic, tp.partition, lag, self._oldest(tp, position, lag)))
+        return found
+
+    def summary(self) -> dict[str, float]:
+        """For the body of /readyz: how many partitions, records behind, and the age of the oldest in seconds."""
+        found = self.lags()
+        oldest = max((one.oldest_seconds for one in found), default=0.0)
+        return {"partitions": len(found), "lag": sum(one.lag for one in found), "oldest_seconds": round(oldest, 3)}
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by Prometheus' client at each scrape."""
+        labels = ["step", "topic", "partition"]
+        lag = GaugeMetricFamily("animusic_consumer_lag", "records without effect in the store yet", labels=labels)
+        oldest = GaugeMetricFamily("animusic_consumer_oldest_seconds", "age of the oldest of them", labels=labels)
+        for one in self.lags():
+            lag.add_metric([self._step, one.topic, str(one.partition)], one.lag)
+            oldest.add_metric([self._step, one.topic, str(one.partition)], one.oldest_seconds)
+        yield from (lag, oldest)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing before there is a consumer."""
+        return iter(())
+
+    def _oldest(self, tp: TopicPartition, position: Position[Any], lag: int) -> float:
+        if not lag:
+            self._behind_since.pop(tp, None)
+            return 0.0
+        since = self._behind_since.setdefault(tp, time.monotonic())
+        if position.held:
+            return max(0.0, (now_ms() - int(position.held[0].record.timestamp)) / 1000)
+        return time.monotonic() - since

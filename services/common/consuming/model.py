@@ -1,4 +1,4 @@
-"""What a sink gets and gives: claims on partitions, slices of them, and the ways in which a record can be refused."""
+"""What a sink gets and gives: assigned partitions, slices of them, and the ways in which a record can be refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Record = Any
 class Unflushable(Exception):
     """The store will never take these records, a fault of the data. `str()` says which.
 
-    The kit bisects the batch to the one record and sends that to the dead letters. Never raise it for what could pass.
+    The consumer bisects the batch to the one record and sends that to the dead letters. Never raise it for an outage.
     """
 
 
@@ -25,7 +25,7 @@ class Poison:
     reason: str
 
 
-class Claim(NamedTuple):
+class Assignment(NamedTuple):
     """A partition that this process follows: its name in marks, its topic, and how many partitions that topic has."""
 
     name: MarkName
@@ -33,14 +33,14 @@ class Claim(NamedTuple):
     partitions: int
 
 
-class Taken(NamedTuple, Generic[T]):
+class DecodedRecord(NamedTuple, Generic[T]):
     """One record and what it was decoded to."""
 
     record: Record
     value: T
 
 
-class Lost(NamedTuple):
+class Gap(NamedTuple):
     """Offsets from `first` to before `upto` that the log does not have any more."""
 
     first: int
@@ -56,21 +56,21 @@ class Slice(Generic[T]):
         upto: the mark to write with or after the effects: offset of the last record + 1. Above `after`; offsets in
             between may be missing (compacted away, sent to the dead letters, expired).
         items: the records that could be decoded, in the order of the log; may be empty, then only the mark moves.
-        lost: what the log lost of this partition, found out since the last flush: before it was read here, or after.
+        gaps: what the log lost of this partition, found out since the last flush: before it was read here, or after.
     """
 
-    claim: Claim
+    assignment: Assignment
     after: int
     upto: int
-    items: list[Taken[T]]
-    lost: tuple[Lost, ...] = ()
+    items: list[DecodedRecord[T]]
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
 class FlushResult:
     """`refused` names the slices not taken, as the store's mark is lower than `after`, with that mark or None.
 
-    It may name other claims, too, when the sink goes on in another place: those are read from that mark again.
+    It may name other partitions, too, when the sink switched to another store: those are read from that mark again.
     """
 
     refused: dict[MarkName, int | None] = field(default_factory=dict)
@@ -81,19 +81,19 @@ class Sink(Protocol[T]):
 
     Attributes:
         step: its name in logs, metrics and the headers of dead letters.
-        outages: exceptions that mean "not now": the kit waits and tries the same flush again. Anything else but
-            `Unflushable` stops the process.
+        outages: exceptions that mean "not now": the same flush is tried again. Anything else but `Unflushable` stops
+            the process.
     """
 
     step: str
     outages: tuple[type[Exception], ...]
 
     def decode(self, record: Record) -> T | Poison:
-        """What a record says. Called once a record, before any flush; raises nothing."""
+        """What a record says. Called once a record, before any flush. Raises NewerSchema, which stops the process."""
         ...
 
-    async def marks(self, claims: Sequence[Claim]) -> dict[MarkName, int | None]:
-        """How far the store has come in each claim; None where it knows nothing of it. May raise one of `outages`."""
+    async def marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
+        """The store's mark of each partition; None where it has none. May raise one of `outages`."""
         ...
 
     async def flush(self, slices: Sequence[Slice[T]]) -> FlushResult:

@@ -15,26 +15,6 @@ from services.common.health import HealthServer
 from services.common.process_identity import ProcessIdentity
 
 
-class _Process:
-    """What a signal stops: the consumer once there is one, else the way to it."""
-
-    def __init__(self) -> None:
-        self.consumer: Consumer[Any] | None = None
-        self.starting: asyncio.Task[None] | None = None
-
-    def stop(self) -> None:
-        if self.consumer is not None:
-            self.consumer.stop()
-        if self.starting is not None:
-            self.starting.cancel()
-
-    def not_ready(self) -> str | None:
-        return "starting" if self.consumer is None else self.consumer.not_ready()
-
-    def standing(self) -> dict[str, Any]:
-        return {} if self.consumer is None else self.consumer.standing()
-
-
 async def run_until_signal(
     build: Callable[[], Awaitable[Consumer[Any]]],
     registry: CollectorRegistry,
@@ -50,25 +30,34 @@ async def run_until_signal(
 
     Raises SystemExit(75) when it cannot start for want of log or store (`outages`), or had to stop for it.
     """
-    process = _Process()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, process.stop)
-    health = HealthServer(identity, process.not_ready, registry, process.standing)
+    # The consumer, once it is built.
+    made: list[Consumer[Any]] = []
+
+    health = HealthServer(
+        identity, lambda: made[0].not_ready() if made else "starting", registry,
+        lambda: made[0].standing() if made else {},
+    )  # fmt: skip
     log = logging.getLogger(f"animusic.{identity.service}")
     log.info("health and metrics on port %d", await health.start(port, setting))
 
     async def start() -> None:
-        consumer = await build()
-        process.consumer = consumer
-        await consumer.start()
+        made.append(await build())
+        await made[0].start()
 
+    starting = asyncio.create_task(start())
+
+    def stop() -> None:
+        starting.cancel()
+        for consumer in made:
+            consumer.stop()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop)
     try:
-        process.starting = asyncio.create_task(start())
         with contextlib.suppress(asyncio.CancelledError):
-            await process.starting
-        process.starting = None
-        if process.consumer is not None:
-            await process.consumer.run()
+            await starting
+        for consumer in made:
+            await consumer.run()
     except (*outages, KafkaError, ConnectionError, LookupError) as error:
         log.critical("cannot start: %s", error)
         raise SystemExit(EX_TEMPFAIL) from error

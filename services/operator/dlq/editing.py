@@ -1,4 +1,4 @@
-"""Small edits to the JSON of a record, the same for many. Pure; what an edit makes of it is validated elsewhere."""
+"""Small edits to the JSON of a record, the same for many. Pure; what an edit makes of it is checked elsewhere."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,29 +65,27 @@ def _object(value: bytes | None) -> Any:
 
 
 def _put(document: Any, path: list[str], new: Any) -> None:
-    holder = _holder(document, path)
-    if isinstance(holder, dict):
-        holder[path[-1]] = new
-    elif isinstance(holder, list) and path[-1].isdecimal() and int(path[-1]) < len(holder):
-        holder[int(path[-1])] = new
-    else:
+    holder, at = _holder(document, path)
+    if at is None:
         raise CannotEdit(f"it has no {'.'.join(path)} to set")
+    holder[at] = new
 
 
 def _remove(document: Any, path: list[str]) -> None:
-    holder = _holder(document, path)
-    if isinstance(holder, dict):
-        holder.pop(path[-1], None)
-    elif isinstance(holder, list) and path[-1].isdecimal() and int(path[-1]) < len(holder):
-        del holder[int(path[-1])]
+    holder, at = _holder(document, path)
+    if at is not None and (isinstance(holder, list) or at in holder):
+        del holder[at]
 
 
-def _holder(document: Any, path: list[str]) -> Any:
+def _holder(document: Any, path: list[str]) -> tuple[Any, Any]:
+    """What holds the place that a path names, and the key or index there; None for a place that cannot be."""
     for step in path[:-1]:
-        if isinstance(document, dict):
-            document = document.get(step)
-        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
-            document = document[int(step)]
-        else:
-            return None
-    return document
+        at = _index(document, step)
+        document = None if at is None else document.get(at) if isinstance(document, dict) else document[at]
+    return document, _index(document, path[-1])
+
+
+def _index(holder: Any, step: str) -> Any:
+    if isinstance(holder, dict):
+        return step
+    return int(step) if isinstance(holder, list) and step.isdecimal() and int(step) < len(holder) else None

@@ -1,16 +1,20 @@
-"""Which letters are meant. Pure."""
+"""Which dead letters are meant, and many in few lines: by reason, and by hour. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
-from services.operator.dlq.letters import Letter, State
+from services.operator.dlq.model import DeadLetter, State
 
 _AGE: Final = re.compile(r"(\d+)([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LEAST_PREFIX: Final = 4
+_HOUR_MS: Final = 3_600_000
+# Where in a record the fault lies tells records apart, not reasons.
+_SPOT: Final = re.compile(r"\b(line|column|index) \d+")
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,13 @@ class Filter:
     """Every part that is given must hold.
 
     Attributes:
-        ids: letter ids, or beginnings of at least 4 digits of them.
+        ids: of dead letters, or beginnings of at least 4 digits of them.
         states: of which states; empty for all.
         reason: a part of the reason, in any case.
         topic, step: exactly that original topic, that consumer.
-        since, until: when the letter was last buried, ms; `until` is not included.
+        since, until: when it was last found, ms; `until` is not included.
         user: whom the record is about.
-        offsets: only letters that lie at these offsets of the dead-letter topic.
+        offsets: only those at these offsets of the dead-letter topic.
         limit: at most so many, the oldest first.
     """
 
@@ -39,8 +43,8 @@ class Filter:
     offsets: tuple[int, ...] = ()
     limit: int | None = None
 
-    def takes(self, letter: Letter) -> bool:
-        """Whether a letter is meant, the limit aside."""
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether a dead letter is meant, the limit aside."""
         last = letter.last
         return all(
             (
@@ -49,15 +53,15 @@ class Filter:
                 self.reason is None or self.reason.lower() in letter.reason.lower(),
                 self.topic is None or self.topic == last.place.topic,
                 self.step is None or self.step in letter.steps,
-                self.since is None or last.buried >= self.since,
-                self.until is None or last.buried < self.until,
+                self.since is None or last.found >= self.since,
+                self.until is None or last.found < self.until,
                 self.user is None or self.user == letter.user,
                 not self.offsets or any(failure.at in self.offsets for failure in letter.failures),
             )
         )
 
-    def of(self, letters: Iterable[Letter]) -> list[Letter]:
-        """The letters that are meant, the oldest first. Raises LookupError for an id that is none, or that is two."""
+    def of(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        """Those that are meant, the oldest first. Raises LookupError for an id that is none, or that is two."""
         found = sorted((letter for letter in letters if self.takes(letter)), key=lambda letter: letter.last.at)
         for asked in self.ids:
             _check_id(asked, [letter.id for letter in found if letter.id.startswith(asked)])
@@ -66,10 +70,12 @@ class Filter:
 
 def _check_id(asked: str, found: list[str]) -> None:
     if not found:
-        raise LookupError(f"no letter {asked} among those that the other options leave; `animusic dlq list` names them")
+        raise LookupError(
+            f"no dead letter {asked} among those that the other options leave; `animusic dlq list` names them"
+        )
     if len(found) > 1 or (len(asked) < _LEAST_PREFIX and asked not in found):
         raise LookupError(
-            f"{asked} is the beginning of {len(found)} letters: give more digits ({', '.join(found[:3])})"
+            f"{asked} is the beginning of {len(found)} dead letters: give more digits ({', '.join(found[:3])})"
         )
 
 
@@ -91,3 +97,66 @@ def moment(text: str, now_ms: int) -> int:
             f"{text} is no time; write 2026-11-23T07:00, 2h (two hours ago), now, or milliseconds"
         ) from None
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Dead letters of one reason (but for where in a record), topic and set of steps. `example`: the newest's id."""
+
+    reason: str
+    topic: str
+    steps: tuple[str, ...]
+    count: int
+    states: dict[str, int]
+    first: int
+    last: int
+    example: str
+
+
+def groups(letters: Iterable[DeadLetter]) -> list[Group]:
+    """Dead letters by reason, topic and steps; the largest group first."""
+    found: dict[tuple[str, str, tuple[str, ...]], list[DeadLetter]] = {}
+    for letter in letters:
+        found.setdefault((_SPOT.sub(r"\1 …", letter.reason), letter.last.place.topic, letter.steps), []).append(letter)
+    made = [_group(*about, members) for about, members in found.items()]
+    return sorted(made, key=lambda group: (-group.count, group.reason))
+
+
+def _group(reason: str, topic: str, steps: tuple[str, ...], members: Sequence[DeadLetter]) -> Group:
+    states = Counter(letter.state for letter in members)
+    newest = max(members, key=lambda letter: letter.last.at)
+    first = min(letter.first_found for letter in members)
+    return Group(reason, topic, steps, len(members), dict(sorted(states.items())), first, newest.last.found, newest.id)
+
+
+def by_hour(letters: Iterable[DeadLetter]) -> dict[int, int]:
+    """Start of each hour (ms, UTC) between the first and the last -> those first found in it, zeros included."""
+    counts = Counter(letter.first_found // _HOUR_MS for letter in letters)
+    if not counts:
+        return {}
+    return {hour * _HOUR_MS: counts[hour] for hour in range(min(counts), max(counts) + 1)}
+
+
+def as_json(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter for scripts: times in ms."""
+    last = letter.last
+    return {
+        "letter": letter.id,
+        "state": letter.state,
+        "attempts": letter.attempts,
+        "reason": letter.reason,
+        "steps": list(letter.steps),
+        "topic": last.place.topic,
+        "partition": last.place.partition,
+        "offset": last.place.offset,
+        "logged": last.logged,
+        "buried": last.found,
+        "at": last.at,
+        "user": letter.user,
+        "redriven_to": letter.to or None,
+    }
+
+
+def clock(ms: int) -> str:
+    """A time for people, UTC."""
+    return datetime.fromtimestamp(ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

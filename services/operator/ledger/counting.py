@@ -18,8 +18,7 @@ from contracts.events import EARLIEST_MS, read_event
 from contracts.ledger import MOST_SPANS, Ranges, Tally
 from contracts.topics import FEEDBACK, LEDGER
 from services.common.clock import now_ms
-from services.common.kafka import partition_ids, producer
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_ids, producer, topic_ids
 from services.common.settings import Settings
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import Offsets

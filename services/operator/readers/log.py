@@ -11,8 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.marks import MarkName
-from services.common.kafka import partition_ids
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_ids, topic_ids
 from services.common.settings import KafkaSettings
 
 # Partition -> first offset, and the one after the last.

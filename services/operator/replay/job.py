@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Claim
+from services.common.consuming.model import Assignment
 from services.common.priority import IDLE
 from services.common.settings import KafkaSettings, RedisSettings
 
@@ -40,14 +40,14 @@ class Partition(BaseModel):
     shards: tuple[int, ...] = ()
 
     @property
-    def claim(self) -> Claim:
+    def assignment(self) -> Assignment:
         """As the consumer kit names it."""
-        return Claim(MarkName(self.topic_id, self.partition), self.topic, self.partitions)
+        return Assignment(MarkName(self.topic_id, self.partition), self.topic, self.partitions)
 
     @property
     def field(self) -> str:
         """The name of its mark."""
-        return self.claim.name.field()
+        return self.assignment.name.field()
 
 
 class Job(BaseModel):

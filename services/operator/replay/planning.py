@@ -9,8 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from contracts.marks import MarkName
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.kafka import partition_ids
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import partition_ids, topic_ids
 from services.common.settings import KafkaSettings
 from services.operator.replay.job import Partition
 

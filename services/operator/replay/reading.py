@@ -22,11 +22,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contracts.topics import PLAYLISTS
-from services.common.consuming.flow import LOG_OUTAGES
+from services.common.consuming.committed import LOG_OUTAGES
 from services.common.consuming.light import LightRecord, as_it_is
 from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.patience import OutageTooLong, Patience, Stopping
 from services.common.consuming.positions import Position, place
+from services.common.consuming.retry import OutageTooLong, RetryPolicy, Stopping
 from services.common.priority import give_way
 from services.common.redis import REDIS_OUTAGES
 from services.operator.pacing import Pace
@@ -68,7 +68,7 @@ class Reader:
         self._store = ProfileStore(redis, job.generation, unread=True)
         self._shards = PartitionShards()
         self._stopping = asyncio.Event()
-        self._patience = Patience(
+        self._retry_policy = RetryPolicy(
             "replay", _PATIENCE_SECONDS, self._stopping, ConsumerMetrics(CollectorRegistry(), "replay")
         )
         self._consumer: Any = AIOKafkaConsumer(
@@ -81,7 +81,7 @@ class Reader:
         )
         self._partitions = {TopicPartition(p.topic, p.partition): p for p in job.partitions}
         for partition in job.partitions:
-            self._shards.take_in(partition.claim.name, partition.shards)
+            self._shards.take_in(partition.assignment.name, partition.shards)
         self._positions: dict[TopicPartition, Position[None]] = {}
         # What lies behind and has not been read yet, in the order in which it is; only the first is fetched.
         self._turns: deque[TopicPartition] = deque()
@@ -110,7 +110,7 @@ class Reader:
     async def run(self) -> None:
         """Read until every partition is at its `until`, or until `stop()`; then flush what is held."""
         while not self._stopping.is_set() and not self.done:
-            batches = await self._patience.until_it_passes("the log", self._fetch, LOG_OUTAGES)
+            batches = await self._retry_policy.retry("the log", self._fetch, LOG_OUTAGES)
             taken = 0
             for tp, records in batches.items():
                 taken += await self._take(tp, records)
@@ -175,19 +175,19 @@ class Reader:
 
     async def _place(self, partitions: dict[TopicPartition, Partition]) -> None:
         """Go to the store's marks; where it has none, to the start that the job names."""
-        claims = [p.claim for p in partitions.values()]
+        assignments = [p.assignment for p in partitions.values()]
         stored = await self._passes("the store", self._store.marks, REDIS_OUTAGES)
-        marks = self._shards.lowest(claims, stored)
+        marks = self._shards.lowest(assignments, stored)
         starts = await self._consumer.beginning_offsets(list(partitions))
         ends = await self._consumer.end_offsets(list(partitions))
         for tp, partition in partitions.items():
             start = max(starts[tp], partition.start or 0)
             position: Position[None]
-            position, trouble = place(partition.claim, marks[partition.claim.name], start, ends[tp])
+            position, trouble = place(partition.assignment, marks[partition.assignment.name], start, ends[tp])
             if trouble:
                 self._gap(tp, trouble)
             # Where the store knows nothing yet, a mark is written even if there is nothing to read.
-            position.moved = marks[partition.claim.name] is None
+            position.moved = marks[partition.assignment.name] is None
             self._positions[tp] = position
             self._held[tp] = Held(tp.topic)
             self._consumer.seek(tp, position.next)
@@ -224,7 +224,7 @@ class Reader:
         self._give_turn()
 
     async def _passes(self, what: str, call: Callable[[], Any], outages: tuple[type[Exception], ...]) -> Any:
-        return await self._patience.until_it_passes(what, call, outages)
+        return await self._retry_policy.retry(what, call, outages)
 
     def _gap(self, tp: TopicPartition, trouble: str) -> None:
         sentence = f"{tp.topic}/{tp.partition}: {trouble}"
@@ -300,7 +300,7 @@ class Reader:
         moved = {tp: position for tp, position in self._positions.items() if position.moved}
         calls: list[MergeCall] = []
         for tp, position in moved.items():
-            name, writes = self._partitions[tp].claim.name, self._held[tp].by_shard()
+            name, writes = self._partitions[tp].assignment.name, self._held[tp].by_shard()
             position.moved = False
             # A shard that no mark of ours covers: read again from the start, so that its mark is true.
             if self._shards.take_in(name, writes):

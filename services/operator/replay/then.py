@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
+from contracts.records import PLAYLIST_VERSIONS
 from contracts.topics import CATALOGUE, FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.model import Poison
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import topic_ids
 from services.common.settings import KafkaSettings
 from services.operator.replay.records import Tell, first_time, records_of
 from services.profiles.decoding import decode_state
@@ -214,7 +215,7 @@ def _order(playlist: ServedPlaylist) -> tuple[int, int, str]:
 
 def _playlist(record: Any) -> ServedPlaylist | None:
     try:
-        return ServedPlaylist.model_validate_json(record.value or b"")
+        return PLAYLIST_VERSIONS.read(record.value or b"")
     except ValidationError:
         # Unreadable records are the consumers' business: they are among the dead letters.
         return None

@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 from contracts.topics import DEAD_LETTERS, TOPICS
 from services.common.clock import now_ms
 from services.common.settings import KafkaSettings
-from services.operator.dlq.letters import OPEN
-from services.operator.dlq.reading import read_letters
+from services.operator.dlq.log import read_dead_letters
+from services.operator.dlq.model import OPEN
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import admin, offsets
 from services.operator.replay.lease import holder
@@ -52,14 +52,14 @@ async def log_health(settings: KafkaSettings) -> LogHealth:
 
 async def dead_letters(settings: KafkaSettings, hours: int) -> DeadLetters:
     """The dead letters; those of the last `hours` are new."""
-    held = list((await read_letters(settings)).letters.values())
+    held = list((await read_dead_letters(settings)).by_id.values())
     still = [letter for letter in held if letter.state == OPEN]
     since = now_ms() - hours * _HOUR_MS
     last = max(still, key=lambda letter: letter.last.at, default=None)
     return DeadLetters(
         total=len(held),
         open=len(still),
-        new=sum(letter.last.buried >= since for letter in still),
+        new=sum(letter.last.found >= since for letter in still),
         last_reason=f"{last.last.place}: {last.reason}" if last else "",
     )
 

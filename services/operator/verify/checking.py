@@ -19,7 +19,7 @@ from contracts.records import PROFILE_VERSIONS
 from contracts.topics import FEEDBACK, PROFILES
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, Settings
-from services.operator.dlq.reading import read_letters
+from services.operator.dlq.log import read_dead_letters
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import Offsets, Spans, offsets, records
 from services.operator.readers.redis import ProfilesReader
@@ -240,7 +240,7 @@ def _forgotten_user(record: Any) -> str | None:
 async def _refused(settings: KafkaSettings) -> dict[tuple[str, int, int], frozenset[str]]:
     """(topic, partition, offset) -> the steps that could not take the record that lies there."""
     found: dict[tuple[str, int, int], frozenset[str]] = {}
-    for letter in (await read_letters(settings)).letters.values():
+    for letter in (await read_dead_letters(settings)).by_id.values():
         for failure in letter.failures:
             place = failure.place.topic, failure.place.partition, failure.place.offset
             found[place] = found.get(place, frozenset()) | {failure.step}

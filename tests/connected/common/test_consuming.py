@@ -1,4 +1,4 @@
-"""The consumer kit against a real log: bisecting, dead letters, stopping, holes, topics made again, more partitions."""
+"""Consumers against a real log: bisecting, dead letters, stopping, holes, topics made again, more partitions."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CorruptRecordException
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
 from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.consuming.flow import Flow
-from services.common.consuming.model import Lost
+from services.common.consuming.model import Gap
 from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
@@ -112,8 +113,50 @@ async def test_the_unknown_stops_the_process_and_skips_nothing(log: KafkaSetting
     assert await dead_letters(log) == []
 
 
-async def test_an_outage_beyond_patience_ends_in_a_restart(log: KafkaSettings, redis: Redis):
-    async with running(log, redis, patience_seconds=0.3) as run:
+async def test_a_newer_schema_stops_the_process_and_is_read_after_the_upgrade(
+    log: KafkaSettings, redis: Redis, caplog: pytest.LogCaptureFixture
+):
+    await send(log, [b"a", b"newer", b"b"])
+    run = Run(log, redis, f"test.{uuid4().hex}")
+    await asyncio.wait_for(run.until_end(), 60)
+    assert run.exit_code == EX_TEMPFAIL
+    assert "upgrade consumers first" in caplog.text
+    assert (await run.sink.values(), await dead_letters(log)) == ([b"a"], [])
+    async with running(log, redis) as upgraded:
+        upgraded.sink.upgraded = True
+        await upgraded.has(b"a", b"newer", b"b")
+
+
+async def test_too_many_dead_letters_stop_the_process_and_a_setting_lets_them_through(
+    log: KafkaSettings, redis: Redis, caplog: pytest.LogCaptureFixture
+):
+    await send(log, [b"a", *[b"poison"] * 10, b"b"])
+    run = Run(log.model_copy(update={"dead_letter_least": 5}), redis, f"test.{uuid4().hex}")
+    await asyncio.wait_for(run.until_end(), 60)
+    assert run.exit_code == EX_TEMPFAIL
+    assert "the last reason: it says so itself. Correct the program that writes them" in caplog.text
+    assert (await run.sink.values(), await dead_letters(log)) == ([], [])
+    async with running(log.model_copy(update={"dead_letter_least": 5, "dead_letter_share": 1.0}), redis) as all_:
+        await all_.has(b"a", b"b")
+    assert len(await dead_letters(log)) == 10
+
+
+async def test_errors_in_fetching_that_do_not_end_stop_the_process(
+    log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    async def corrupt(*_: object, **__: object) -> None:
+        raise CorruptRecordException
+
+    async with running(log, redis, retry_seconds=0.1) as run:
+        await send(log, [b"a"])
+        await run.has(b"a")
+        monkeypatch.setattr(AIOKafkaConsumer, "getmany", corrupt)
+        await apoll(lambda: _value(run.exit_code), what="it gave up")
+    assert run.exit_code == EX_TEMPFAIL
+
+
+async def test_an_outage_that_is_too_long_ends_in_a_restart(log: KafkaSettings, redis: Redis):
+    async with running(log, redis, retry_seconds=0.3) as run:
         await send(log, [b"a"])
         await run.has(b"a")
         await redis.config_set("maxmemory", 1)
@@ -175,7 +218,7 @@ async def test_records_that_expired_are_a_recorded_gap(log: KafkaSettings, redis
     async with running(log, redis) as again:
         await again.has(b"a", b"d")
         assert again.counted("gaps") == 1
-        assert again.sink.lost == {Lost(1, 3)}
+        assert again.sink.gaps == {Gap(1, 3)}
 
 
 async def test_a_topic_made_again_is_read_from_its_start(log: KafkaSettings, redis: Redis):
@@ -199,7 +242,7 @@ async def test_a_client_that_brings_nothing_though_there_is_something_ends_its_p
     log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch, more: bool
 ):
     """Paused behind its consumer's back, as if it waited for an answer; where nothing came, nothing is wrong."""
-    monkeypatch.setattr("services.common.consuming.standstill.SECONDS", 1.0)
+    monkeypatch.setattr("services.common.consuming.positions.STALLED_SECONDS", 1.0)
     async with running(log, redis) as run:
         await send(log, [b"a"])
         await run.has(b"a")

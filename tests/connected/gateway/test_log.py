@@ -13,8 +13,7 @@ from contracts.placement import partition_of
 from contracts.profiles import PROFILE_RECORD, AnimeList
 from contracts.topics import FEEDBACK, PROFILES
 from services.common.clock import now_ms
-from services.common.kafka import ensure_topics
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import ensure_topics, topic_ids
 from services.common.settings import KafkaSettings
 from tests.connected.gateway.conftest import Running, at, liked, records_of, running, settings_of
 from tests.support.waiting import apoll

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import topic_ids
 from services.local.processes.kafka import KafkaNode
 from tests.support.waiting import apoll
 

@@ -22,7 +22,7 @@ from contracts.marks import MarkName
 from contracts.placement import partition_of
 from contracts.registers import LIKED, SERVED_SLICES
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import topic_ids
 from services.common.settings import KafkaSettings, Settings
 from services.local.processes.valkey import ValkeyNode
 from services.operator.generations import former_generation, listed, prune

@@ -18,8 +18,8 @@ from services.cli.errors import explain
 from services.cli.main import app
 from services.common.clickhouse import ChdbConnection
 from services.common.settings import KafkaSettings
-from services.operator.dlq.letters import Letter
-from services.operator.dlq.reading import read_letters
+from services.operator.dlq.log import read_dead_letters
+from services.operator.dlq.model import DeadLetter
 from tests.support.following import at_end, ends, following, producing, settings_for, warehousing
 from tests.support.waiting import apoll
 
@@ -66,9 +66,9 @@ class House:
         assert found["n"] == rows, found
         return True
 
-    async def letters(self) -> list[Letter]:
+    async def letters(self) -> list[DeadLetter]:
         """Every letter, in the order in which they were first found."""
-        return list((await read_letters(self.log)).letters.values())
+        return list((await read_dead_letters(self.log)).by_id.values())
 
     async def animusic(self, *words: str, status: int = 0) -> str:
         """What a command prints on both channels; its exit status must be `status`. It runs in this process."""

@@ -10,9 +10,8 @@ from contracts.events import FeedbackEvent
 from contracts.topics import DEAD_LETTERS, PROFILES
 from services.operator.dlq import redriving
 from services.operator.dlq.editing import assignments, exactly
-from services.operator.dlq.letters import Letter
-from services.operator.dlq.purging import purge
-from services.operator.dlq.reading import read_bytes
+from services.operator.dlq.log import purge, read_bytes
+from services.operator.dlq.model import DeadLetter
 from services.operator.dlq.redriving import MOST_ATTEMPTS, redrive
 from services.operator.status import parts
 from tests.connected.operator_dlq.house import House
@@ -20,7 +19,7 @@ from tests.support.following import dead_letters, folded, profiles_in
 from tests.support.histories import BASE_MS
 
 pytestmark = [pytest.mark.connected, pytest.mark.usefixtures("watchful")]
-FROM_THE_FUTURE = assignments(["schema=1"], [])
+MENDED = assignments(["schema=1"], [])
 
 
 def like(user: str, song: str = "a") -> FeedbackEvent:
@@ -30,12 +29,12 @@ def like(user: str, song: str = "a") -> FeedbackEvent:
     )
 
 
-def future(event: FeedbackEvent) -> bytes:
-    """The same event as a later version of the system might say it."""
-    return event.log_value().replace(b'"schema":1', b'"schema":7')
+def spoiled(event: FeedbackEvent) -> bytes:
+    """The same event, of a version that never was."""
+    return event.log_value().replace(b'"schema":1', b'"schema":0')
 
 
-async def only(home: House) -> Letter:
+async def only(home: House) -> DeadLetter:
     """The one letter that there is."""
     (letter,) = await home.letters()
     return letter
@@ -43,20 +42,20 @@ async def only(home: House) -> Letter:
 
 async def test_one_poison_is_one_letter_of_two_steps_and_redrives_once(home: House):
     event = like("u")
-    await home.put([("u", future(event))])
+    await home.put([("u", spoiled(event))])
     await home.settled()
     letter = await only(home)
     assert (letter.steps, letter.attempts, letter.state, letter.user) == (("profiles", "warehouse"), 1, "open", "u")
     assert len(await dead_letters(home.log)) == 2
-    tried = await redrive(home.log, [letter], FROM_THE_FUTURE, dry_run=True)
+    tried = await redrive(home.log, [letter], MENDED, dry_run=True)
     assert [one.to for one in tried.redriven] == [None]
     assert (await only(home)).state == "open"
-    done = await redrive(home.log, [letter], FROM_THE_FUTURE)
+    done = await redrive(home.log, [letter], MENDED)
     assert [str(one.to) for one in done.redriven] == [f"{letter.last.place.topic}/{letter.last.place.partition}@1"]
     await home.settled()
     assert await profiles_in(home.redis) == folded([event])
     assert (await only(home)).state == "redriven"
-    again = await redrive(home.log, [await only(home)], FROM_THE_FUTURE)
+    again = await redrive(home.log, [await only(home)], MENDED)
     assert again.redriven == []
     assert "redriven already" in again.kept[0][1]
 
@@ -65,7 +64,7 @@ async def test_killed_between_append_and_note_it_is_sent_twice_and_counts_once(
     home: House, monkeypatch: pytest.MonkeyPatch
 ):
     event = like("u")
-    await home.put([("u", future(event))])
+    await home.put([("u", spoiled(event))])
     await home.settled()
 
     def killed(_sent: object) -> dict[str, object]:
@@ -73,9 +72,9 @@ async def test_killed_between_append_and_note_it_is_sent_twice_and_counts_once(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(redriving, "_note", killed)
-        await redrive(home.log, await home.letters(), FROM_THE_FUTURE)
+        await redrive(home.log, await home.letters(), MENDED)
     assert (await only(home)).state == "open"
-    assert len((await redrive(home.log, await home.letters(), FROM_THE_FUTURE)).redriven) == 1
+    assert len((await redrive(home.log, await home.letters(), MENDED)).redriven) == 1
     await home.settled()
     assert await home.clickhouse_holds(2)
     (row,) = home.ask("SELECT count() AS n FROM animusic.feedback_clean")
@@ -85,13 +84,13 @@ async def test_killed_between_append_and_note_it_is_sent_twice_and_counts_once(
 
 async def test_what_would_fail_again_is_kept_and_said(home: House):
     event = like("u")
-    await home.put([("u", future(event)), ("u", b'{"schema":1}'), ("u", b"\xff{")])
+    await home.put([("u", spoiled(event)), ("u", b'{"schema":1}'), ("u", b"\xff{")])
     await home.settled()
     letters = await home.letters()
     outcome = await redrive(home.log, letters)
     assert outcome.redriven == []
     assert all("profiles and warehouse would refuse it again: " in why for _, why in outcome.kept)
-    no_json = await redrive(home.log, letters[2:], FROM_THE_FUTURE)
+    no_json = await redrive(home.log, letters[2:], MENDED)
     assert "no JSON" in no_json.kept[0][1]
     mended = await redrive(home.log, letters[2:], exactly(like("w").log_value()))
     assert len(mended.redriven) == 1
@@ -101,7 +100,7 @@ async def test_what_would_fail_again_is_kept_and_said(home: House):
 
 
 async def test_a_letter_that_is_poison_itself_counts_its_attempts_and_does_not_loop(home: House):
-    await home.put([("u", future(like("u")))])
+    await home.put([("u", spoiled(like("u")))])
     await home.settled()
     first = await only(home)
     for attempt in range(2, MOST_ATTEMPTS + 1):
@@ -109,15 +108,15 @@ async def test_a_letter_that_is_poison_itself_counts_its_attempts_and_does_not_l
         await home.settled()
         letter = await only(home)
         assert (letter.id, letter.attempts, letter.state) == (first.id, attempt, "open")
-    outcome = await redrive(home.log, [letter], FROM_THE_FUTURE)
+    outcome = await redrive(home.log, [letter], MENDED)
     assert f"it has failed {MOST_ATTEMPTS} times" in outcome.kept[0][1]
 
 
 async def test_a_wiped_store_that_reads_the_poison_again_opens_no_letter(home: House):
     event = like("u")
-    await home.put([("u", future(event))])
+    await home.put([("u", spoiled(event))])
     await home.settled()
-    await redrive(home.log, await home.letters(), FROM_THE_FUTURE)
+    await redrive(home.log, await home.letters(), MENDED)
     await home.settled()
     before = len(await dead_letters(home.log))
     await home.redis.flushall()
@@ -129,24 +128,24 @@ async def test_a_wiped_store_that_reads_the_poison_again_opens_no_letter(home: H
 
 
 async def test_an_old_list_does_not_come_back_over_a_newer_one(home: House):
-    old = {"schema": 7, "kind": "anime_list", "user_id": "u", "received_at": BASE_MS, "entries": [{"mal_id": 1}]}
+    old = {"schema": 0, "kind": "anime_list", "user_id": "u", "received_at": BASE_MS, "entries": [{"mal_id": 1}]}
     new = {**old, "schema": 1, "entries": [{"mal_id": 2}]}
     await home.put([("u", json.dumps(old).encode())], PROFILES.name)
     await home.settled()
     await home.put([("u", json.dumps(new).encode())], PROFILES.name)
     await home.settled()
     before = await profiles_in(home.redis)
-    outcome = await redrive(home.log, await home.letters(), FROM_THE_FUTURE)
+    outcome = await redrive(home.log, await home.letters(), MENDED)
     assert "a newer record of u has replaced it" in outcome.kept[0][1]
     await home.settled()
     assert await profiles_in(home.redis) == before
 
 
 async def test_purging_keeps_what_was_never_redriven_unless_that_is_said(home: House):
-    await home.put([("u", future(like("u"))), ("u", b"rubbish")])
+    await home.put([("u", spoiled(like("u"))), ("u", b"rubbish")])
     await home.settled()
     fixed, rubbish = await home.letters()
-    await redrive(home.log, [fixed], FROM_THE_FUTURE)
+    await redrive(home.log, [fixed], MENDED)
     done = await purge(home.log, await home.letters())
     assert ([letter.id for letter in done.purged], [letter.id for letter in done.kept]) == ([fixed.id], [rubbish.id])
     assert {letter.id: letter.state for letter in await home.letters()}[rubbish.id] == "open"
@@ -160,7 +159,7 @@ async def test_purging_keeps_what_was_never_redriven_unless_that_is_said(home: H
 
 async def test_the_command_lists_shows_mends_and_purges(home: House, tmp_path):
     events = [like(f"u{n}") for n in range(3)]
-    await home.put([(event.user_id, future(event)) for event in events])
+    await home.put([(event.user_id, spoiled(event)) for event in events])
     await home.put([("u9", b"rubbish")])
     await home.settled()
     listed = await home.animusic("dlq", "list")

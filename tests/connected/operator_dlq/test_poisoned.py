@@ -18,7 +18,7 @@ from contracts.events import FeedbackEvent
 from contracts.fold import fold
 from services.common.clickhouse import DATABASE
 from services.operator.dlq.editing import Edit, assignments
-from services.operator.dlq.letters import Letter
+from services.operator.dlq.model import DeadLetter
 from services.operator.dlq.redriving import redrive
 from services.warehouse import rows
 from services.warehouse.rows import Place
@@ -46,7 +46,7 @@ def _with(**fields: Any) -> Callable[[bytes], bytes]:
 
 
 POISONINGS = (
-    Poisoning(_with(schema=7), "schema: version 7 is not known here", ("--set", "schema=1")),
+    Poisoning(_with(schema=0), "schema: Input should be 1", ("--set", "schema=1")),
     Poisoning(_with(rate="fast"), "rate: Input should be a valid number", ("--unset", "rate")),
     Poisoning(_with(hidden="perhaps"), "hidden: Input should be a valid boolean", ("--unset", "hidden")),
     Poisoning(lambda value: value[:-9], "Invalid JSON: EOF while parsing"),
@@ -102,7 +102,9 @@ async def test_poison_is_found_exactly_and_mended_twice_it_leaves_no_trace(home:
     clock.lap("compared with a run that never failed: equal")
 
 
-async def _exactly_the_poison(home: House, events: list[FeedbackEvent], spoiled: dict[int, Poisoning]) -> list[Letter]:
+async def _exactly_the_poison(
+    home: House, events: list[FeedbackEvent], spoiled: dict[int, Poisoning]
+) -> list[DeadLetter]:
     """The letters, after checking that they are the poison and nothing else, each with its reason."""
     letters = await home.letters()
     assert Counter(letter.steps for letter in letters) == {("profiles", "warehouse"): POISONED}

@@ -7,7 +7,7 @@ import pytest
 from contracts.topics import FEEDBACK
 from services.common.kafka import read_to_end
 from tests.connected.operator_dlq.house import House
-from tests.connected.operator_dlq.test_dlq import future, like
+from tests.connected.operator_dlq.test_dlq import like, spoiled
 
 pytestmark = pytest.mark.connected
 
@@ -15,7 +15,7 @@ LETTERS, RATE = 12, 6.0
 
 
 async def test_a_rate_spreads_the_records_evenly(home: House):
-    await home.put([(f"u{number}", future(like(f"u{number}"))) for number in range(LETTERS)])
+    await home.put([(f"u{number}", spoiled(like(f"u{number}"))) for number in range(LETTERS)])
     await home.settled()
     words = ("dlq", "redrive", "--all", "--set", "schema=1", "--rate", str(RATE))
     assert "12 would be redriven" in await home.animusic(*words, "--dry-run")

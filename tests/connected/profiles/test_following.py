@@ -21,7 +21,7 @@ from contracts.marks import MarkName
 from contracts.placement import partition_of
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.consuming.consumer import Consumer
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import topic_ids
 from services.common.redis import connect
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
@@ -105,7 +105,7 @@ async def test_poison_goes_to_the_dead_letters_and_nothing_else_does(
     good = [like("u", f"s{i}", i) for i in range(20)]
     async with producing(log) as to, following(settings_for(log, valkey.url, tmp_path), redis):
         await put_events(to, good[:10])
-        placed = await put(to, FEEDBACK.name, "u", b'{"schema": 9}')
+        placed = await put(to, FEEDBACK.name, "u", b'{"schema": 0}')
         await put(to, PROFILES.name, "u", None)
         await put_events(to, good[10:])
         await at_end(log, redis)
@@ -113,7 +113,7 @@ async def test_poison_goes_to_the_dead_letters_and_nothing_else_does(
         letters = {headers["topic"]: (value, headers) for value, headers in await dead_letters(log)}
     assert letters.keys() == {FEEDBACK.name, PROFILES.name}
     value, headers = letters[FEEDBACK.name]
-    assert value == b'{"schema": 9}'
+    assert value == b'{"schema": 0}'
     assert headers["step"] == "profiles"
     assert headers["reason"].startswith("schema:")
     assert (headers["partition"], headers["offset"]) == (str(placed.partition), str(placed.offset))
@@ -304,7 +304,7 @@ async def test_a_consumer_that_follows_readers_elsewhere_goes_on_from_the_marks_
             await at_end(log, redis, generation="g2", timeout=10)
     assert await profiles_in(redis, "g2") == folded([first, second, third, *late])
     for user_id in ("here", "elsewhere"):
-        assert f"{FEEDBACK.name}/{partition_of(user_id, 8)} (wiped or restored?): reading again from 1" in caplog.text
+        assert f"{FEEDBACK.name}/{partition_of(user_id, 8)} (emptied or restored?): reading again from 1" in caplog.text
     assert not re.search(rf"{FEEDBACK.name}/{partition_of('elsewhere', 8)} .* from None", caplog.text)
 
 

@@ -18,8 +18,7 @@ from contracts.playlists import ServedPlaylist
 from contracts.tokens import Signer, SlotClaim
 from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS
 from services.common.clock import now_ms
-from services.common.kafka import read_to_end
-from services.common.kafka_topic_id import topic_ids
+from services.common.kafka import read_to_end, topic_ids
 from services.common.settings import KafkaSettings, RedisSettings, Settings
 from services.recommender.app import Parts, running
 from tests.support.following import producing, put

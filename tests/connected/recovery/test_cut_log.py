@@ -9,10 +9,8 @@ from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Lost
-from services.common.kafka import ensure_topics
-from services.common.kafka_epochs import epoch_ends
-from services.common.kafka_topic_id import look
+from services.common.consuming.model import Gap
+from services.common.kafka import describe_topics, ensure_topics, epoch_ends
 from services.common.settings import KafkaSettings
 from services.local.processes.kafka import KafkaNode
 from services.local.processes.ports import free_port
@@ -26,7 +24,7 @@ _HEALTHY_SECONDS = 60.0
 _RECORDS, _KEPT = 20, 12
 _HEADER = struct.Struct(">qi")
 PLACE = TopicPartition(FEEDBACK.name, 0)
-LOST = Lost(_KEPT, _RECORDS)
+LOST = Gap(_KEPT, _RECORDS)
 OLD = [b"old-%02d" % number for number in range(_RECORDS)]
 
 
@@ -81,7 +79,7 @@ async def test_a_log_that_became_shorter_is_noticed_and_what_is_new_arrives(brok
     async with running(broker.settings, redis) as run:
         await send(broker.settings, OLD)
         await run.has(*OLD)
-        await apoll(lambda: _value(run.consumer._flow._epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
+        await apoll(lambda: _value(run.consumer._flow.epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
         port = broker.node.port
         broker.node.kill()
         broker.cut()
@@ -95,7 +93,7 @@ async def test_a_log_that_became_shorter_is_noticed_and_what_is_new_arrives(brok
 
         await apoll(arrived, timeout=_HEALTHY_SECONDS, what="what is new arrives")
         assert run.consumer.not_ready() is None
-        assert run.sink.lost == {LOST}
+        assert run.sink.gaps == {LOST}
     assert run.exit_code is None
 
 
@@ -106,8 +104,9 @@ async def test_new_records_at_the_offsets_of_lost_ones_are_read(broker: Log, red
     async with running(broker.settings, redis) as run:
         await send(broker.settings, OLD)
         await run.has(*OLD)
-        await apoll(lambda: _value(run.consumer._flow._epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
-        port, before = broker.node.port, (await look(broker.settings.bootstrap_servers, [FEEDBACK.name])).leaders
+        await apoll(lambda: _value(run.consumer._flow.epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
+        port = broker.node.port
+        before = (await describe_topics(broker.settings.bootstrap_servers, [FEEDBACK.name])).leaders
         broker.node.kill()
         broker.cut()
         elsewhere = broker.start_elsewhere()
@@ -121,7 +120,7 @@ async def test_new_records_at_the_offsets_of_lost_ones_are_read(broker: Log, red
 
         await apoll(arrived, timeout=_HEALTHY_SECONDS, what="what took the place of lost records arrives, too")
         assert run.counted("gaps") == 1
-        assert run.sink.lost == {LOST}
+        assert run.sink.gaps == {LOST}
         assert await epoch_ends(broker.settings.bootstrap_servers, {PLACE: before[PLACE]}) == {PLACE: _KEPT}
 
 
@@ -131,7 +130,7 @@ async def test_a_consumer_that_was_away_all_the_while_finds_out(broker: Log, red
     async with running(broker.settings, redis, "test.away") as run:
         await send(broker.settings, OLD)
         await run.has(*OLD)
-        await apoll(lambda: _value(run.consumer._flow._epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
+        await apoll(lambda: _value(run.consumer._flow.epochs.read(PLACE) == _RECORDS), what="how far it is is noted")
     broker.node.kill()
     broker.cut()
     broker.start()
@@ -139,7 +138,7 @@ async def test_a_consumer_that_was_away_all_the_while_finds_out(broker: Log, red
     async with running(broker.settings, redis, "test.away") as again:
         await again.has(*OLD, *new)
         assert again.counted("gaps") == 1
-        assert again.sink.lost == {LOST}
+        assert again.sink.gaps == {LOST}
 
 
 async def test_a_broker_that_only_started_again_is_no_gap(broker: Log, redis: Redis):
@@ -147,7 +146,7 @@ async def test_a_broker_that_only_started_again_is_no_gap(broker: Log, redis: Re
     async with running(broker.settings, redis) as run:
         await send(broker.settings, OLD)
         await run.has(*OLD)
-        before = (await look(broker.settings.bootstrap_servers, [FEEDBACK.name])).leaders[PLACE]
+        before = (await describe_topics(broker.settings.bootstrap_servers, [FEEDBACK.name])).leaders[PLACE]
         broker.node.kill()
         broker.start()
         await send(broker.settings, [b"new"])
@@ -156,15 +155,15 @@ async def test_a_broker_that_only_started_again_is_no_gap(broker: Log, redis: Re
             return b"new" in await run.sink.values()
 
         await apoll(arrived, timeout=_HEALTHY_SECONDS, what="what is new arrives")
-        after = (await look(broker.settings.bootstrap_servers, [FEEDBACK.name])).leaders[PLACE]
+        after = (await describe_topics(broker.settings.bootstrap_servers, [FEEDBACK.name])).leaders[PLACE]
         assert after.epoch > before.epoch
 
         async def noted() -> bool:
-            return not run.consumer._flow._epochs.over({PLACE: after})
+            return not run.consumer._flow.epochs.ended({PLACE: after})
 
         await apoll(noted, timeout=15, what="the new leader is noted")
         assert run.counted("gaps") == 0
-        assert run.sink.lost == set()
+        assert run.sink.gaps == set()
         assert sorted(set(await run.sink.values())) == sorted([*OLD, b"new"])
 
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from contracts.events import FeedbackEvent
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.subscribing import instance_of
+from services.common.consuming.subscription import instance_of
 from services.common.kafka import partition_counts
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode

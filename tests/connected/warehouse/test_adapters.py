@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from contracts.marks import MarkName
 from services.common.clickhouse import ChdbConnection, ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
-from services.common.consuming.model import Claim, Slice, Taken
+from services.common.consuming.model import Assignment, DecodedRecord, Slice
 from services.warehouse.migrations import migrate
 from services.warehouse.sink import WarehouseSink
 from tests.support.histories import histories
@@ -76,13 +76,13 @@ async def either(
 async def test_migrates_inserts_and_reads_back(either: Clickhouse) -> None:
     assert await asyncio.to_thread(migrate, either) == []
     sink = WarehouseSink(either)
-    claim = Claim(MarkName("b" * 32, 3), "animusic.feedback.v1", 8)
+    assignment = Assignment(MarkName("b" * 32, 3), "animusic.feedback.v1", 8)
     events = [event for history in histories(9, 5) for event in history.events]
-    records = [record(claim.topic, event.log_value(), offset) for offset, event in enumerate(events)]
-    items = [Taken(found, sink.decode(found)) for found in records]
-    assert await sink.marks([claim]) == {claim.name: None}
-    assert not (await sink.flush([Slice(claim, 0, len(items), items)])).refused
-    assert await sink.marks([claim]) == {claim.name: len(items)}
+    records = [record(assignment.topic, event.log_value(), offset) for offset, event in enumerate(events)]
+    items = [DecodedRecord(found, sink.decode(found)) for found in records]
+    assert await sink.marks([assignment]) == {assignment.name: None}
+    assert not (await sink.flush([Slice(assignment, 0, len(items), items)])).refused
+    assert await sink.marks([assignment]) == {assignment.name: len(items)}
     asked = "SELECT user_id, event_id FROM animusic.feedback_clean WHERE user_id = {user:String}"
     found = await asyncio.to_thread(either.query, asked, {"user": events[0].user_id})
     ids = {event.event_id for event in events if event.user_id == events[0].user_id}

@@ -1,4 +1,4 @@
-"""Tables that are emptied at every moment of a flush, in a real engine: no mark claims what is not there."""
+"""Tables that are emptied at every moment of a flush, in a real engine: no mark assignments what is not there."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from contracts.events import FeedbackEvent
 from contracts.marks import MarkName
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection, ClickhouseError
-from services.common.consuming.model import Claim, Slice, Taken
+from services.common.consuming.model import Assignment, DecodedRecord, Slice
 from services.warehouse.marks import stored_marks
 from services.warehouse.sink import Value, WarehouseSink
 from tests.connected.warehouse import engine as shared
@@ -20,7 +20,7 @@ from tests.support.histories import histories
 pytestmark = pytest.mark.connected
 
 EVENTS: list[FeedbackEvent] = [event for history in histories(41, 3) for event in history.events][:30]
-CLAIM = Claim(MarkName("b" * 32, 1), FEEDBACK.name, 8)
+ASSIGNMENT = Assignment(MarkName("b" * 32, 1), FEEDBACK.name, 8)
 SETTLE_SECONDS = 0.05
 
 
@@ -59,8 +59,8 @@ def flushed(sink: WarehouseSink, first: int, upto: int) -> Slice[Value]:
         record: Any = SimpleNamespace(
             topic=FEEDBACK.name, partition=1, offset=offset, timestamp=1, value=EVENTS[offset].log_value()
         )
-        items.append(Taken(record, sink.decode(record)))
-    return Slice(CLAIM, first, upto, items)  # type: ignore[arg-type]
+        items.append(DecodedRecord(record, sink.decode(record)))
+    return Slice(ASSIGNMENT, first, upto, items)  # type: ignore[arg-type]
 
 
 def offsets(clickhouse: ChdbConnection) -> list[int]:
@@ -78,14 +78,14 @@ async def test_a_wipe_is_noticed_and_all_is_filled_again(
     clickhouse: ChdbConnection, interrupted: Interrupted, when: str, table: str, start: int
 ) -> None:
     sink = WarehouseSink(interrupted, SETTLE_SECONDS)
-    assert await sink.marks([CLAIM]) == {CLAIM.name: None}
+    assert await sink.marks([ASSIGNMENT]) == {ASSIGNMENT.name: None}
     if start:
         assert not (await sink.flush([flushed(sink, 0, start)])).refused
     getattr(interrupted, when)(table, lambda: shared.empty(clickhouse))
-    assert (await sink.flush([flushed(sink, start, 20)])).refused == {CLAIM.name: None}
-    assert await sink.marks([CLAIM]) == {CLAIM.name: None}
+    assert (await sink.flush([flushed(sink, start, 20)])).refused == {ASSIGNMENT.name: None}
+    assert await sink.marks([ASSIGNMENT]) == {ASSIGNMENT.name: None}
     assert not (await sink.flush([flushed(sink, 0, 30)])).refused
-    assert await sink.marks([CLAIM]) == {CLAIM.name: 30}
+    assert await sink.marks([ASSIGNMENT]) == {ASSIGNMENT.name: 30}
     assert offsets(clickhouse) == list(range(30))
 
 
@@ -93,15 +93,15 @@ async def test_marks_inserted_behind_a_wipe_by_a_process_that_died_are_not_belie
     clickhouse: ChdbConnection, interrupted: Interrupted
 ) -> None:
     sink = WarehouseSink(interrupted, SETTLE_SECONDS)
-    assert await sink.marks([CLAIM]) == {CLAIM.name: None}
+    assert await sink.marks([ASSIGNMENT]) == {ASSIGNMENT.name: None}
     interrupted.before("marks", lambda: shared.empty(clickhouse))
     interrupted.after("marks", _die)
     with pytest.raises(ZeroDivisionError):
         await sink.flush([flushed(sink, 0, 20)])
-    assert stored_marks(clickhouse) == {CLAIM.name: 20}
+    assert stored_marks(clickhouse) == {ASSIGNMENT.name: 20}
     assert offsets(clickhouse) == []
     again = WarehouseSink(clickhouse, SETTLE_SECONDS)
-    assert await again.marks([CLAIM]) == {CLAIM.name: None}
+    assert await again.marks([ASSIGNMENT]) == {ASSIGNMENT.name: None}
     assert not (await again.flush([flushed(again, 0, 20)])).refused
     assert offsets(clickhouse) == list(range(20))
 
@@ -127,5 +127,5 @@ async def test_what_is_dropped_is_made_again(
             continue
         begin = 0 if refused else upto
         upto = min(upto + 10, 30) if not refused else upto
-    assert await sink.marks([CLAIM]) == {CLAIM.name: 30}
+    assert await sink.marks([ASSIGNMENT]) == {ASSIGNMENT.name: 30}
     assert offsets(clickhouse) == list(range(30))

@@ -10,7 +10,7 @@ from contracts.topics import FEEDBACK, PROFILES
 from services.cli import dlq
 from services.operator.dlq.checking import PROFILES_TOPICS, Candidate, refusals, said
 from services.operator.dlq.editing import CannotEdit, assignments, exactly, untouched
-from services.operator.dlq.letters import Failure, Letter, Place
+from services.operator.dlq.model import DeadLetter, Failure, Place
 from services.operator.dlq.selecting import Filter, moment
 from services.profiles import app
 from tests.unit.contracts.test_examples import EXAMPLES
@@ -18,17 +18,17 @@ from tests.unit.contracts.test_examples import EXAMPLES
 NOW = 1_762_000_000_000
 
 
-def letter(name: str, at: int = 0, *, user: str = "u", reason: str = "Schema: no", **more: Any) -> Letter:
-    """A letter that lies at `at`, found at NOW + at."""
+def letter(name: str, at: int = 0, *, user: str = "u", reason: str = "Schema: no", **more: Any) -> DeadLetter:
+    """A dead letter at offset `at`, found at NOW + at."""
     place = Place(more.pop("topic", FEEDBACK.name), 1, 5)
     failure = Failure(at, NOW + at, more.pop("step", "profiles"), reason, place, NOW, 1)
-    return Letter(name, b"u", user, (failure,), **more)
+    return DeadLetter(name, b"u", user, (failure,), **more)
 
 
 LETTERS = [
     letter("aaaa11112222", 3),
     letter("aaaa33334444", 1, user="v", reason="rate: no", step="warehouse"),
-    letter("bbbb11112222", 2, topic=PROFILES.name, noted=1, note="redriven"),
+    letter("bbbb11112222", 2, topic=PROFILES.name, resolved=1, note="redriven"),
 ]
 
 
@@ -56,7 +56,7 @@ def test_every_part_that_is_given_must_hold_and_the_oldest_come_first(wanted: Fi
 
 @pytest.mark.parametrize(
     ("ids", "why"),
-    [(("cccc",), "no letter cccc"), (("aaaa",), "beginning of 2"), (("bbb",), "give more digits")],
+    [(("cccc",), "no dead letter cccc"), (("aaaa",), "beginning of 2"), (("bbb",), "give more digits")],
 )
 def test_an_id_that_is_none_or_two_is_said(ids: tuple[str, ...], why: str) -> None:
     with pytest.raises(LookupError, match=why):
@@ -85,7 +85,7 @@ def test_a_time_that_is_none_says_what_is_understood() -> None:
         moment("yesterday", NOW)
 
 
-def test_nobody_means_all_letters_by_saying_nothing() -> None:
+def test_all_dead_letters_are_meant_only_by_saying_so() -> None:
     with pytest.raises(ValueError, match="--all` means all"):
         dlq._must_choose(Filter(states=("open",), limit=5), False, "redrive")
     dlq._must_choose(Filter(states=("open",)), True, "redrive")
@@ -147,26 +147,26 @@ def test_the_topics_that_profiles_follows() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("animusic.*/*.json")), ids=lambda path: path.name)
-async def test_an_example_is_refused_exactly_when_it_is_a_bad_one(path: Any) -> None:
+def test_an_example_is_refused_exactly_when_it_is_a_bad_one(path: Any) -> None:
     if path.parent.name == "animusic.dead-letters.v1":
         return
-    found = await refusals(candidate(path.parent.name, path.read_bytes()))
+    found = refusals(candidate(path.parent.name, path.read_bytes()))
     assert bool(found) == (".bad." in path.name)
 
 
-async def test_each_consumer_says_what_it_would_refuse() -> None:
-    both = await refusals(candidate(FEEDBACK.name, b"{}"))
+def test_each_consumer_says_what_it_would_refuse() -> None:
+    both = refusals(candidate(FEEDBACK.name, b"{}"))
     assert set(both) == {"profiles", "warehouse"}
     assert said(both).startswith("profiles and warehouse would refuse it again: event_id: Field required")
-    assert await refusals(candidate("somebody.elses", b"\xff")) == {}
-    no_value = await refusals(candidate(FEEDBACK.name, None))
+    assert refusals(candidate("somebody.elses", b"\xff")) == {}
+    no_value = refusals(candidate(FEEDBACK.name, None))
     assert "profiles would refuse it again: the record has no value" in said(no_value)
 
 
 @pytest.mark.parametrize("served_at", [-1, (1 << 64) - 1 + 1])
-async def test_a_number_that_no_store_takes_is_found_without_the_stores(served_at: int) -> None:
+def test_a_number_that_no_store_takes_is_found_without_the_stores(served_at: int) -> None:
     told = json.loads((EXAMPLES / "animusic.playlists.v1" / "playlist.good.json").read_bytes())
     value = json.dumps({**told, "served_at": served_at}).encode()
-    found = await refusals(candidate("animusic.playlists.v1", value))
+    found = refusals(candidate("animusic.playlists.v1", value))
     assert "a number that has no room" in found["profiles"]
     assert "does not fit its column" in found["warehouse"]

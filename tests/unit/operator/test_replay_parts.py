@@ -120,16 +120,16 @@ def test_who_is_forgotten_is_in_no_call():
 
 def test_a_shard_that_comes_to_a_partition_late_has_it_read_again():
     shards = PartitionShards()
-    claim = Partition(topic="t", topic_id="a" * 32, partition=3, partitions=32).claim
+    assignment = Partition(topic="t", topic_id="a" * 32, partition=3, partitions=32).assignment
     stored: list[dict[str, int]] = [{} for _ in range(64)]
-    assert shards.lowest([claim], stored) == {NAME: None}
+    assert shards.lowest([assignment], stored) == {NAME: None}
     stored[3] = stored[35] = {NAME.field(): 7}
-    assert shards.lowest([claim], stored) == {NAME: 7}
+    assert shards.lowest([assignment], stored) == {NAME: 7}
     assert shards.take_in(NAME, [5])
     assert not shards.take_in(NAME, [5, 3])
-    assert shards.lowest([claim], stored) == {NAME: None}
+    assert shards.lowest([assignment], stored) == {NAME: None}
     stored[5] = {NAME.field(): 2}
-    assert shards.lowest([claim], stored) == {NAME: 2}
+    assert shards.lowest([assignment], stored) == {NAME: 2}
     assert shards.of(NAME) == [3, 5, 35]
 
 

@@ -1,21 +1,12 @@
-"""Readiness, metrics, and waiting out an outage."""
+"""Readiness and metrics of a process without an HTTP surface of its own."""
 
 import asyncio
 import os
-from types import SimpleNamespace
 
 import httpx
 import pytest
-from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, Counter
 
-from contracts.marks import MarkName
-from services.common.clock import now_ms
-from services.common.consuming.lag import LagMeter
-from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import Claim, Taken
-from services.common.consuming.patience import OutageTooLong, Patience, Stopping
-from services.common.consuming.positions import Position
 from services.common.health import HealthServer
 from services.common.listening import CannotListen
 from services.common.process_identity import ProcessIdentity
@@ -60,39 +51,6 @@ async def test_nonsense_is_400_and_no_harm():
     await server.close()
 
 
-def patience(seconds: float) -> tuple[Patience, asyncio.Event]:
-    """A patience of so many seconds, and what stops it."""
-    stopping = asyncio.Event()
-    return Patience("test", seconds, stopping, ConsumerMetrics(CollectorRegistry(), "test")), stopping
-
-
-async def test_a_call_is_tried_until_it_passes():
-    left = [ConnectionError("away"), TimeoutError("away")]
-
-    async def call() -> str:
-        if left:
-            raise left.pop()
-        return "here"
-
-    waiting, _ = patience(10)
-    assert await waiting.until_it_passes("the store", call, (ConnectionError, TimeoutError)) == "here"
-
-
-async def test_patience_ends_and_unknown_errors_are_not_waited_out():
-    async def away() -> None:
-        raise ConnectionError("away")
-
-    waiting, stopping = patience(0.1)
-    with pytest.raises(OutageTooLong, match="animusic status"):
-        await waiting.until_it_passes("the store", away, (ConnectionError,))
-    with pytest.raises(ConnectionError):
-        await waiting.until_it_passes("the store", away, (TimeoutError,))
-    waiting, stopping = patience(60)
-    asyncio.get_running_loop().call_later(0.05, stopping.set)
-    with pytest.raises(Stopping):
-        await waiting.until_it_passes("the store", away, (ConnectionError,))
-
-
 async def test_readiness_tells_how_far_it_is():
     server = HealthServer(ME, lambda: "waiting", CollectorRegistry(), lambda: {"lag": 7, "oldest_seconds": 1.5})
     port = await server.start(0, "ANIMUSIC_X__PORT")
@@ -100,53 +58,3 @@ async def test_readiness_tells_how_far_it_is():
         said = (await client.get("/readyz")).json()
     assert said == {"status": "not ready", "reason": "waiting", "lag": 7, "oldest_seconds": 1.5, **ME.said()}
     await server.close()
-
-
-async def test_patience_names_what_it_waits_for():
-    seen: list[str | None] = []
-    waiting, _ = patience(10)
-
-    async def call() -> str:
-        seen.append(waiting.waiting_for)
-        if len(seen) < 3:
-            raise ConnectionError("away")
-        return "here"
-
-    await waiting.until_it_passes("the store", call, (ConnectionError,))
-    assert seen == [None, "the store", "the store"]
-    assert waiting.waiting_for is None
-
-
-def test_lag_is_told_by_partition_whenever_somebody_asks():
-    tp = TopicPartition("t", 3)
-    record = SimpleNamespace(timestamp=now_ms() - 4_000)
-    position = Position(Claim(MarkName("a" * 32, 3), "t", 4), 0, 10)
-    consumer = SimpleNamespace(assignment=lambda: {tp}, highwater=lambda _: 10)
-    registry = CollectorRegistry()
-    meter = LagMeter(registry, "test", lambda: consumer, lambda: {tp: position})
-    assert meter.summary() == {"partitions": 1, "lag": 0, "oldest_seconds": 0.0}
-    position.take([Taken(record, "x")], 11)
-    consumer.highwater = lambda _: 14
-    assert meter.summary()["lag"] == 4
-    assert 4.0 <= meter.summary()["oldest_seconds"] < 30
-    place = {"step": "test", "topic": "t", "partition": "3"}
-    assert registry.get_sample_value("animusic_consumer_lag", place) == 4.0
-    flushing = position.cut()
-    assert meter.summary()["lag"] == 4
-    assert 0.0 <= meter.summary()["oldest_seconds"] < 30
-    position.after = flushing.upto
-    assert meter.summary()["lag"] == 3
-
-
-async def test_lag_grows_while_nothing_is_fetched():
-    tp = TopicPartition("t", 3)
-    position = Position(Claim(MarkName("a" * 32, 3), "t", 4), 0, 10)
-
-    async def end_offsets(_: object) -> dict[TopicPartition, int]:
-        return {tp: 25}
-
-    consumer = SimpleNamespace(assignment=set, highwater=lambda _: 1 / 0, end_offsets=end_offsets)
-    meter = LagMeter(CollectorRegistry(), "test", lambda: consumer, lambda: {tp: position})
-    assert meter.summary()["lag"] == 0
-    await meter.measure()
-    assert meter.summary()["lag"] == 15

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events import FeedbackEvent
+from contracts.evolution.versions import NewerSchema
 from contracts.fold import LIST_FIELD, fold, stored_fields
 from contracts.placement import shard_of
 from contracts.playlists import ServedPlaylist
@@ -70,7 +71,7 @@ def test_each_topic_has_its_effect():
         (FEEDBACK.name, b""),
         (FEEDBACK.name, b"\xff\xfe not text"),
         (FEEDBACK.name, b"[]"),
-        (FEEDBACK.name, {**LIKE, "schema": 2}),
+        (FEEDBACK.name, {**LIKE, "schema": 0}),
         (FEEDBACK.name, {**LIKE, "kind": "adored"}),
         (FEEDBACK.name, {**LIKE, "song_id": None}),
         (FEEDBACK.name, {**LIKE, "occurred_at": 1 << 60}),
@@ -83,6 +84,11 @@ def test_what_cannot_be_read_is_poison_with_a_reason(topic, value):
     effect = effect_of(record(topic, value))
     assert isinstance(effect, Poison)
     assert effect.reason
+
+
+def test_a_newer_schema_is_no_poison():
+    with pytest.raises(NewerSchema):
+        effect_of(record(FEEDBACK.name, {**LIKE, "schema": 2}))
 
 
 def test_a_newer_producer_s_unknown_fields_are_no_poison():

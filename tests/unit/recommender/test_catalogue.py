@@ -65,6 +65,8 @@ def test_records_are_songs_withdrawals_or_refused():
     assert read_song(WithdrawnSong(song_id="s001", withdrawn=True).model_dump_json(by_alias=True).encode()) is None
     with pytest.raises(UnreadableSong, match="appearances"):
         read_song(b'{"schema": 1, "song_id": "s001", "title": "x", "appearances": []}')
+    with pytest.raises(UnreadableSong, match="upgrade"):
+        read_song(b'{"schema": 2, "song_id": "s001"}')
 
 
 def test_views_are_those_of_the_most_viewed_link():

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 
 from contracts.events import FeedbackEvent
+from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
 from contracts.profiles import AnimeList
 from services.common.clickhouse import ClickhouseError, parameter, quoted
-from services.common.consuming.model import Claim, Lost, Poison, Slice, Taken, Unflushable
+from services.common.consuming.model import Assignment, DecodedRecord, Gap, Poison, Slice, Unflushable
 from services.warehouse.migrations import migrations
 from services.warehouse.sink import TOPICS, WarehouseSink
 
@@ -63,8 +64,8 @@ def examples(quality: str) -> list[Path]:
 def slice_of(sink: WarehouseSink, topic: str, *values: bytes, after: int = 0) -> Slice[Any]:
     """Records from offset 7 on, decoded."""
     records = [record(topic, value, 7 + i) for i, value in enumerate(values)]
-    items = [Taken(found, sink.decode(found)) for found in records]
-    return Slice(Claim(NAME, topic, 8), after, 7 + len(values), items)
+    items = [DecodedRecord(found, sink.decode(found)) for found in records]
+    return Slice(Assignment(NAME, topic, 8), after, 7 + len(values), items)
 
 
 @pytest.mark.parametrize("path", examples("good"), ids=lambda path: path.name)
@@ -78,7 +79,7 @@ async def test_every_good_example_becomes_rows_and_then_a_mark(path: Path) -> No
     for _, table in rows:
         assert table.num_rows
         assert "offset" not in table.column_names or set(table["offset"].to_pylist()) == {7}
-    assert await sink.marks([Claim(NAME, path.parent.name, 8)]) == {NAME: 8}
+    assert await sink.marks([Assignment(NAME, path.parent.name, 8)]) == {NAME: 8}
 
 
 @pytest.mark.parametrize("path", examples("bad"), ids=lambda path: path.name)
@@ -86,6 +87,11 @@ def test_every_bad_example_is_poison_and_says_why(path: Path) -> None:
     found = WarehouseSink(Recorder()).decode(record(path.parent.name, path.read_bytes()))
     assert isinstance(found, Poison)
     assert found.reason
+
+
+def test_a_newer_schema_is_no_poison() -> None:
+    with pytest.raises(NewerSchema):
+        WarehouseSink(Recorder()).decode(record("animusic.feedback.v1", b'{"schema":2}'))
 
 
 def test_bytes_that_are_no_json_and_missing_values() -> None:
@@ -130,10 +136,10 @@ async def test_a_store_that_is_behind_refuses() -> None:
 async def test_what_the_log_lost_is_recorded() -> None:
     store = Recorder()
     sink = WarehouseSink(store)
-    claim = Claim(NAME, "animusic.feedback.v1", 8)
-    await sink.flush([Slice(claim, 0, 5, [])])
+    assignment = Assignment(NAME, "animusic.feedback.v1", 8)
+    await sink.flush([Slice(assignment, 0, 5, [])])
     assert [table for table, _ in store.inserted if table == "gaps"] == []
-    await sink.flush([Slice(claim, 5, 91, [], lost=(Lost(5, 80), Lost(85, 90)))])
+    await sink.flush([Slice(assignment, 5, 91, [], gaps=(Gap(5, 80), Gap(85, 90)))])
     (gaps,) = [rows.to_pylist() for table, rows in store.inserted if table == "gaps"]
     assert [(gap["partition"], gap["from_offset"], gap["to_offset"]) for gap in gaps] == [(3, 5, 80), (3, 85, 90)]
 

@@ -1,4 +1,4 @@
-"""From records of the dead-letter topic to letters and what became of them. Pure."""
+"""From records of the dead-letter topic to dead letters, and whether they are resolved. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -6,18 +6,18 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from contracts.letters import NOTE, letter_id, number, text, texts
+from contracts.dead_letters import NOTE, dead_letter_id, number, text, texts
 from contracts.topics import TOPICS
 
 State = Literal["open", "redriven", "purged"]
 OPEN: Final[State] = "open"
-# A letter of a value longer than this is not searched for its user; its key still tells.
+# A value longer than this is not searched for its user; the record's key still tells.
 _LONGEST_SEARCHED: Final = 64 * 1024
 USER_KEYED: Final = frozenset(topic.name for topic in TOPICS if topic.keyed_by == "user")
 
 
 class Place(NamedTuple):
-    """Where the record lay that could not be read."""
+    """Where the record was that could not be read."""
 
     topic: str
     partition: int
@@ -32,13 +32,13 @@ class Failure:
     """One consumer that could not read the record, once.
 
     Attributes:
-        at: offset of this letter in the dead-letter topic.
-        buried: when it went there, ms.
+        at: offset of this record in the dead-letter topic.
+        found: when it went there, ms.
         logged: the record's own timestamp, ms.
     """
 
     at: int
-    buried: int
+    found: int
     step: str
     reason: str
     place: Place
@@ -47,21 +47,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Letter:
+class DeadLetter:
     """One poisoned record, whoever failed to read it and however often.
 
     Attributes:
         key: the record's own.
         user: whom it is about, by the `user_id` in its value, else by its key; None when neither says.
         failures: in the order of the topic. Those of the newest attempt are the ones that count.
-        noted: the highest attempt that was redriven or purged, 0 for none, and what the last note says.
+        resolved: the highest attempt that was redriven or purged, 0 for none. `note`: which, by the last note.
+        to: where the record was redriven to.
     """
 
     id: str
     key: bytes | None
     user: str | None
     failures: tuple[Failure, ...]
-    noted: int = 0
+    resolved: int = 0
     note: str = ""
     to: str = ""
 
@@ -73,7 +74,7 @@ class Letter:
     @property
     def state(self) -> State:
         """Open until a note speaks of the newest attempt; a consumer that reads an old record again changes nothing."""
-        if self.noted < self.attempts:
+        if self.resolved < self.attempts:
             return OPEN
         return "purged" if self.note == "purged" else "redriven"
 
@@ -102,73 +103,64 @@ class Letter:
         return "; ".join(f"{failure.step}: {failure.reason}" for failure in self.latest)
 
     @property
-    def first_buried(self) -> int:
+    def first_found(self) -> int:
         """When it was first found, ms."""
-        return self.failures[0].buried
+        return self.failures[0].found
 
 
 @dataclass
-class LetterBook:
-    """All letters of the topic, folded in the order of the log. It holds no values: memory is bounded by the count.
+class DeadLetters:
+    """All of the topic, folded in the order of the log. It holds no values: memory is bounded by the count.
 
     Attributes:
-        letters: letter id -> letter, in the order of their first failure.
+        by_id: in the order of their first failure.
         end: offset after the last record that was folded.
-        strays: records that are neither a letter nor a note on one that is still there.
     """
 
-    letters: dict[str, Letter] = field(default_factory=dict)
+    by_id: dict[str, DeadLetter] = field(default_factory=dict)
     end: int = 0
-    strays: int = 0
 
     def add(self, records: Iterable[Any]) -> None:
-        """Fold records (aiokafka ConsumerRecord) in."""
+        """Fold records (aiokafka ConsumerRecord) in; what is neither a dead letter nor a note on one is passed over."""
         for record in records:
             self.end = record.offset + 1
             headers = texts(record.headers)
             if NOTE in headers:
-                self._note(headers)
+                self._resolve(headers)
             elif "topic" in headers:
-                self._failure(record, headers)
-            else:
-                self.strays += 1
+                self._fail(record, headers)
 
-    def _failure(self, record: Any, headers: Any) -> None:
-        found = _failure_of(record, headers)
-        name = headers.get("letter") or letter_id(headers.get("topic_id", ""), *found.place)
-        known = self.letters.get(name)
+    def _fail(self, record: Any, headers: Any) -> None:
+        failure = Failure(
+            at=record.offset,
+            found=record.timestamp,
+            step=headers.get("step", ""),
+            reason=headers.get("reason", ""),
+            place=Place(
+                headers["topic"], number(headers.get("partition", ""), 0), number(headers.get("offset", ""), 0)
+            ),
+            logged=number(headers.get("time", ""), 0),
+            attempts=number(headers.get("attempts", ""), 1) or 1,
+        )
+        name = headers.get("letter") or dead_letter_id(headers.get("topic_id", ""), *failure.place)
+        known = self.by_id.get(name)
         if known is None:
-            user = user_of(record.key, record.value) if found.place.topic in USER_KEYED else None
-            self.letters[name] = Letter(name, record.key, user, (found,))
+            user = user_of(record.key, record.value) if failure.place.topic in USER_KEYED else None
+            self.by_id[name] = DeadLetter(name, record.key, user, (failure,))
         else:
-            self.letters[name] = replace(known, failures=(*known.failures, found))
+            self.by_id[name] = replace(known, failures=(*known.failures, failure))
 
-    def _note(self, headers: Any) -> None:
-        letter = self.letters.get(headers.get("letter", ""))
-        if letter is None:
-            self.strays += 1
-            return
-        noted = max(letter.noted, number(headers.get("attempts", ""), 1))
-        self.letters[letter.id] = replace(letter, noted=noted, note=headers[NOTE], to=headers.get("to", ""))
-
-
-def _failure_of(record: Any, headers: Any) -> Failure:
-    place = Place(headers["topic"], number(headers.get("partition", ""), 0), number(headers.get("offset", ""), 0))
-    return Failure(
-        at=record.offset,
-        buried=record.timestamp,
-        step=headers.get("step", ""),
-        reason=headers.get("reason", ""),
-        place=place,
-        logged=number(headers.get("time", ""), 0),
-        attempts=number(headers.get("attempts", ""), 1) or 1,
-    )
+    def _resolve(self, headers: Any) -> None:
+        letter = self.by_id.get(headers.get("letter", ""))
+        if letter is not None:
+            resolved = max(letter.resolved, number(headers.get("attempts", ""), 1))
+            self.by_id[letter.id] = replace(letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", ""))
 
 
 def user_of(key: bytes | None, value: bytes | None) -> str | None:
     """Whom a record is about: by its value where that can be read, else by its key."""
-    told = user_in(value)
-    return told if told is not None else (text(key) or None)
+    named = user_in(value)
+    return named if named is not None else (text(key) or None)
 
 
 def user_in(value: bytes | None) -> str | None:

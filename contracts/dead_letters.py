@@ -1,7 +1,7 @@
-"""Dead letters: how one is named, and what the headers of a letter, of a note on it and of a redriven record say.
+"""Dead letters: their ids, and what the headers of one, of a note on it and of a redriven record say.
 
-A letter is the untouched bytes of a record that could have no effect. It is named by where that record lay first, so
-that the consumers that could not read it, and every later attempt with it, speak of the same letter.
+A dead letter is the untouched bytes of a record that could have no effect. Its id is made of where that record was
+first, so all consumers that could not read it, and every later attempt with it, name the same one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal
 
-# Headers of a record that was appended to its topic again: the letter that it is, and how often it had failed before.
+# Headers of a record that was appended to its topic again: its dead letter, and how often it had failed before.
 REDRIVEN_LETTER: Final = "animusic-letter"
 REDRIVEN_ATTEMPTS: Final = "animusic-attempts"
-# A record of the dead-letter topic with this header is no letter but a note: what became of one.
+# A record of the dead-letter topic with this header is a note: that a dead letter was redriven or purged.
 NOTE: Final = "note"
 NOTE_HEADERS: Final[tuple[str, ...]] = (NOTE, "letter", "attempts", "to")
 What = Literal["redriven", "purged"]
 _DIGITS: Final = 12
 
 
-def letter_id(topic_id: str, topic: str, partition: int, offset: int) -> str:
+def dead_letter_id(topic_id: str, topic: str, partition: int, offset: int) -> str:
     """12 hex digits for the place of a record. `topic_id` tells a topic from one of the same name before it."""
     place = f"{topic_id}/{topic}/{partition}/{offset}"
     return blake2b(place.encode(), digest_size=_DIGITS // 2).hexdigest()
@@ -27,7 +27,7 @@ def letter_id(topic_id: str, topic: str, partition: int, offset: int) -> str:
 
 @dataclass(frozen=True)
 class Redriven:
-    """What a record says of itself that came out of the dead letters: which letter it is, how often it had failed."""
+    """What a record says of itself that came out of the dead letters: which it is, how often it failed."""
 
     letter: str
     attempts: int
@@ -38,7 +38,7 @@ class Redriven:
 
 
 def redriven_of(headers: Iterable[tuple[str, bytes]]) -> Redriven | None:
-    """What the headers of a record of any topic say about a letter; None when it is nobody's."""
+    """What the headers of a record of any topic say of its dead letter; None when it was none."""
     found = dict(headers)
     if REDRIVEN_LETTER not in found:
         return None
@@ -46,7 +46,7 @@ def redriven_of(headers: Iterable[tuple[str, bytes]]) -> Redriven | None:
 
 
 def note_headers(what: What, letter: str, attempts: int, to: str) -> list[tuple[str, bytes]]:
-    """A note: the letter as it stood after `attempts` failures was redriven `to` topic/partition@offset, or purged."""
+    """A note: the dead letter, after `attempts` failures, was redriven `to` topic/partition@offset, or purged."""
     values = (what, letter, attempts, to)
     return [(name, str(value).encode()) for name, value in zip(NOTE_HEADERS, values, strict=True)]
 

@@ -80,17 +80,6 @@ async def wait_for_broker(settings: KafkaSettings, timeout_seconds: float = 60.0
             await admin.close()
 
 
-async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
-    """How many partitions each of these topics has now; 0 for a topic that is not there."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await admin.start()
-    try:
-        described = await admin.describe_topics(list(topics))
-    finally:
-        await admin.close()
-    return {topic["topic"]: len(topic["partitions"]) for topic in described}
-
-
 async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list[Any]]:
     """Every record of a topic from its start to its end as of now, in batches, without a consumer group.
 
@@ -124,10 +113,19 @@ async def partition_ids(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     """
     deadline = asyncio.get_running_loop().time() + _UNKNOWN_TOPIC_SECONDS
     while True:
-        await consumer._client.force_metadata_update()
+        await refresh_metadata(consumer)
         found: set[int] | None = consumer.partitions_for_topic(topic)
         if found:
             return found
         if asyncio.get_running_loop().time() > deadline:
             raise LookupError(f"the log has no topic {topic}; `animusic topics` creates what is missing")
         await asyncio.sleep(0.1)
+
+
+async def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
+    """Have a consumer ask for the topics and partitions of the log now, before `partitions_for_topic`.
+
+    No public method does: `partitions_for_topic` only looks into what is known, and `topics()` does not keep what it
+    asks. (kafka-python's issue 1774 is this fault; aiokafka 0.14 still has it.)
+    """
+    await consumer._client.force_metadata_update()

@@ -1,4 +1,4 @@
-"""From records of the dead-letter topic to letters: one a poisoned record, whoever failed and however often."""
+"""From records of the dead-letter topic to dead letters: one a poisoned record, whoever failed and however often."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.letters import Redriven, letter_id, note_headers, redriven_of
+from contracts.dead_letters import Redriven, dead_letter_id, note_headers, redriven_of
 from contracts.topics import FEEDBACK, MODELS
-from services.common.consuming.letters import headers_of
-from services.operator.dlq.letters import Letter, LetterBook, user_in
-from services.operator.dlq.purging import deletable
-from services.operator.dlq.summary import as_json, by_hour, groups
+from services.common.consuming.dead_letters import headers_of
+from services.operator.dlq.log import deletable
+from services.operator.dlq.model import DeadLetter, DeadLetters, user_in
+from services.operator.dlq.selecting import as_json, by_hour, groups
 
 TOPIC_ID = "ab" * 16
 HOUR = 3_600_000
@@ -38,25 +38,25 @@ class Topic:
         record = SimpleNamespace(topic=topic, partition=2, offset=offset, timestamp=T0, headers=())
         record.headers = tuple(before.headers()) if before else ()
         self.append(headers_of(record, step, reason, TOPIC_ID), **fields)
-        return before.letter if before else letter_id(TOPIC_ID, topic, 2, offset)
+        return before.letter if before else dead_letter_id(TOPIC_ID, topic, 2, offset)
 
     def note(self, what: Any, letter: str, attempts: int = 1) -> None:
         """What became of a letter."""
         self.append(note_headers(what, letter, attempts, "t/0@5"), key=letter.encode(), value=None)
 
     @property
-    def book(self) -> LetterBook:
+    def all(self) -> DeadLetters:
         """All of it, folded."""
-        found = LetterBook()
+        found = DeadLetters()
         found.add(self.records)
         return found
 
-    def letter(self, name: str) -> Letter:
+    def letter(self, name: str) -> DeadLetter:
         """One letter."""
-        return self.book.letters[name]
+        return self.all.by_id[name]
 
 
-def test_two_steps_that_fail_are_one_letter() -> None:
+def test_two_steps_that_fail_are_one_dead_letter() -> None:
     topic = Topic()
     name = topic.fail("profiles", reason="schema: no")
     assert topic.fail("warehouse", reason="schema: no") == name
@@ -68,7 +68,7 @@ def test_two_steps_that_fail_are_one_letter() -> None:
     assert topic.letter(name).reason == "profiles: schema: no; warehouse: a value does not fit"
 
 
-def test_redriven_it_is_done_until_it_fails_again_and_then_it_is_the_same_letter() -> None:
+def test_redriven_it_is_done_until_it_fails_again_and_then_it_is_the_same() -> None:
     topic = Topic()
     name = topic.fail("profiles")
     topic.note("redriven", name)
@@ -89,17 +89,17 @@ def test_a_store_that_reads_an_old_record_again_opens_nothing() -> None:
     topic.note("redriven", name)
     topic.fail("profiles")
     assert topic.letter(name).state == "redriven"
-    assert len(topic.book.letters) == 1
+    assert len(topic.all.by_id) == 1
 
 
-def test_letters_from_before_the_newer_headers_are_told_apart_by_their_place() -> None:
+def test_dead_letters_from_before_the_newer_headers_are_told_apart_by_their_place() -> None:
     topic = Topic()
     old = [("reason", b"r"), ("step", b"s"), ("topic", b"t"), ("partition", b"1"), ("offset", b"7"), ("time", b"5")]
     topic.append(old)
     topic.append(old)
     topic.append([*old[:4], ("offset", b"8"), *old[5:]])
-    assert [letter.attempts for letter in topic.book.letters.values()] == [1, 1]
-    assert letter_id("", "t", 1, 7) in topic.book.letters
+    assert [letter.attempts for letter in topic.all.by_id.values()] == [1, 1]
+    assert dead_letter_id("", "t", 1, 7) in topic.all.by_id
 
 
 def test_headers_of_any_bytes_are_no_trouble() -> None:
@@ -109,8 +109,8 @@ def test_headers_of_any_bytes_are_no_trouble() -> None:
     )
     topic.append([("note", b"redriven"), ("letter", b"\xfe")])
     topic.append([("something", b"else")])
-    book = topic.book
-    assert (len(book.letters), book.strays, book.end) == (1, 2, 3)
+    found = topic.all
+    assert (len(found.by_id), found.end) == (1, 3)
     assert redriven_of([("animusic-letter", b"\xff"), ("animusic-attempts", b"-4")]) == Redriven("\ufffd", 1)
     assert redriven_of([]) is None
 
@@ -130,11 +130,11 @@ def test_nothing_before_a_letter_that_is_not_purged_is_deleted() -> None:
     topic = Topic()
     first, second = topic.fail("profiles"), topic.fail("profiles", offset=10)
     topic.note("purged", second)
-    assert deletable(topic.book) == 0
+    assert deletable(topic.all) == 0
     topic.note("purged", first)
-    assert deletable(topic.book) == topic.book.end == 4
+    assert deletable(topic.all) == topic.all.end == 4
     topic.fail("warehouse", offset=50, before=Redriven(first, 1))
-    assert deletable(topic.book) == 0
+    assert deletable(topic.all) == 0
 
 
 @given(st.lists(st.sampled_from(["fail", "fail again", "redrive", "purge", "read again"]), max_size=30))
@@ -153,16 +153,16 @@ def test_a_letter_is_open_exactly_when_its_newest_failure_was_not_dealt_with(ste
             dealt = True
     letter = topic.letter(name)
     assert (letter.state == "open", letter.attempts) == (not dealt, attempts)
-    assert len(topic.book.letters) == 1
+    assert len(topic.all.by_id) == 1
 
 
-def test_many_letters_in_few_lines() -> None:
+def test_many_dead_letters_in_few_lines() -> None:
     topic = Topic()
     for number in range(3):
         topic.fail("profiles", offset=number, reason="schema: no", timestamp=T0 + 2 * number * HOUR)
     topic.fail("warehouse", offset=9, reason="EOF at line 1 column 7", timestamp=T0 + HOUR)
     topic.fail("warehouse", offset=9, reason="EOF at line 1 column 30", timestamp=T0 + HOUR)
-    letters = list(topic.book.letters.values())
+    letters = list(topic.all.by_id.values())
     assert [(group.reason, group.count, group.states) for group in groups(letters)] == [
         ("schema: no", 3, {"open": 3}),
         ("EOF at line … column …", 1, {"open": 1}),
