@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+# How long an example takes depends on what else the machine does; benchmarks measure time.
+settings.register_profile("animusic")
+settings.load_profile("animusic")
 # Who may start a store, and how a command line shows that one is started.
 STORE_MARKERS = ("connected", "system")
 STORE_COMMANDS = ("valkey-server", "kafka.Kafka", "services.cli.main run", "services.cli.main serve")

@@ -53,7 +53,7 @@ class RetryPolicy:
                 waited = time.monotonic() - began
                 if waited > self._seconds:
                     raise OutageTooLong(
-                        f"{what} has not answered for {waited:.0f} s: {error}; see `animusic doctor`"
+                        f"{what} has not answered for {waited:.0f} s: {error}; see `animusic status`"
                     ) from error
                 await self._sleep(random.uniform(pause / 2, pause))
                 pause = min(2 * pause, _LONGEST_SECONDS)

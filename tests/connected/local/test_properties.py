@@ -28,7 +28,7 @@ def as_java_reads(text: str, directory: Path) -> dict[str, str]:
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(letters, max_size=30), min_size=20, max_size=60))
 def test_java_reads_what_was_written(tmp_path: Path, values: list[str]) -> None:
     written = {f"animusic.{number}": value for number, value in enumerate(values)}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.doubts import doubtful
@@ -248,7 +248,6 @@ _SONGS = st.builds(
 _FILES = st.lists(_SONGS, max_size=6).map(lambda songs: list(catalogue_of(songs).values()))
 
 
-@settings(deadline=None)
 @given(_FILES, _FILES)
 def test_ids_are_for_life_and_an_import_is_idempotent(first: list[Song], second: list[Song]) -> None:
     known = after({}, first)

@@ -32,7 +32,7 @@ async def test_an_outage_has_a_limit_and_unknown_errors_are_raised():
         raise ConnectionError("away")
 
     policy, stopping = policy_of(0.1)
-    with pytest.raises(OutageTooLong, match="animusic doctor"):
+    with pytest.raises(OutageTooLong, match="animusic status"):
         await policy.retry("the store", away, (ConnectionError,))
     with pytest.raises(ConnectionError):
         await policy.retry("the store", away, (TimeoutError,))

@@ -74,7 +74,7 @@ attributions = st.one_of(
 
 
 # Many fields make an event: on a loaded machine making them takes long, which says nothing of the encoder.
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(event=client_events, attribution=attributions)
 def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEvent, attribution: Attribution) -> None:
     claim = vars(attribution.claim) if attribution.claim else {}

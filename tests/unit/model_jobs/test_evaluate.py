@@ -215,7 +215,7 @@ def test_without_an_encoder_brought_vectors_are_measured_and_withheld_texts_are_
     ]
 
 
-def test_an_arm_that_brings_only_songs_of_unknown_popularity_is_named() -> None:
+def test_an_arm_that_picks_only_songs_of_unknown_popularity_is_named() -> None:
     link = Link(site="youtube", id="x", views=1_000)
     songs = [song.model_copy(update={"links": ()}) for song in SONGS]
     for row in range(14):
@@ -225,7 +225,7 @@ def test_an_arm_that_brings_only_songs_of_unknown_popularity_is_named() -> None:
         songs[row] = songs[row].model_copy(update={"links": (link,), "appearances": (nowhere,)})
     found = evaluate(songs, [], lambda arm, withheld: Tfidf(), Plan(20, 40, withheld=[None]))
     assert (
-        "popular brings no song whose popularity is known: popularity percentile is not measured for it" in found.notes
+        "popular picks no song whose popularity is known: popularity percentile is not measured for it" in found.notes
     )
     assert found.find("popularity percentile", "random", "").n == 20
 

@@ -63,7 +63,7 @@ def log_topic(start: int, end: int, topic_id: str = TOPIC_ID, **config: str) -> 
     return {"t": LogTopic(topic_id, config, {0: start}, {0: end})}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows, st.integers(0, 25))
 def test_records_come_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, made: list, skip: int) -> None:
     root = tmp_path_factory.mktemp("f")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.fold import Folded, fold
@@ -36,7 +36,6 @@ def derived(folded: Folded, of: Catalogue, profile_views: ProfileViews) -> Profi
     return profile_views.of(profile(songs=folded.songs, vetoes=folded.vetoes), of)
 
 
-@settings(deadline=None)
 @given(history=history_strategy(), picks=st.randoms(use_true_random=False))
 def test_a_profile_under_aliases_is_the_profile_under_own_ids(history, picks):
     plain, aliased = catalogue(aliases=False), catalogue(aliases=True)

@@ -18,7 +18,7 @@ from tests.unit.recommender.worlds import ask, catalogue_of, clustered, mixed_so
 EVERY = all_arms()
 SIZE = 40
 # The world is the same for all examples: nothing changes it.
-shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 
 masks = st.lists(st.booleans(), min_size=SIZE, max_size=SIZE).map(lambda bits: np.array(bits, dtype=bool))
 scarce = st.frozensets(st.integers(0, SIZE - 1), max_size=4).map(lambda rows: np.isin(np.arange(SIZE), list(rows)))

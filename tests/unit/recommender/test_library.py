@@ -222,7 +222,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_no_playlist_mixes_versions_and_none_fails_whatever_is_switched_meanwhile(three: Shelf, steps):
     three.broken.clear()
