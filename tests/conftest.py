@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes depends on what else the machine does; benchmarks measure time.
-settings.register_profile("animusic")
+settings.register_profile("animusic", deadline=None)
 settings.load_profile("animusic")
 # Who may start a store, and how a command line shows that one is started.
 STORE_MARKERS = ("connected", "system")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.common.priority import go_behind
+from services.common.process.priority import go_behind
 
 
 def command(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice
+from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice
 from services.common.redis import REDIS_OUTAGES
 from services.profiles.generations import Generations
 from services.profiles.shards import PartitionShards

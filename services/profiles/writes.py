@@ -20,7 +20,7 @@ from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeList
 from contracts.records import PLAYLIST_VERSIONS, PROFILE_VERSIONS
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.model import Poison, Record
+from services.common.kafka.consuming.model import Poison, Record
 
 
 class Feedback(NamedTuple):

@@ -19,11 +19,11 @@ from aiokafka.errors import KafkaError
 
 from contracts.plain_feedback import is_plain
 from contracts.topics import FEEDBACK
-from services.common.consuming.light import LightRecord, as_it_is
-from services.common.consuming.model import Poison
-from services.common.lean import without_pandas
-from services.common.loop import run
-from services.common.telemetry import configure_logging
+from services.common.kafka.consuming.light import LightRecord, as_it_is
+from services.common.kafka.consuming.model import Poison
+from services.common.process.lean import without_pandas
+from services.common.process.loop import run
+from services.common.process.telemetry import configure_logging
 from services.warehouse.rebuild_job import Block, Frame, Job, Limits, Partition
 from services.warehouse.rebuild_lines import plain_feedback
 from services.warehouse.rows import Place, Placed

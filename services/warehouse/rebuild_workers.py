@@ -9,7 +9,7 @@ from typing import Final
 from services.common.settings import REPO_ROOT
 from services.warehouse.rebuild_job import Frame, Job, Limits, Partition
 
-_STANDING_BACK: Final = "services.common.priority"
+_STANDING_BACK: Final = "services.common.process.priority"
 _MODULE: Final = "services.warehouse.rebuild_worker"
 _BUFFERED: Final = 16 << 20
 _STOP_SECONDS: Final = 10.0

@@ -14,7 +14,7 @@ from contracts.marks import MarkName
 from contracts.placement import SHARDS
 from contracts.plain_feedback import fast_feedback, is_plain
 from contracts.topics import FEEDBACK
-from services.common.consuming.light import LightRecord, as_it_is
+from services.common.kafka.consuming.light import LightRecord, as_it_is
 from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.gateway.acknowledgements import AcknowledgementLedger

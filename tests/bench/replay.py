@@ -9,7 +9,7 @@ from statistics import harmonic_mean
 from typing import Any
 
 from contracts.topics import FEEDBACK
-from services.common.priority import IDLE
+from services.common.process.priority import IDLE
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.parity import compare

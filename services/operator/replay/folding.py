@@ -9,8 +9,8 @@ from contracts.marks import MarkName
 from contracts.placement import shard_of
 from contracts.plain_feedback import fast_feedback
 from contracts.topics import FEEDBACK
-from services.common.consuming.light import LightRecord
-from services.common.consuming.model import Poison
+from services.common.kafka.consuming.light import LightRecord
+from services.common.kafka.consuming.model import Poison
 from services.profiles.store import HISTORY_LISTS, MOVES_NO_MARK, MergeCall
 from services.profiles.writes import FIELDS_A_PLAYLIST, Feedback, ShardWrites, effect_of
 

@@ -5,8 +5,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Assignment
-from services.common.priority import IDLE
+from services.common.kafka.consuming.model import Assignment
+from services.common.process.priority import IDLE
 from services.common.settings import KafkaSettings, RedisSettings
 
 # Where a rate is asked for, so many fields are written or compared in the time of one record: else a flush, which holds

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from contracts.fold import UNFOLDED_FIELDS
-from services.common.consuming.light import as_it_is
+from services.common.kafka.consuming.light import as_it_is
 from services.common.settings import KafkaSettings, Settings
 from services.operator.parity import Difference
 from services.operator.replay.drilldown import Explained, explain, rebuilt

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from contracts.topics import PROFILES
-from services.common.clock import now_ms
-from services.common.priority import IDLE
+from services.common.process.clock import now_ms
+from services.common.process.priority import IDLE
 from services.common.settings import Settings
 from services.operator.parity import Parity, compare
 from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report

@@ -22,12 +22,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contracts.topics import PLAYLISTS
-from services.common.consuming.committed import LOG_OUTAGES
-from services.common.consuming.light import LightRecord, as_it_is
-from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.positions import Position, place
-from services.common.consuming.retry import OutageTooLong, RetryPolicy, Stopping
-from services.common.priority import give_way
+from services.common.kafka.consuming.committed import LOG_OUTAGES
+from services.common.kafka.consuming.light import LightRecord, as_it_is
+from services.common.kafka.consuming.metrics import ConsumerMetrics
+from services.common.kafka.consuming.positions import Position, place
+from services.common.kafka.consuming.retry import OutageTooLong, RetryPolicy, Stopping
+from services.common.process.priority import give_way
 from services.common.redis import REDIS_OUTAGES
 from services.operator.pacing import Pace
 from services.operator.replay.folding import Held, calls_of

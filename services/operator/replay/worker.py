@@ -11,9 +11,9 @@ import signal
 import sys
 from typing import Final
 
-from services.common.loop import run
+from services.common.process.loop import run
+from services.common.process.telemetry import configure_logging
 from services.common.redis import connect
-from services.common.telemetry import configure_logging
 from services.operator.replay.job import Job, Report
 from services.operator.replay.reading import Reader
 

@@ -16,7 +16,7 @@ from services.common.settings import REPO_ROOT
 from services.operator.replay.job import Job, Partition, Report
 from services.operator.replay.reading import Reader
 
-_STANDING_BACK = "services.common.priority"
+_STANDING_BACK = "services.common.process.priority"
 _MODULE = "services.operator.replay.worker"
 _STOP_SECONDS = 30.0
 

@@ -4,7 +4,7 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.consuming.light import as_it_is
+from services.common.kafka.consuming.light import as_it_is
 from tests.support.fetched import Line, batch_of, records_of
 
 VALUES = st.none() | st.binary(max_size=20)

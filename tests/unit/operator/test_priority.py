@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.common.priority import _sessions_matter, give_way
+from services.common.process.priority import _sessions_matter, give_way
 from services.common.settings import REPO_ROOT
 from tests.support.waiting import poll
 
@@ -20,7 +20,7 @@ OWN = Path("/proc/self/autogroup")
 
 _TOLD = """
 import os
-from services.common.priority import stand_back
+from services.common.process.priority import stand_back
 {calls}
 print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0) == os.SCHED_IDLE)
 """
@@ -55,7 +55,7 @@ def test_a_module_stands_back_before_it_is_imported(tmp_path: Path):
         "import os, sys\nprint(os.getpriority(os.PRIO_PROCESS, 0), __name__, sys.argv[1:])"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "services.common.priority", "11", "told", "more"],
+        [sys.executable, "-m", "services.common.process.priority", "11", "told", "more"],
         cwd=REPO_ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split(maxsplit=2) == ["11", "__main__", "['more']\n"]
@@ -63,7 +63,7 @@ def test_a_module_stands_back_before_it_is_imported(tmp_path: Path):
 
 _SLICES = """
 import ctypes, struct
-from services.common.priority import stand_back
+from services.common.process.priority import stand_back
 def slice_ns():
     answer = ctypes.create_string_buffer(48)
     assert ctypes.CDLL(None).syscall({number}, 0, answer, 48, 0) == 0
@@ -90,7 +90,7 @@ def test_whoever_stands_back_takes_long_slices_so_that_a_woken_process_goes_firs
 
 _LED = """
 import os, sys, time
-from services.common.priority import lead_a_session, stand_back
+from services.common.process.priority import lead_a_session, stand_back
 lead_a_session()
 stand_back(7)
 group = open("/proc/self/autogroup").read().split() if os.path.exists("/proc/self/autogroup") else ["none"]

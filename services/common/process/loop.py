@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import aiokafka.conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from services.common.garbage import set_aside
+from services.common.process.garbage import set_aside
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ Where Linux groups processes by session (`sched_autogroup_enabled`, the default 
 counts inside of a session only, and sessions share the processors equally: a rebuild from a shell would never stand
 back behind a system that was started elsewhere, whatever its nice value. A session has a nice value of its own.
 
-`python -m services.common.priority NICE MODULE` stands back and becomes the module: what a process imports costs a
-second of a core, too.
+`python -m services.common.process.priority NICE MODULE` lowers the priority and becomes the
+module: what a process imports costs a second of a core, too.
 """
 
 import ctypes
