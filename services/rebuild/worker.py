@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from pydantic import TypeAdapter
 from redis.exceptions import RedisError
 
+from contracts.evolution.versions import NewerSchema
 from services.common.consuming.retry import OutageTooLong
 from services.common.loop import run
 from services.common.priority import lower_priority
@@ -29,7 +30,7 @@ from services.rebuild.job import Block, Job, Report
 from services.rebuild.reading import Reader
 
 _SAY_SECONDS: Final = 0.25
-_OUTAGES: Final = (OutageTooLong, KafkaError, RedisError, ConnectionError, LookupError, OSError)
+_EXPLAINED: Final = (NewerSchema, OutageTooLong, KafkaError, RedisError, ConnectionError, LookupError, OSError)
 _LIMITS: Final[TypeAdapter[dict[str, int]]] = TypeAdapter(dict[str, int])
 _out = asyncio.Lock()
 
@@ -52,7 +53,7 @@ async def main() -> None:
     saying = asyncio.create_task(_keep_saying(reader))
     try:
         await reader.run()
-    except _OUTAGES as error:
+    except _EXPLAINED as error:
         await _say(Report(error=str(error) or type(error).__name__))
     finally:
         listening.cancel()
