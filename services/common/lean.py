@@ -9,17 +9,23 @@ from contextlib import contextmanager
 
 
 def without_pandas() -> None:
-    """From here on, importing pandas fails in this process as if it were not installed."""
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
+    """From here on this process has no pandas."""
+    sys.meta_path.insert(0, _WithoutPandas())
 
 
 @contextmanager
 def importing_without_pandas() -> Iterator[None]:
     """What is imported inside the block finds no pandas; others that want it find it afterwards."""
-    known = "pandas" in sys.modules
-    without_pandas()
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        if not known:
-            del sys.modules["pandas"]
+        sys.meta_path.remove(finder)
+
+
+class _WithoutPandas:
+    def find_spec(self, name: str, _path: object, _target: object = None) -> None:
+        """Tell the import system that there is no pandas; say nothing of any other module."""
+        if name == "pandas":
+            raise ModuleNotFoundError("AniMusic's processes do without pandas", name=name)
