@@ -14,8 +14,8 @@ from collectors.entries import Problem
 from collectors.identity import Former, settled
 from contracts.catalogue import Song, WithdrawnSong, catalogue_digest
 from contracts.topics import CATALOGUE
-from services.common.catalogue_log import CatalogueLog
 from services.common.kafka import producer
+from services.common.kafka.catalogue_log import CatalogueLog
 from services.common.settings import KafkaSettings
 
 _IN_FLIGHT: Final = 2_000

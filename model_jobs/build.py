@@ -22,8 +22,8 @@ from model_jobs.neural.arms import Imported
 from model_jobs.on_server import settle_on_server
 from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, arm_lock, publish
 from model_jobs.registry import LIGHT, model_named
-from services.common.catalogue_log import CatalogueLog, read_catalogue
-from services.common.clock import now_ms
+from services.common.kafka.catalogue_log import CatalogueLog, read_catalogue
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.common.vectors.published import published_models
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from contracts.model_builds import Machine, ModelBuild, Stage
 from contracts.records import BUILD_VERSIONS
 from contracts.topics import MODEL_BUILDS
-from services.common.clock import now_ms
 from services.common.kafka import producer, read_to_end
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 
 StageName = Literal["catalogue", "vectors", "checks", "index", "publish"]

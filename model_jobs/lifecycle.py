@@ -13,7 +13,7 @@ from model_jobs.live import live_models, switch
 from model_jobs.model import Report, no_report
 from model_jobs.on_server import copy_to_server, drop_from_server, name_on_server
 from model_jobs.publishing import KEPT_VERSIONS, ArmBusyError, Removed, kept_versions, remove_old
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.common.vectors.edge import EdgeIndex, sparse_row
 from services.common.vectors.index import Query

@@ -11,7 +11,7 @@ from model_jobs.neural.arms import Imported, rows_of
 from model_jobs.neural.cache import EmbeddingCache, digest_of
 from model_jobs.neural.export_file import Precision, VectorExport, origin_of, write_export
 from model_jobs.tfidf import text_of
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
 
 

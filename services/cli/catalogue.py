@@ -17,9 +17,9 @@ from services.cli.catalogue_identity import list_doubtful, merge
 from services.cli.catalogue_report import print_summary
 from services.cli.progress import bar, say
 from services.cli.reaching import reach_log
-from services.common.catalogue_log import CatalogueLog, read_catalogue
-from services.common.exit_codes import INCOMPLETE
 from services.common.kafka import ensure_topics
+from services.common.kafka.catalogue_log import CatalogueLog, read_catalogue
+from services.common.process.exit_codes import INCOMPLETE
 from services.common.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The songs: load them into the log, and see what it holds.")

@@ -10,7 +10,7 @@ from collectors.identity import joined
 from collectors.importing import withdrawal, write
 from contracts.catalogue import Song
 from services.cli.progress import say
-from services.common.catalogue_log import CatalogueLog, read_catalogue
+from services.common.kafka.catalogue_log import CatalogueLog, read_catalogue
 from services.common.settings import Settings
 
 

@@ -7,8 +7,8 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from services.common.listening import CannotListen
-from services.common.process_identity import is_alive
+from services.common.http.listening import CannotListen
+from services.common.process.identity import is_alive
 from services.common.settings import ENDPOINTS_FILE, asked_data_dir
 from services.local.errors import LocalError
 from services.local.layout import read_json

@@ -24,7 +24,7 @@ from model_jobs.evaluate.withhold import FIELDS, Field
 from model_jobs.model import Report
 from services.cli.progress import say
 from services.cli.reaching import reach_log
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
 from services.common.tables import print_table
 

@@ -13,7 +13,7 @@ from model_jobs.builds import read_builds
 from model_jobs.live import live_models
 from services.cli.progress import say
 from services.cli.reaching import reach_log
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
 from services.common.tables import print_table
 from services.common.vectors.published import published_models

@@ -11,11 +11,11 @@ import typer
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from model_jobs.rebuild_worker import Pace, Watch
-from services.common.health import HealthServer
+from services.common.http.health import HealthServer
 from services.common.kafka import wait_for_broker
-from services.common.process_identity import ProcessIdentity
+from services.common.process.identity import ProcessIdentity
+from services.common.process.telemetry import configure_logging
 from services.common.settings import Settings
-from services.common.telemetry import configure_logging
 from services.local.contents import Contents, catalogue_state
 from services.local.errors import PartFailed
 from services.local.jobs import run_job

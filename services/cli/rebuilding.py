@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from services.cli.progress import say
-from services.common import loop
-from services.common.priority import lower_priority
+from services.common.process import loop
+from services.common.process.priority import lower_priority
+from services.common.process.telemetry import configure_logging
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.common.telemetry import configure_logging
 from services.operator.replay.profiles import Outcome, Rebuild, RebuildOptions
 from services.rebuild import engine
 

@@ -13,7 +13,7 @@ from model_jobs.live import live_models
 from services.cli.progress import say
 from services.cli.reaching import reach_log
 from services.cli.rebuilding import showing
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.common.tables import print_table
 from services.common.vectors.published import published_models

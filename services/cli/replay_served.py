@@ -10,7 +10,7 @@ from model_jobs.live import live_models
 from model_jobs.registry import model_named
 from services.cli.progress import say
 from services.cli.reaching import reach_log
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
 from services.operator.replay.served import ModelState, model_states, move_damaged
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import typer
 
+from services.common.process.telemetry import configure_logging
 from services.common.settings import Settings
-from services.common.telemetry import configure_logging
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,7 +56,7 @@ def probe() -> None:
 
 def _run(serve: Callable[[Settings], Awaitable[None]]) -> None:
     """Settings and logging first, so that a wrong setting is the first thing that is said."""
-    from services.common.loop import run
+    from services.common.process.loop import run
 
     settings = Settings()
     configure_logging(settings.log_level)

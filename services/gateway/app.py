@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from contracts.tokens import Signer
-from services.common.http_server import HttpServer, stop_on_signals
+from services.common.http.server import HttpServer, stop_on_signals
 from services.common.settings import Settings
 from services.gateway.event_log import EventLog
 from services.gateway.host_origin import HostOriginPolicy, is_loopback

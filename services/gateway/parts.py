@@ -9,7 +9,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
 from contracts.tokens import Receipt, Signer, TokenRefused
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.gateway.event_log import EventLog
 from services.gateway.identity import Identity

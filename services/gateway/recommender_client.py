@@ -21,7 +21,7 @@ from contracts.arms import ARMS
 from contracts.http import AskMark, MarkAnswer, MarkToReach
 from contracts.placement import shard_of
 from contracts.tokens import Receipt
-from services.common.process_identity import ProcessIdentity
+from services.common.process.identity import ProcessIdentity
 from services.gateway.metrics import Metrics
 from services.gateway.problems import Refused, recommender_unavailable
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from services.common.listening import sentence
-from services.common.process_identity import is_alive
+from services.common.http.listening import sentence
+from services.common.process.identity import is_alive
 from services.common.settings import KafkaSettings, Settings
 from services.local.errors import AlreadyRunning, PortTaken
 from services.local.layout import Layout, read_json

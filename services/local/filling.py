@@ -8,7 +8,7 @@ from typing import Final
 from rich.markup import escape
 
 from contracts.models import LiveModel
-from services.common.exit_codes import INCOMPLETE
+from services.common.process.exit_codes import INCOMPLETE
 from services.common.settings import Settings
 from services.local.contents import SAMPLE, SHIPPED_ARMS, CatalogueState, Contents, catalogue_state, live_models
 from services.local.errors import PartFailed

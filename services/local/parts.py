@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from services.common.process_identity import ProcessIdentity
+from services.common.process.identity import ProcessIdentity
 from services.common.settings import REPO_ROOT
 from services.local.layout import Layout, installation_of
 from services.local.processes.managed import ManagedProcess

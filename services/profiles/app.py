@@ -6,9 +6,9 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.consumer import Consumer
-from services.common.consuming.running import run_until_signal
-from services.common.process_identity import ProcessIdentity
+from services.common.kafka.consuming.consumer import Consumer
+from services.common.kafka.consuming.running import run_until_signal
+from services.common.process.identity import ProcessIdentity
 from services.common.redis import REDIS_OUTAGES, connect
 from services.common.settings import Settings
 from services.profiles.generations import Generations

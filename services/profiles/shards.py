@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from contracts.marks import MarkName
 from contracts.placement import shards_of_partition
-from services.common.consuming.model import Assignment
+from services.common.kafka.consuming.model import Assignment
 
 
 class PartitionShards:

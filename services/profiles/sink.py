@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice
+from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice
 from services.common.redis import REDIS_OUTAGES, connect
 from services.common.settings import RedisSettings
 from services.profiles.generations import Generations

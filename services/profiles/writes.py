@@ -22,7 +22,7 @@ from contracts.profiles import AnimeList
 from contracts.records import PLAYLIST_VERSIONS, PROFILE_VERSIONS
 from contracts.registers import SERVED_IDENTITY, SERVED_SLICES, VETO
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.model import Poison, Record
+from services.common.kafka.consuming.model import Poison, Record
 
 
 class Feedback(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from contracts.marks import MarkName
-from services.common.consuming.model import Assignment
+from services.common.kafka.consuming.model import Assignment
 from services.common.settings import KafkaSettings
 
 

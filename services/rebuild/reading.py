@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from contracts.marks import MarkName
-from services.common.consuming.committed import LOG_OUTAGES
-from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import DecodedRecord, Poison, Record, Sink, Slice, T, Unflushable
-from services.common.consuming.positions import Position, halves, place
-from services.common.consuming.retry import RetryPolicy
+from services.common.kafka.consuming.committed import LOG_OUTAGES
+from services.common.kafka.consuming.metrics import ConsumerMetrics
+from services.common.kafka.consuming.model import DecodedRecord, Poison, Record, Sink, Slice, T, Unflushable
+from services.common.kafka.consuming.positions import Position, halves, place
+from services.common.kafka.consuming.retry import RetryPolicy
 from services.rebuild.job import Job, Report
 from services.rebuild.pacing import Pace
 

@@ -22,10 +22,10 @@ from pydantic import TypeAdapter
 from redis.exceptions import RedisError
 
 from contracts.evolution.versions import NewerSchema
-from services.common.consuming.retry import OutageTooLong
-from services.common.loop import run
-from services.common.priority import lower_priority
-from services.common.telemetry import configure_logging
+from services.common.kafka.consuming.retry import OutageTooLong
+from services.common.process.loop import run
+from services.common.process.priority import lower_priority
+from services.common.process.telemetry import configure_logging
 from services.rebuild.job import Block, Job, Report
 from services.rebuild.reading import Reader
 

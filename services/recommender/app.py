@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from contracts.tokens import Signer
 from contracts.topics import CATALOGUE, MODELS
-from services.common.clock import now_ms
-from services.common.http_server import HttpServer, stop_on_signals
-from services.common.process_identity import ProcessIdentity
+from services.common.http.server import HttpServer, stop_on_signals
+from services.common.process.clock import now_ms
+from services.common.process.identity import ProcessIdentity
+from services.common.process.tasks import end
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.common.tasks import end
 from services.profiles.reader import ProfileReader
 from services.recommender.answering import Answering
 from services.recommender.arms import all_arms

@@ -34,8 +34,8 @@ from contracts.http import (
 )
 from contracts.records import read_record
 from contracts.topics import CATALOGUE
-from services.common.clock import now_ms
-from services.common.process_identity import ProcessIdentity
+from services.common.process.clock import now_ms
+from services.common.process.identity import ProcessIdentity
 from services.recommender.answering import profile_answer
 from services.recommender.catalogue import Catalogue
 from services.recommender.metrics import PLAYLIST_SECONDS, arm_turns

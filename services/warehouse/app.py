@@ -11,11 +11,11 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
-from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
-from services.common.http_server import HttpServer
-from services.common.lean import without_pandas
-from services.common.priority import lower_priority
-from services.common.process_identity import ProcessIdentity
+from services.common.http.server import HttpServer
+from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.process.identity import ProcessIdentity
+from services.common.process.lean import without_pandas
+from services.common.process.priority import lower_priority
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint

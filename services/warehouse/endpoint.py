@@ -22,8 +22,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.common.clickhouse import DATABASE, ClickhouseError, Result
-from services.common.health import NotReady, Standing, readiness
-from services.common.process_identity import ProcessIdentity
+from services.common.http.health import NotReady, Standing, readiness
+from services.common.process.identity import ProcessIdentity
 from services.warehouse.analysts import Analysts, Answer, Question
 from services.warehouse.asked_settings import PARAMETERS
 from services.warehouse.coding import as_blocks, encoded, encoding_for, worth_encoding

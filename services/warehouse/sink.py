@@ -18,7 +18,7 @@ from contracts.profiles import AnimeList, Forgotten
 from contracts.records import read_record
 from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, PLAYLISTS, PROFILES
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
-from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
+from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
 from services.warehouse import rows, rows_of_ledger
 from services.warehouse.marks import SETTLE_SECONDS, MarkTable, Standing
 from services.warehouse.rows import Place, Placed

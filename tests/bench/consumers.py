@@ -14,8 +14,8 @@ from pathlib import Path
 from contracts.events import FeedbackEvent
 from contracts.placement import partition_of
 from contracts.topics import FEEDBACK
-from services.common.clock import now_ms
 from services.common.kafka import ensure_topics, producer
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.local.parts import animusic
 from services.local.processes.ports import free_port

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from tests.bench.http_load import request
 
 Event = dict[str, Any]

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from contracts.marks import MarkName
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.profiles.reader import ProfileReader

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from tests.bench.events import chunks, listening, post
 from tests.bench.http_load import Outcome, ask_once, fire, request
 

@@ -14,7 +14,7 @@ from contracts.ledger import digest_of
 from contracts.marks import MarkName
 from contracts.placement import SHARDS
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Assignment, DecodedRecord, Slice
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Slice
 from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.gateway.acknowledgements import AcknowledgementLedger

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.local.parts import animusic
 from tests.bench.listeners import Listener, listeners_who_heard
 from tests.bench.machine import run_measured

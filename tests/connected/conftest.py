@@ -37,8 +37,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyNode]:
 @pytest.fixture
 def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Consumers of this process look twice a second what became of store and topics; it is every five seconds else."""
-    monkeypatch.setattr("services.common.consuming.consumer._WATCH_SECONDS", 0.5)
-    monkeypatch.setattr("services.common.consuming.subscription._METADATA_AGE_MS", 500)
+    monkeypatch.setattr("services.common.kafka.consuming.consumer._WATCH_SECONDS", 0.5)
+    monkeypatch.setattr("services.common.kafka.consuming.subscription._METADATA_AGE_MS", 500)
 
 
 @pytest_asyncio.fixture

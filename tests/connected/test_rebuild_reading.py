@@ -8,7 +8,7 @@ import pytest
 
 from contracts.marks import MarkName
 from contracts.topics import FEEDBACK, PROFILES
-from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice
+from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice
 from services.common.settings import KafkaSettings
 from services.rebuild.job import Job
 from services.rebuild.planning import planned

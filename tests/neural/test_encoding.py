@@ -18,7 +18,7 @@ from contracts.catalogue import Song
 from model_jobs.live import live_models
 from model_jobs.neural.encoder import SentenceEncoder
 from model_jobs.tfidf import text_of
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import REPO_ROOT
 from tests.neural.conftest import Machine, copies, cosines
 

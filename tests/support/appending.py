@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
-from services.common.consuming.model import Assignment, FlushResult, Gap, Poison, Record, Slice, Unflushable
+from services.common.kafka.consuming.model import Assignment, FlushResult, Gap, Poison, Record, Slice, Unflushable
 
 MARKS, VALUES = "appending:marks", "appending:values"
 

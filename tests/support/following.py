@@ -17,8 +17,8 @@ from contracts.marks import MarkName
 from contracts.placement import partition_of, shards_of_partition
 from contracts.topics import DEAD_LETTERS, FEEDBACK
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.consumer import Consumer
 from services.common.kafka import producer, read_to_end, topic_ids
+from services.common.kafka.consuming.consumer import Consumer
 from services.common.settings import KafkaSettings, RedisSettings, Settings
 from services.profiles.app import TOPICS, build
 from services.profiles.keys import ShardKeys

@@ -18,8 +18,8 @@ from contracts.catalogue import Anime, Appearance, Song
 from contracts.playlists import ServedPlaylist
 from contracts.topics import CATALOGUE, PLAYLISTS
 from model_jobs.builds import read_builds
-from services.common.catalogue_log import read_catalogue
 from services.common.kafka import producer, read_to_end
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
 from services.local.parts import animusic
 from tests.bench.http_load import Connection, request

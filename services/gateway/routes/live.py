@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.gateway.live import HEARTBEAT_SECONDS, Hub, message_of
 from services.gateway.parts import GatewayParts, Reader
 from services.gateway.problems import problems

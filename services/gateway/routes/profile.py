@@ -11,7 +11,7 @@ from contracts.http import AnimeHits, AnimeListAnswer, AnimeListBody, ListNote, 
 from contracts.profiles import AnimeEntry, AnimeList
 from contracts.tokens import Receipt
 from contracts.topics import PROFILES
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.gateway.bodies import AnyAnimeList, JsonRoute, read_leniently
 from services.gateway.lists import NothingReadable, ReadList, read_list
 from services.gateway.parts import GatewayParts, Parts, Reader, Writer

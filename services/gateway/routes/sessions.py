@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body
 from starlette.requests import Request
 
 from contracts.http import NewSession, SessionAnswer
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.gateway.bodies import JsonRoute
 from services.gateway.parts import GatewayParts
 from services.gateway.problems import problems

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from services.common.process_identity import ProcessIdentity
+from services.common.process.identity import ProcessIdentity
 from services.gateway.parts import GatewayParts, Parts
 
 router = APIRouter(tags=["system"])

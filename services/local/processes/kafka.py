@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.common.listening import who_listens
+from services.common.http.listening import who_listens
 from services.local.errors import PathRefused, PortTaken, ProcessFailed
 from services.local.processes.environment import settled
 from services.local.processes.java import Java, find_java, properties

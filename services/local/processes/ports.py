@@ -4,7 +4,7 @@ import random
 import socket
 from pathlib import Path
 
-from services.common.listening import taken
+from services.common.http.listening import taken
 from services.local.errors import PortTaken
 
 LOWEST, HIGHEST = 20_000, 32_000

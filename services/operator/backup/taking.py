@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from filelock import FileLock, Timeout
 
 from contracts.topics import DAY_MS
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import PARTIAL, FileWriter
 from services.operator.backup.manifest import Manifest, PartitionEntry, TopicEntry, read_manifest, write_manifest

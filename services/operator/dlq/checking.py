@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from contracts.evolution.versions import NewerSchema
 from contracts.records import VERSIONS, read_record
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.model import Poison, Unflushable
+from services.common.kafka.consuming.model import Poison, Unflushable
 from services.profiles.writes import effect_of
 from services.warehouse.rows import Place
 from services.warehouse.sink import TOPICS as WAREHOUSE_TOPICS

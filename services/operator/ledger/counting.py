@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from contracts.events import EARLIEST_MS, read_event
 from contracts.ledger import MOST_SPANS, Ranges, Tally
 from contracts.topics import FEEDBACK, LEDGER
-from services.common.clock import now_ms
 from services.common.kafka import partition_ids, producer, topic_ids
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import Offsets

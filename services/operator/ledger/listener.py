@@ -14,7 +14,7 @@ import httpx
 
 from contracts.ledger import PROBE_PREFIX, Round
 from contracts.tokens import Session, Signer
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.operator.readers.clickhouse import ClickhouseReader
 
 USER: Final = f"{PROBE_PREFIX}listener"

@@ -23,8 +23,8 @@ from redis.exceptions import RedisError
 
 from contracts.ledger import Round
 from contracts.tokens import Signer
-from services.common.health import HealthServer
-from services.common.process_identity import ProcessIdentity
+from services.common.http.health import HealthServer
+from services.common.process.identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.ledger.counting import NotYet, TopicCounter

@@ -17,8 +17,8 @@ from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
 from contracts.records import PLAYLIST_VERSIONS
 from contracts.topics import CATALOGUE, FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.model import Poison
 from services.common.kafka import topic_ids
+from services.common.kafka.consuming.model import Poison
 from services.common.settings import KafkaSettings
 from services.operator.replay.records import Tell, first_time, records_of
 from services.profiles.decoding import decode_state

@@ -9,7 +9,7 @@ from contracts.fold import SONG_FIELD, VETO_FIELD, Folded, Write, served_writes,
 from contracts.placement import partition_of
 from contracts.registers import SERVED, SERVED_SLICES, VETO
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Poison
+from services.common.kafka.consuming.model import Poison
 from services.common.settings import KafkaSettings
 from services.operator.parity import Difference
 from services.operator.replay.records import records_of

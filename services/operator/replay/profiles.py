@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from contracts.placement import SHARDS
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.operator.parity import Parity, compare
 from services.operator.replay.lease import Lease

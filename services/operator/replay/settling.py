@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from contracts.fold import merge_stored
 from contracts.placement import partition_of_shard, shard_of
-from services.common.consuming.model import Poison
+from services.common.kafka.consuming.model import Poison
 from services.common.settings import KafkaSettings
 from services.operator.parity import Parity
 from services.operator.readers.redis import Hash, stored_of

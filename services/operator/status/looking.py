@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from contracts.marks import MarkName
 from contracts.models import LiveModel
 from model_jobs.live import live_models
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import Settings
 from services.operator.findings import placed
 from services.operator.readers.clickhouse import ClickhouseReader

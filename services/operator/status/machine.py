@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from services.common.listening import CannotListen, listen, who_listens
-from services.common.process_identity import ProcessIdentity, is_alive
+from services.common.http.listening import CannotListen, listen, who_listens
+from services.common.process.identity import ProcessIdentity, is_alive
 from services.common.settings import Settings
 from services.local.errors import LocalError
 from services.local.processes.environment import settled

@@ -5,7 +5,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from contracts.topics import DEAD_LETTERS, TOPICS
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.operator.dlq.log import read_dead_letters
 from services.operator.dlq.model import OPEN

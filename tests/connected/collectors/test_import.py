@@ -10,7 +10,7 @@ from contracts.catalogue import Song
 from model_jobs.build import build
 from model_jobs.node2vec import Node2Vec
 from model_jobs.tfidf import Tfidf
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import REPO_ROOT, KafkaSettings, Settings
 from services.common.vectors.published import load_published
 

@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
-from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
-from services.common.consuming.flow import Flow
-from services.common.consuming.model import Gap
 from services.common.kafka import ensure_topics
+from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.kafka.consuming.flow import Flow
+from services.common.kafka.consuming.model import Gap
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
 from tests.support.appending import AppendingSink
@@ -242,7 +242,7 @@ async def test_a_client_that_brings_nothing_though_there_is_something_ends_its_p
     log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch, more: bool
 ):
     """Paused behind its consumer's back, as if it waited for an answer; where nothing came, nothing is wrong."""
-    monkeypatch.setattr("services.common.consuming.positions.STALLED_SECONDS", 1.0)
+    monkeypatch.setattr("services.common.kafka.consuming.positions.STALLED_SECONDS", 1.0)
     async with running(log, redis) as run:
         await send(log, [b"a"])
         await run.has(b"a")
@@ -334,7 +334,7 @@ async def test_a_killed_member_of_another_version_is_waited_out(log: KafkaSettin
 async def test_members_of_another_version_that_stay_end_it_for_a_new_start(
     log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("services.common.consuming.consumer._JOIN_SECONDS", 1.0)
+    monkeypatch.setattr("services.common.kafka.consuming.consumer._JOIN_SECONDS", 1.0)
     log = log.model_copy(update={"session_seconds": 6.0})
     group = f"test.{uuid4().hex}"
     async with AIOKafkaConsumer(
@@ -353,7 +353,7 @@ async def test_members_of_another_version_that_stay_end_it_for_a_new_start(
 async def test_one_that_never_becomes_a_member_ends_for_a_new_start(
     log: KafkaSettings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("services.common.consuming.consumer._JOIN_SECONDS", 0.0)
+    monkeypatch.setattr("services.common.kafka.consuming.consumer._JOIN_SECONDS", 0.0)
     run = Run(log, redis, f"test.{uuid4().hex}")
     with pytest.raises(SystemExit) as ended:
         await run.consumer.start()

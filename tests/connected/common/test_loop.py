@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from redis.asyncio import Redis
 
-from services.common.loop import new_event_loop, run
+from services.common.process.loop import new_event_loop, run
 from services.common.redis import REDIS_OUTAGES, connect
 from services.common.settings import RedisSettings
 from services.local.processes.kafka import KafkaNode

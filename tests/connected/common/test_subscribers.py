@@ -93,5 +93,5 @@ def test_only_one_file_makes_brokers():
         if "faststream" in path.read_text(encoding="utf-8").replace("FastStream", "")
     ]
     with contextlib.suppress(ValueError):
-        importing.remove("services/common/consuming/subscription.py")
+        importing.remove("services/common/kafka/consuming/subscription.py")
     assert importing == []

@@ -12,8 +12,8 @@ import pytest_asyncio
 from aiokafka import ConsumerRecord
 
 from contracts.tokens import Signer
-from services.common.clock import now_ms
 from services.common.kafka import read_to_end
+from services.common.process.clock import now_ms
 from services.common.settings import GatewaySettings, KafkaSettings, Settings
 from services.gateway.app import build_parts, build_server
 

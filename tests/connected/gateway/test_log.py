@@ -12,8 +12,8 @@ from contracts.http import MAX_BODY_BYTES, EventsAnswer
 from contracts.placement import partition_of
 from contracts.profiles import PROFILE_RECORD, AnimeList
 from contracts.topics import FEEDBACK, PROFILES
-from services.common.clock import now_ms
 from services.common.kafka import ensure_topics, topic_ids
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from tests.connected.gateway.conftest import Running, at, liked, records_of, running, settings_of
 from tests.support.waiting import apoll

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contracts.http import AskMark, AskPlaylist, AskRest
-from services.common.listening import listen
+from services.common.http.listening import listen
 from services.common.settings import KafkaSettings
 from services.gateway.identity import paper_user
 from tests.connected.gateway.conftest import Running, liked, running, settings_of

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from contracts.topics import FEEDBACK
-from services.common.listening import listen
+from services.common.http.listening import listen
 from services.common.settings import REPO_ROOT, KafkaSettings
 from tests.connected.gateway.conftest import SECRET, liked, records_of
 from tests.support.waiting import apoll
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.connected
 PROGRAM = """
 import asyncio, uvloop
 from services.common.settings import Settings
-from services.common.telemetry import configure_logging
+from services.common.process.telemetry import configure_logging
 from services.gateway.app import serve
 
 configure_logging("INFO")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, Settings
 from services.local.contents import Contents
 from services.local.errors import PartFailed

@@ -16,7 +16,7 @@ from model_jobs.model import Vectors
 from model_jobs.node2vec import Node2Vec
 from model_jobs.random_vectors import RandomVectors
 from model_jobs.registry import model_named
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.edge import EdgeIndex, sparse_row
 from services.common.vectors.published import load_published, published_models

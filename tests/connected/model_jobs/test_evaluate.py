@@ -10,7 +10,7 @@ import pytest
 
 from collectors.importing import planned, write
 from collectors.synthetic import synthetic_songs
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings
 
 pytestmark = pytest.mark.connected

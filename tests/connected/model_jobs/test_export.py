@@ -17,7 +17,7 @@ from model_jobs.neural.export_file import read_export, write_export
 from model_jobs.tfidf import Tfidf
 from model_jobs.vector_export import export, import_
 from services.cli import models
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, Settings
 from services.common.vectors.published import Published, load_published
 from tests.unit.model_jobs.neural_worlds import HashEncoder, neural, sample_songs

@@ -17,7 +17,7 @@ from model_jobs.lifecycle import prune, roll_back, switch_to
 from model_jobs.live import live_models
 from model_jobs.publishing import ArmBusyError, arm_lock
 from model_jobs.random_vectors import RandomVectors
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
 from tests.support.waiting import poll
 

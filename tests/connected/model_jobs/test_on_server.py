@@ -14,7 +14,7 @@ from model_jobs.lifecycle import prune, roll_back, switch_to
 from model_jobs.live import live_models
 from model_jobs.on_server import copy_to_server
 from model_jobs.random_vectors import RandomVectors
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, QdrantSettings, Settings
 from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting

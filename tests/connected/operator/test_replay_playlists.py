@@ -16,7 +16,7 @@ from contracts.catalogue import Link, WithdrawnSong
 from contracts.models import LiveModel
 from contracts.topics import CATALOGUE, PROFILES
 from services.cli.main import app
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.common.vectors.published import published_models
 from services.local.processes.valkey import ValkeyNode

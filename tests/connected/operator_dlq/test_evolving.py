@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
-from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
-from services.common.consuming.dead_letters import DeadLetters
+from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.kafka.consuming.dead_letters import DeadLetters
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
 from services.operator.dlq.redriving import redrive

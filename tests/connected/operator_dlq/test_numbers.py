@@ -7,7 +7,7 @@ import pytest
 from contracts.catalogue import Song
 from contracts.ranges import Range
 from contracts.topics import CATALOGUE
-from services.common.catalogue_log import read_catalogue
+from services.common.kafka.catalogue_log import read_catalogue
 from tests.connected.operator_dlq.house import House
 from tests.support.waiting import apoll
 

@@ -6,7 +6,7 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from services.common.clickhouse import ChdbConnection
-from services.common.http_server import HttpServer
+from services.common.http.server import HttpServer
 from services.common.settings import WarehouseSettings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint

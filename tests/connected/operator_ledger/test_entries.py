@@ -11,7 +11,7 @@ from contracts.ledger import PROBE_PREFIX, Account, Ranges, Tally
 from contracts.playlists import ServedPlaylist
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import ClickhouseSettings
 from services.operator.ledger.entries import Ledger, read_ledger
 from services.operator.readers.clickhouse import ClickhouseReader

@@ -36,7 +36,7 @@ _PARTITIONS = KafkaSettings().partitions
 # Its clock is half a minute slow: what it receives is old enough at once for the ledger to miss its account.
 _SLOW = """
 import time
-from services.common import clock
+from services.common.process import clock
 clock.now_ms = lambda: time.time_ns() // 1_000_000 - 30_000
 from services.cli.main import main
 main()

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.model_builds import ModelBuild
 from contracts.topics import MODEL_BUILDS
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.processes.ports import free_port
 from services.operator.readers.waiting import warehouse_lacks

@@ -20,8 +20,8 @@ from contracts.fold import LIST_FIELD
 from contracts.marks import MarkName
 from contracts.placement import partition_of
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.consumer import Consumer
 from services.common.kafka import topic_ids
+from services.common.kafka.consuming.consumer import Consumer
 from services.common.redis import connect
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
@@ -272,7 +272,7 @@ async def test_a_like_is_in_the_profile_soon(log: KafkaSettings, redis: Redis, v
 @pytest.fixture
 def unwatchful(watchful: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is noticed but at a flush."""
-    monkeypatch.setattr("services.common.consuming.consumer._WATCH_SECONDS", 60.0)
+    monkeypatch.setattr("services.common.kafka.consuming.consumer._WATCH_SECONDS", 60.0)
 
 
 @pytest.mark.usefixtures("unwatchful")

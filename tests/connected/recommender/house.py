@@ -17,8 +17,8 @@ from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
 from contracts.tokens import Signer, SlotClaim
 from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS
-from services.common.clock import now_ms
 from services.common.kafka import read_to_end, topic_ids
+from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings, RedisSettings, Settings
 from services.recommender.app import Parts, running
 from tests.support.following import producing, put

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from contracts.tokens import SlotClaim
 from contracts.topics import FEEDBACK
-from services.common import clock
+from services.common.process import clock
 from services.common.settings import KafkaSettings
 from tests.connected.gateway.conftest import Running, at, records_of, running, settings_of
 from tests.support.waiting import apoll

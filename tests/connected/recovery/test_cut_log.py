@@ -9,8 +9,8 @@ from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Gap
 from services.common.kafka import describe_topics, ensure_topics, epoch_ends
+from services.common.kafka.consuming.model import Gap
 from services.common.settings import KafkaSettings
 from services.local.processes.kafka import KafkaNode
 from services.local.processes.ports import free_port

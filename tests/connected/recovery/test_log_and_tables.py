@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from contracts.events import FeedbackEvent
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
-from services.common.consuming.subscription import instance_of
 from services.common.kafka import partition_counts
+from services.common.kafka.consuming.subscription import instance_of
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
 from tests.connected.common.test_consuming import Run, administering, send

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from services.common.clickhouse import ChdbConnection, ChdbEngine
-from services.common.process_identity import ProcessIdentity
+from services.common.process.identity import ProcessIdentity
 from services.warehouse.migrations import migrate
 
 # The process that the tests' endpoints say they are.

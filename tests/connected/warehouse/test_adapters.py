@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from contracts.marks import MarkName
 from services.common.clickhouse import ChdbConnection, ChdbEngine, Clickhouse, ClickhouseError, ClickhouseServer
-from services.common.consuming.model import Assignment, DecodedRecord, Slice
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Slice
 from services.warehouse.migrations import migrate
 from services.warehouse.sink import WarehouseSink
 from tests.support.histories import histories

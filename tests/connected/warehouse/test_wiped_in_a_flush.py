@@ -11,7 +11,7 @@ from contracts.events import FeedbackEvent
 from contracts.marks import MarkName
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection, ClickhouseError
-from services.common.consuming.model import Assignment, DecodedRecord, Slice
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Slice
 from services.warehouse.marks import stored_marks
 from services.warehouse.sink import Value, WarehouseSink
 from tests.connected.warehouse import engine as shared

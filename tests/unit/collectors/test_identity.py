@@ -11,7 +11,7 @@ from collectors.doubts import doubtful
 from collectors.identity import joined, settled
 from collectors.importing import planned, withdrawal
 from contracts.catalogue import Anime, Appearance, Credits, Song, WithdrawnSong, anime_id_of
-from services.common.catalogue_log import CatalogueLog
+from services.common.kafka.catalogue_log import CatalogueLog
 from tests.unit.collectors.test_likeness import a_song
 
 

@@ -10,7 +10,7 @@ from collectors.importing import planned, write_problems
 from collectors.sources import SAMPLE, read, source_named
 from collectors.synthetic import synthetic_songs
 from contracts.catalogue import catalogue_digest
-from services.common.catalogue_log import CatalogueLog
+from services.common.kafka.catalogue_log import CatalogueLog
 
 
 def log_of(records: list[tuple[str, bytes]]) -> CatalogueLog:

@@ -8,7 +8,7 @@ from collectors.importing import planned
 from collectors.sources import Found, read, source_named
 from collectors.withdrawing import Withdrawal, that_may_be_rejected, withdrawal
 from contracts.catalogue import Song
-from services.common.catalogue_log import CatalogueLog
+from services.common.kafka.catalogue_log import CatalogueLog
 
 HEADER = "relation,song,anime,MAL_ID,vocals\n"
 

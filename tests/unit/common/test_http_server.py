@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.common.http_server import HttpServer, stop_on_signals
+from services.common.http.server import HttpServer, stop_on_signals
 
 SETTING = "ANIMUSIC_X__PORT"
 

@@ -15,9 +15,9 @@ from aiokafka.protocol.admin import ApiVersionResponse_v0
 from aiokafka.protocol.metadata import MetadataResponse_v5
 from aiokafka.protocol.types import Int16, Int32
 
-from services.common import loop
 from services.common.kafka import Leader, describe_topics, epoch_ends, metadata, topic_ids
 from services.common.kafka.metadata import METADATA, OFFSET_FOR_LEADER_EPOCH, WITH_TOPIC_IDS
+from services.common.process import loop
 
 API_VERSIONS = 18
 ID = uuid.UUID(int=7)

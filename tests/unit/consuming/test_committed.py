@@ -9,11 +9,11 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 
 from contracts.marks import MarkName
-from services.common.consuming import committed
-from services.common.consuming.committed import CommittedOffsets
-from services.common.consuming.model import Assignment
-from services.common.consuming.positions import LeaderEpochs, Position
 from services.common.kafka import Leader
+from services.common.kafka.consuming import committed
+from services.common.kafka.consuming.committed import CommittedOffsets
+from services.common.kafka.consuming.model import Assignment
+from services.common.kafka.consuming.positions import LeaderEpochs, Position
 from services.common.settings import KafkaSettings
 
 TP, NEW = TopicPartition("t", 0), TopicPartition("t", 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.common.consuming.dead_letters import DeadLetterLimit, TooManyDeadLetters
+from services.common.kafka.consuming.dead_letters import DeadLetterLimit, TooManyDeadLetters
 from services.common.settings import KafkaSettings
 
 DEAD, READ = "kind: no", None

@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
-from services.common.consuming.dead_letters import TooManyDeadLetters
-from services.common.consuming.flow import Flow
-from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import Assignment, FlushResult, Gap, Poison, Record, Slice, Unflushable
-from services.common.consuming.retry import RetryPolicy
 from services.common.kafka import Leader
+from services.common.kafka.consuming.dead_letters import TooManyDeadLetters
+from services.common.kafka.consuming.flow import Flow
+from services.common.kafka.consuming.metrics import ConsumerMetrics
+from services.common.kafka.consuming.model import Assignment, FlushResult, Gap, Poison, Record, Slice, Unflushable
+from services.common.kafka.consuming.retry import RetryPolicy
 from services.common.settings import KafkaSettings
 
 TP = TopicPartition("topic", 0)

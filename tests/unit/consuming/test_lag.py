@@ -6,10 +6,10 @@ from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from contracts.marks import MarkName
-from services.common.clock import now_ms
-from services.common.consuming.metrics import LagMeter
-from services.common.consuming.model import Assignment, DecodedRecord
-from services.common.consuming.positions import Position
+from services.common.kafka.consuming.metrics import LagMeter
+from services.common.kafka.consuming.model import Assignment, DecodedRecord
+from services.common.kafka.consuming.positions import Position
+from services.common.process.clock import now_ms
 
 
 def test_lag_is_told_by_partition_whenever_somebody_asks():

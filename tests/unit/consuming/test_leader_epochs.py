@@ -2,8 +2,8 @@
 
 from aiokafka import TopicPartition
 
-from services.common.consuming.positions import LeaderEpochs
 from services.common.kafka import Leader
+from services.common.kafka.consuming.positions import LeaderEpochs
 
 ONE, OTHER = TopicPartition("topic", 0), TopicPartition("topic", 1)
 

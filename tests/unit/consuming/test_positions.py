@@ -6,9 +6,9 @@ import pytest
 
 from contracts.dead_letters import Redriven, dead_letter_id
 from contracts.marks import MarkName
-from services.common.consuming.dead_letters import headers_of
-from services.common.consuming.model import Assignment, DecodedRecord, Gap, Slice
-from services.common.consuming.positions import Position, halves, place
+from services.common.kafka.consuming.dead_letters import headers_of
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Gap, Slice
+from services.common.kafka.consuming.positions import Position, halves, place
 
 ASSIGNMENT = Assignment(MarkName("a" * 32, 0), "topic", 8)
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.retry import OutageTooLong, RetryPolicy, Stopping
+from services.common.kafka.consuming.metrics import ConsumerMetrics
+from services.common.kafka.consuming.retry import OutageTooLong, RetryPolicy, Stopping
 
 
 def policy_of(seconds: float) -> tuple[RetryPolicy, asyncio.Event]:

@@ -18,9 +18,9 @@ from aiokafka.protocol import metadata
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from services.common import loop
-from services.common.consuming.subscription import Subscription
+from services.common.kafka.consuming.subscription import Subscription
 from services.common.kafka.metadata import OFFSET_FOR_LEADER_EPOCH, WITH_TOPIC_IDS
+from services.common.process import loop
 from services.common.settings import KafkaSettings
 
 
@@ -61,7 +61,7 @@ async def test_aiokafka_s_consumer_does_not_return_the_metadata_of_a_committed_o
 
 @pytest.mark.parametrize("connection", [aiokafka.conn.AIOKafkaConnection, loop.Connection])
 def test_a_broken_connection_is_no_outage_to_aiokafka_on_uvloop(connection: type[Any]) -> None:
-    """Else (its issue 1038) services.common.loop needs no connection of its own."""
+    """Else (its issue 1038) services.common.process.loop needs no connection of its own."""
 
     async def main() -> None:
         async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from services.common.process_identity import ProcessIdentity, is_alive
+from services.common.process.identity import ProcessIdentity, is_alive
 from services.local.parts import trouble_at
 
 ME = ProcessIdentity("gateway", "a" * 32, 4711)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.clock import now_ms
+from services.common.process.clock import now_ms
 from services.operator.backup.files import FileWriter, damage, read_rows
 from services.operator.backup.manifest import (
     MANIFEST,

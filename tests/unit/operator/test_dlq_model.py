@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contracts.dead_letters import Redriven, dead_letter_id, note_headers, redriven_of
 from contracts.topics import FEEDBACK, MODELS
-from services.common.consuming.dead_letters import headers_of
+from services.common.kafka.consuming.dead_letters import headers_of
 from services.operator.dlq.log import deletable
 from services.operator.dlq.model import DeadLetter, DeadLetters, user_in
 from services.operator.dlq.selecting import as_json, by_hour, groups

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from services.common.health import HealthServer
-from services.common.listening import CannotListen
-from services.common.process_identity import ProcessIdentity
+from services.common.http.health import HealthServer
+from services.common.http.listening import CannotListen
+from services.common.process.identity import ProcessIdentity
 
 ME = ProcessIdentity("profiles", "a" * 32, os.getpid())
 

@@ -14,7 +14,7 @@ from contracts.fold import LIST_FIELD, fold, stored_fields
 from contracts.placement import shard_of
 from contracts.playlists import ServedPlaylist
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
-from services.common.consuming.model import Poison
+from services.common.kafka.consuming.model import Poison
 from services.profiles.writes import Feedback, Forget, Listed, Served, ShardWrites, by_shard, effect_of, feedback_of
 from tests.support.histories import BASE_MS, history_strategy
 

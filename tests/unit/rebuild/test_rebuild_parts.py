@@ -13,8 +13,8 @@ from contracts.events import FeedbackEvent
 from contracts.fold import Stored, fold, stored_fields
 from contracts.marks import MarkName
 from contracts.placement import shard_of
-from services.common.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
-from services.common.consuming.positions import Position
+from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
+from services.common.kafka.consuming.positions import Position
 from services.common.settings import KafkaSettings, Settings
 from services.local.processes.ports import free_port
 from services.operator.replay.lease import Holder

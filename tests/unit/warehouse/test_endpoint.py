@@ -4,7 +4,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.common.process_identity import ProcessIdentity
+from services.common.process.identity import ProcessIdentity
 from services.warehouse.endpoint import Endpoint
 
 ME = ProcessIdentity("warehouse", "a" * 32, 7)

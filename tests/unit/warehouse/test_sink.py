@@ -15,7 +15,7 @@ from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
 from contracts.profiles import AnimeList
 from services.common.clickhouse import ClickhouseError, parameter, quoted
-from services.common.consuming.model import Assignment, DecodedRecord, Gap, Poison, Slice, Unflushable
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Gap, Poison, Slice, Unflushable
 from services.warehouse.migrations import migrations
 from services.warehouse.sink import TOPICS, WarehouseSink
 

@@ -9,7 +9,7 @@ from typing import Literal
 import uvicorn
 from starlette.types import ASGIApp
 
-from services.common.listening import listen
+from services.common.http.listening import listen
 
 
 class HttpServer(uvicorn.Server):

@@ -23,7 +23,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 from faststream.middlewares import AckPolicy
 
-from services.common.consuming.model import Record
+from services.common.kafka.consuming.model import Record
 from services.common.settings import KafkaSettings
 
 _FETCH_BYTES: Final = 4 * 1024 * 1024

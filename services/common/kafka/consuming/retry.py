@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from services.common.consuming.metrics import ConsumerMetrics
+from services.common.kafka.consuming.metrics import ConsumerMetrics
 
 R = TypeVar("R")
 _FIRST_SECONDS: Final = 0.05

@@ -19,16 +19,16 @@ from prometheus_client import CollectorRegistry
 
 from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
-from services.common.consuming import positions
-from services.common.consuming.committed import LOG_OUTAGES
-from services.common.consuming.dead_letters import DeadLetters, TooManyDeadLetters
-from services.common.consuming.flow import LOG, STORE, Flow
-from services.common.consuming.metrics import ConsumerMetrics, LagMeter
-from services.common.consuming.model import Assignment, Record, Sink, T
-from services.common.consuming.positions import StallDetector
-from services.common.consuming.retry import OutageTooLong, RetryPolicy, Stopping
-from services.common.consuming.subscription import Joining, NotJoined, Subscription
 from services.common.kafka import Described, Leaders, describe_topics, epoch_ends, producer, wait_for_broker
+from services.common.kafka.consuming import positions
+from services.common.kafka.consuming.committed import LOG_OUTAGES
+from services.common.kafka.consuming.dead_letters import DeadLetters, TooManyDeadLetters
+from services.common.kafka.consuming.flow import LOG, STORE, Flow
+from services.common.kafka.consuming.metrics import ConsumerMetrics, LagMeter
+from services.common.kafka.consuming.model import Assignment, Record, Sink, T
+from services.common.kafka.consuming.positions import StallDetector
+from services.common.kafka.consuming.retry import OutageTooLong, RetryPolicy, Stopping
+from services.common.kafka.consuming.subscription import Joining, NotJoined, Subscription
 from services.common.settings import KafkaSettings
 
 EX_TEMPFAIL: Final = 75

@@ -17,13 +17,23 @@ from aiokafka.errors import IllegalStateError
 
 from contracts.evolution.versions import NewerSchema
 from contracts.marks import MarkName
-from services.common.consuming.committed import LOG_OUTAGES, CommittedOffsets
-from services.common.consuming.dead_letters import DeadLetterLimit, DeadLetters
-from services.common.consuming.metrics import ConsumerMetrics
-from services.common.consuming.model import Assignment, DecodedRecord, Gap, Poison, Record, Sink, Slice, T, Unflushable
-from services.common.consuming.positions import LeaderEpochs, Position, halves, place
-from services.common.consuming.retry import RetryPolicy
 from services.common.kafka import Leaders
+from services.common.kafka.consuming.committed import LOG_OUTAGES, CommittedOffsets
+from services.common.kafka.consuming.dead_letters import DeadLetterLimit, DeadLetters
+from services.common.kafka.consuming.metrics import ConsumerMetrics
+from services.common.kafka.consuming.model import (
+    Assignment,
+    DecodedRecord,
+    Gap,
+    Poison,
+    Record,
+    Sink,
+    Slice,
+    T,
+    Unflushable,
+)
+from services.common.kafka.consuming.positions import LeaderEpochs, Position, halves, place
+from services.common.kafka.consuming.retry import RetryPolicy
 from services.common.settings import KafkaSettings
 
 STORE: Final = "the store"

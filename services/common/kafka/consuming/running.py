@@ -10,9 +10,9 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from services.common.consuming.consumer import EX_TEMPFAIL, Consumer
-from services.common.health import HealthServer
-from services.common.process_identity import ProcessIdentity
+from services.common.http.health import HealthServer
+from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
+from services.common.process.identity import ProcessIdentity
 
 
 async def run_until_signal(

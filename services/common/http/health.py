@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.common.http_server import HttpServer
-from services.common.process_identity import ProcessIdentity
+from services.common.http.server import HttpServer
+from services.common.process.identity import ProcessIdentity
 
 NotReady = Callable[[], str | None]
 Standing = Callable[[], dict[str, Any]]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import aiokafka.conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from services.common.garbage import freeze_gc
+from services.common.process.garbage import freeze_gc
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.common.clock import now_ms
-from services.common.consuming.positions import Position
+from services.common.kafka.consuming.positions import Position
+from services.common.process.clock import now_ms
 
 CounterName = Literal[
     # records taken off the log, dead letters included
@@ -47,7 +47,7 @@ class ConsumerMetrics:
     """The metrics of one consumer; every series has the label `step`, the name of the sink."""
 
     def __init__(self, registry: CollectorRegistry, step: str) -> None:
-        help_text = "see services/common/consuming/metrics.py"
+        help_text = "see services/common/kafka/consuming/metrics.py"
         self._counters = {
             name: Counter(name, help_text, ["step"], registry=registry).labels(step) for name in get_args(CounterName)
         }

@@ -6,7 +6,7 @@ from typing import Final
 
 from contracts.dead_letters import dead_letter_id, redriven_of
 from contracts.topics import DEAD_LETTER_HEADERS, DEAD_LETTERS
-from services.common.consuming.model import Record
+from services.common.kafka.consuming.model import Record
 from services.common.settings import KafkaSettings
 
 _LONGEST_REASON: Final = 1_000

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from services.common.consuming.positions import LeaderEpochs, Position
+from services.common.kafka.consuming.positions import LeaderEpochs, Position
 from services.common.settings import KafkaSettings
 
 LOG_OUTAGES: tuple[type[Exception], ...] = (KafkaError, ConnectionError, TimeoutError)

@@ -8,8 +8,8 @@ from typing import Any, Final, Generic, Literal, NamedTuple
 
 from aiokafka import TopicPartition
 
-from services.common.consuming.model import Assignment, DecodedRecord, Gap, Slice, T
 from services.common.kafka import Leader, Leaders
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Gap, Slice, T
 
 Verdict = Literal["take", "ask again", "went back"]
 _COMMITTED: Final = re.compile(r"read to (\d+) under epoch (\d+)")
@@ -153,7 +153,7 @@ class LeaderEpochs:
 class StallDetector:
     """Finds a client of Kafka that brings nothing though there is something: it waits for an answer that never comes.
 
-    aiokafka was seen to do so after a broker's restart (`services.common.loop` corrects the cause that was found). Only
+    aiokafka was seen to do so after a broker's restart (`services.common.process.loop` corrects the cause that was found). Only
     another process helps then, and a supervisor begins one. `seconds`: longest time without progress.
     """
 

@@ -1,0 +1,1 @@
+"""HTTP in every service: the server, its port, health and metrics."""
