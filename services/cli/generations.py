@@ -17,7 +17,7 @@ from services.common.settings import Settings
 from services.common.tables import print_table
 from services.operator import generations
 from services.operator.generations import Listed
-from services.operator.replay.profiles import Wish
+from services.operator.replay.profiles import RebuildOptions
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -78,8 +78,8 @@ def prune(
 
 
 def _go_to(settings: Settings, name: str, what: str, *, even_if_different: bool) -> None:
-    wish = Wish(generation=name, existing=True, even_if_different=even_if_different, what=what)
-    outcome = rebuild(settings, wish)
+    options = RebuildOptions(generation=name, existing=True, even_if_different=even_if_different, what=what)
+    outcome = rebuild(settings, options)
     if outcome.parity is not None and not outcome.parity.equal:
         print_differences(settings, outcome.parity)
     print_outcome(outcome, keep=False)

@@ -13,34 +13,34 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from services.cli.progress import say
 from services.common.process import loop
-from services.common.process.priority import go_behind
+from services.common.process.priority import lower_priority
 from services.common.process.telemetry import configure_logging
 from services.common.redis import connect
 from services.common.settings import Settings
-from services.operator.replay import watching
-from services.operator.replay.profiles import Outcome, Rebuild, Wish
+from services.operator.replay.profiles import Outcome, Rebuild, RebuildOptions
+from services.rebuild import engine
 
 T = TypeVar("T")
 _LINE_SECONDS = 5.0
 
 
-def rebuild(settings: Settings, wish: Wish) -> Outcome:
+def rebuild(settings: Settings, options: RebuildOptions) -> Outcome:
     """Run a rebuild with a progress bar until it is done; Ctrl-C and SIGTERM stop it where it can go on."""
-    go_behind(wish.nice)
+    lower_priority(options.nice)
     configure_logging("WARNING" if settings.log_level == "INFO" else settings.log_level)
 
-    async def run(tell: Callable[[watching.Progress], None]) -> Outcome:
+    async def run(tell: Callable[[engine.Progress], None]) -> Outcome:
         redis = connect(settings.redis)
         try:
-            return await Rebuild(settings, redis, wish, tell).run()
+            return await Rebuild(settings, redis, options, tell).run()
         finally:
             await redis.aclose()
 
-    with showing(wish.what) as tell:
+    with showing(options.what) as tell:
         try:
             return loop.run(_until_signal(run(tell)))
         except asyncio.CancelledError:
-            say(f"stopped; the same command goes on from there. {'' if wish.keep else 'Nothing was switched.'}")
+            say(f"stopped; the same command goes on from there. {'' if options.keep else 'Nothing was switched.'}")
             raise KeyboardInterrupt from None
 
 
@@ -54,7 +54,7 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def showing(what: str) -> Iterator[Callable[[watching.Progress], None]]:
+def showing(what: str) -> Iterator[Callable[[engine.Progress], None]]:
     """A bar with rate, lag and time left on a terminal; elsewhere a line every five seconds and at each new phase."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -64,7 +64,7 @@ def showing(what: str) -> Iterator[Callable[[watching.Progress], None]]:
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(what, total=None, said="")
 
-        def tell(now: watching.Progress) -> None:
+        def tell(now: engine.Progress) -> None:
             progress.update(task, description=now.phase, completed=now.done, total=now.total or None, said=_said(now))
 
         yield tell
@@ -76,14 +76,14 @@ class _Lines:
         self._phase = ""
         self._at = 0.0
 
-    def tell(self, now: watching.Progress) -> None:
+    def tell(self, now: engine.Progress) -> None:
         if now.phase == self._phase and time.monotonic() - self._at < _LINE_SECONDS:
             return
         self._phase, self._at = now.phase, time.monotonic()
         say(f"{self._what}: {now.phase}, {_said(now)}")
 
 
-def _said(now: watching.Progress) -> str:
+def _said(now: engine.Progress) -> str:
     done = f"{now.done:,} of {now.total:,}"
     if not now.memory:
         return done

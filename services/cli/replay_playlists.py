@@ -18,11 +18,10 @@ from services.common.settings import Settings
 from services.common.tables import print_table
 from services.common.vectors.published import published_models
 from services.operator.dlq.selecting import moment
-from services.operator.replay.counterfactual import Replayed, Seat, tallied
-from services.operator.replay.playlists import Answer, Changed, chosen, composed_again, opening
-from services.operator.replay.then import Wanted
-from services.operator.replay.watching import Progress
-from services.recommender.catalogue import Catalogue
+from services.operator.replay.contexts import Wanted
+from services.operator.replay.playlists import Answer, Changed, Replayed, Seat, chosen, composed_again, tallied
+from services.rebuild.engine import Progress
+from services.recommender.interface import Catalogue, opening
 
 _MINUTE_MS = 60_000
 # More playlists than this are told in numbers only, unless their listeners were named.
@@ -57,7 +56,7 @@ def command(
     live = asyncio.run(live_models(settings.kafka)) if arm else {}
     changed: Changed = {one.arm: one for one in (chosen(here, live, text) for text in arm or ())}
     wanted = Wanted(moment(at, now_ms()), frozenset(user or ()), window * _MINUTE_MS, limit)
-    with showing("replay playlists") as show, opening(settings, here) as opened:
+    with showing("replay playlists") as show, opening(settings.vectors_dir, here) as opened:
         answer = asyncio.run(
             composed_again(
                 settings, wanted, opened, changed, lambda what, done, total: show(Progress(what, done, total))

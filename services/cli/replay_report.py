@@ -31,7 +31,7 @@ def print_plan(found: Estimate) -> None:
     for gap in found.plan.gaps:
         console.print(f"gap: {gap}")
     console.print(
-        f"{found.plan.records:,} records; one process reads and folds {found.sample:,.0f} a second here, so "
+        f"{found.plan.records:,} records; one process reads and decodes {found.sample:,.0f} a second here, so "
         f"{found.workers} take about {found.seconds:.0f} s. Nothing was written."
     )
 

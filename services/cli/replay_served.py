@@ -12,7 +12,7 @@ from services.cli.progress import say
 from services.cli.reaching import reach_log
 from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import Settings
-from services.operator.replay.served import Standing, set_aside, standings
+from services.operator.replay.served import ModelState, model_states, move_damaged
 
 
 def catalogue() -> None:
@@ -42,7 +42,7 @@ def models(check: Annotated[bool, typer.Option("--check", help="Look only; build
     live = asyncio.run(live_models(settings.kafka))
     if not live:
         raise LookupError("no model is live; `animusic models build` makes some")
-    found = standings(settings.vectors_dir, live.values())
+    found = model_states(settings.vectors_dir, live.values())
     for one in found:
         print(f"{one.record.arm} {one.record.version}: {one.trouble or f'whole, {one.record.songs:,} songs'}")
     broken = [one for one in found if one.trouble]
@@ -52,9 +52,9 @@ def models(check: Annotated[bool, typer.Option("--check", help="Look only; build
         _build_anew(settings, one)
 
 
-def _build_anew(settings: Settings, one: Standing) -> None:
+def _build_anew(settings: Settings, one: ModelState) -> None:
     record = one.record
-    aside = set_aside(settings.vectors_dir, record)
+    aside = move_damaged(settings.vectors_dir, record)
     if aside is not None:
         say(f"{record.arm}: what was there is now {aside.name}; delete it when nobody wants to look at it any more")
     built = asyncio.run(build(settings, model_named(settings, record.arm, record.params)))

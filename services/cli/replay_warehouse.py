@@ -12,10 +12,10 @@ from services.cli.progress import say
 from services.cli.rebuilding import showing
 from services.common.settings import Settings
 from services.operator.replay.warehouse import WarehouseRebuild
-from services.operator.replay.watching import Progress
-from services.warehouse.rebuild_status import Status, Wish
+from services.rebuild.engine import Progress
+from services.warehouse.rebuild_status import RebuildRequest, Status
 
-_WISH = Wish()
+_DEFAULT = RebuildRequest()
 
 
 def command(
@@ -27,11 +27,11 @@ def command(
         bool, typer.Option("--keep", help="Leave the former tables as the database animusic_before.")
     ] = False,
     rate: Annotated[float | None, typer.Option(min=1, help="Most records a second, all processes together.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that read and decode.")] = _WISH.workers,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that read and decode.")] = _DEFAULT.workers,
     batch: Annotated[
         int, typer.Option(min=100, help="Records that a process holds before it hands over.")
-    ] = _WISH.hold_records,
-    nice: Annotated[int, typer.Option(min=0, max=19, help="How far they stand back behind what serves.")] = _WISH.nice,
+    ] = _DEFAULT.hold_records,
+    nice: Annotated[int, typer.Option(min=0, max=19, help="Nice value of these processes.")] = _DEFAULT.nice,
     new: Annotated[bool, typer.Option("--new", help="Begin anew even if one was interrupted.")] = False,
     even_if_different: Annotated[
         bool,
@@ -45,20 +45,20 @@ def command(
 
     Analysts are answered from the live tables all the while. Stop it with Ctrl-C; the same command goes on.
     """
-    wish = Wish(
+    request = RebuildRequest(
         workers=workers, rate=rate, hold_records=batch, nice=nice, switch=not no_switch, keep=keep,
         even_if_different=even_if_different, new=new,
     )  # fmt: skip
-    status = asyncio.run(_follow(Settings(), wish, at))
-    _print(status, wish)
+    status = asyncio.run(_follow(Settings(), request, at))
+    _print(status, request)
     if status.state != "done" or not (status.switched or (no_switch and status.equal)):
         raise typer.Exit(1)
 
 
-async def _follow(settings: Settings, wish: Wish, at: str | None) -> Status:
+async def _follow(settings: Settings, request: RebuildRequest, at: str | None) -> Status:
     async with WarehouseRebuild(settings, at) as rebuild:
         with showing("replay warehouse") as tell:
-            task = asyncio.ensure_future(rebuild.watch(wish, lambda status: tell(_progress(status))))
+            task = asyncio.ensure_future(rebuild.watch(request, lambda status: tell(_progress(status))))
             for name in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(name, task.cancel)
             try:
@@ -75,7 +75,7 @@ def _progress(status: Status) -> Progress:
     return Progress(status.phase, status.done, status.total, status.per_second, status.behind, left, status.memory)
 
 
-def _print(status: Status, wish: Wish) -> None:
+def _print(status: Status, request: RebuildRequest) -> None:
     if status.state == "failed":
         say(status.error)
     again = "went on and " if status.went_on else ""
@@ -83,7 +83,7 @@ def _print(status: Status, wish: Wish) -> None:
     print(
         f"{again}read {status.records:,} records in {status.seconds:.1f} s ({status.records / seconds:,.0f}/s), "
         f"at most {status.memory >> 20} MB in its readers, {status.poison:,} in the dead letters; CPU: engine "
-        f"{status.engine_cpu:.1f} s, readers {status.readers_cpu:.1f} s"
+        f"{status.engine_cpu:.1f} s, readers {status.cpu_seconds:.1f} s"
     )
     for table in status.compared:
         same = "equal" if table.next_rows else "both empty"
@@ -91,12 +91,12 @@ def _print(status: Status, wish: Wish) -> None:
         print(f"  {table.table:<15} {table.next_rows:>12,} rows  {table.digest}  {verdict}")
     if status.compared:
         print(f"compared at equal marks; the live tables took no rows for {status.paused_ms / 1000:.1f} s")
-    print(_outcome(status, wish))
+    print(_outcome(status, request))
 
 
-def _outcome(status: Status, wish: Wish) -> str:
+def _outcome(status: Status, request: RebuildRequest) -> str:
     if status.switched:
-        kept = "; the former ones are in the database animusic_before" if wish.keep else ""
+        kept = "; the former ones are in the database animusic_before" if request.keep else ""
         return f"switched: the rebuilt tables are live{kept}"
     if status.state == "failed":
         return "nothing was switched"

@@ -1,5 +1,6 @@
-"""A thin connection to Redis or Valkey: binary safe, with a timeout on everything."""
+"""A thin connection to Redis or Valkey: binary safe, with a timeout on everything. And the text of scripts."""
 
+from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
@@ -58,3 +59,8 @@ def connect(settings: RedisSettings) -> Redis:
     pool = redis.connection_pool
     pool.connection_class = type("RedisConnection", (_Broken, pool.connection_class), {})
     return redis
+
+
+def script(package: str, name: str) -> str:
+    """The text of `lua/NAME.lua` of a package. Raises FileNotFoundError."""
+    return resources.files(package).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

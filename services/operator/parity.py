@@ -20,9 +20,9 @@ from redis.asyncio import Redis
 
 from contracts.fold import digest_sum
 from contracts.placement import SHARDS
-from services.operator.pacing import Pace
 from services.operator.readers.redis import Hash, batched, differing, hashes_of, stored_of
 from services.profiles.keys import ShardKeys
+from services.rebuild.pacing import Pace
 
 _MODULUS: Final = 1 << 128
 # The store answers other clients only between two pipelines.

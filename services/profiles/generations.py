@@ -1,23 +1,16 @@
 """The generations of profiles: which there are, which one readers read, and the one switch from one to another."""
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
 from contracts.marks import MarkName
 from services.profiles.keys import FIRST_GENERATION, LIVE, REGISTER, WRITTEN
+from services.profiles.scripts import SWITCH
 
 State = Literal["building", "ready", "partial", "live"]
-
-_SWITCH: Final = """
--- KEYS: pointer. ARGV: the generation that must be live, the one that shall be. Returns the one that is live now.
-local live = redis.call('GET', KEYS[1]) or ARGV[3]
-if live ~= ARGV[1] then return live end
-redis.call('SET', KEYS[1], ARGV[2])
-return ARGV[2]
-"""
 
 
 class Generation(BaseModel):
@@ -57,7 +50,7 @@ class Generations:
 
     async def switch(self, expected: str, to: str) -> str:
         """Point readers to `to` if they read `expected`; returns the generation that is live afterwards."""
-        script = self._redis.register_script(_SWITCH)
+        script = self._redis.register_script(SWITCH)
         found: bytes = await script(keys=[LIVE], args=[expected, to, FIRST_GENERATION])
         return found.decode()
 

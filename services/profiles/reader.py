@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from contracts.marks import MarkName
 from contracts.placement import SHARDS
@@ -116,7 +115,7 @@ class ProfileReader:
     def __init__(self, redis: Redis, *, cache_bytes: int) -> None:
         self._redis = redis
         self._cache: ByteCache[str, _Cached] = ByteCache("profiles", cache_bytes, _Cached.size)
-        self._sha = ""
+        self._read = redis.register_script(READ)
         self._generation = FIRST_GENERATION
         self._pointer_read_at = float("-inf")
 
@@ -136,7 +135,7 @@ class ProfileReader:
             known = None
         keys = ShardKeys.of_user(generation, user_id)
         versions = (known.state.version, known.history_version) if known else (b"", b"")
-        answer = await self._call(keys.user(user_id), keys.history(user_id), keys.marks, *versions)
+        answer: Any = await self._read(keys=[keys.user(user_id), keys.history(user_id), keys.marks], args=versions)
         fresh = _renew(known, user_id, generation, answer)
         self._cache.put(user_id, fresh)
         marks = {name.decode(): int(mark) for name, mark in _pairs(answer[5])}
@@ -171,15 +170,6 @@ class ProfileReader:
             return None
         playlist = ServedPlaylist.model_validate_json(value[2:])
         return playlist if playlist.user_id == user_id else None
-
-    async def _call(self, *args: str | bytes) -> Any:
-        if not self._sha:
-            self._sha = await self._redis.script_load(READ)
-        try:
-            return await self._redis.evalsha(self._sha, 3, *args)
-        except NoScriptError:
-            self._sha = await self._redis.script_load(READ)
-            return await self._redis.evalsha(self._sha, 3, *args)
 
 
 def _renew(known: _Cached | None, user_id: str, generation: str, answer: Any) -> _Cached:

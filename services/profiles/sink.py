@@ -2,15 +2,17 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from contracts.marks import MarkName
 from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice
-from services.common.redis import REDIS_OUTAGES
+from services.common.redis import REDIS_OUTAGES, connect
+from services.common.settings import RedisSettings
 from services.profiles.generations import Generations
 from services.profiles.shards import PartitionShards
-from services.profiles.store import MergeCall, ProfileStore
-from services.profiles.writes import Effect, ShardWrites, by_shard, effect_of
+from services.profiles.store import ProfileStore
+from services.profiles.writes import Effect, MergeCall, by_shard, calls_of, effect_of
 
 # Readers keep the pointer for a second and wait half a second for a receipt's mark: so long they may still read the
 # generation that was live before, and a profile that is read must not be a stale one.
@@ -31,10 +33,18 @@ class ProfilesSink:
     step = "profiles"
     outages = REDIS_OUTAGES
 
-    def __init__(self, store: ProfileStore, pointer: Generations | None = None) -> None:
+    def __init__(
+        self,
+        store: ProfileStore,
+        pointer: Generations | None = None,
+        shards: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        """`shards`: name of a mark -> shards that it covers beside those by placement, as far as that is known."""
         self._store = store
         self._pointer = pointer
         self._shards = PartitionShards()
+        for name, more in (shards or {}).items():
+            self._shards.take_in(MarkName.parse(name), more)
         self._assignments: list[Assignment] = []
         self._looked_at = float("-inf")
         self._moved_at: float | None = None
@@ -59,7 +69,7 @@ class ProfilesSink:
         return await self._lowest(assignments)
 
     async def flush(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
-        """One script call a shard and slice, all in one round trip.
+        """Short script calls, of which the last of each shard and slice moves the mark.
 
         When readers went to another generation meanwhile, every partition is refused with that one's mark: what it had
         read for the former one has to be in the new one, too, also where nothing comes any more.
@@ -79,15 +89,12 @@ class ProfilesSink:
         names: dict[str, MarkName] = {}
         for part in slices:
             name = part.assignment.name
-            writes = by_shard([item.value for item in part.items])
+            writes = by_shard(item.value for item in part.items)
             if self._shards.take_in(name, writes):
                 refused[name] = None
                 continue
             names[name.field()] = name
-            calls += [
-                MergeCall(shard, name.field(), part.after, part.upto, writes.get(shard, ShardWrites()))
-                for shard in self._shards.of(name)
-            ]
+            calls += calls_of(name, part.after, part.upto, self._shards.of(name), writes)
         for (_, field), mark in (await self._store.merge(calls)).items():
             refused[names[field]] = _lower(mark, refused.get(names[field], mark))
         return FlushResult(refused)
@@ -110,6 +117,12 @@ class ProfilesSink:
         self._log.warning("writing generation %s from its own marks; %s is left as it is", live, self.generation)
         self._store, self._shards, self._moved_at = self._store.other(live), PartitionShards(), None
         return True
+
+
+def shadow_sink(options: Mapping[str, Any], _hand_over: object) -> ProfilesSink:
+    """The sink of a rebuild's worker (see services.rebuild): `redis` (settings), `generation`, `shards`."""
+    redis = connect(RedisSettings.model_validate(options["redis"]))
+    return ProfilesSink(ProfileStore(redis, options["generation"]), shards=options["shards"])
 
 
 def _lower(one: int | None, other: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""From records of the log to what one script call merges. Pure.
+"""From records of the log to the script calls that merge them. Pure.
 
 Whatever the order and batching of records, the store ends with the same bytes: registers by their merge, the anime
 list by its offset, a playlist by its revision, the history by time, and a forgotten user by being forgotten.
@@ -7,18 +7,20 @@ list by its offset, a playlist by its revision, the history by time, and a forgo
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
 from contracts.events import FeedbackEvent, first_error, read_event
-from contracts.fold import LIST_FIELD, Folded, Stored, merge_stored, served_writes, stored_fields
+from contracts.fold import LIST_FIELD, Stored, merge_stored, served_writes, song_field, veto_field
+from contracts.marks import MarkName
 from contracts.placement import shard_of
 from contracts.playlists import ServedPlaylist
 from contracts.profiles import AnimeList
 from contracts.records import PLAYLIST_VERSIONS, PROFILE_VERSIONS
+from contracts.registers import SERVED_IDENTITY, SERVED_SLICES, VETO
 from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.kafka.consuming.model import Poison, Record
 
@@ -68,11 +70,16 @@ def effect_of(record: Record) -> Effect | Poison:
 
 
 def feedback_of(event: FeedbackEvent) -> Feedback:
-    """What an event alone would store."""
-    folded = Folded()
-    for write in served_writes(event):
-        folded.apply(write)
-    return Feedback(event.user_id, stored_fields(folded))
+    """What an event alone would store: `contracts.fold.stored_fields` of its own writes, of which no two are alike."""
+    fields: Stored = {}
+    for register, key, _, value in served_writes(event):
+        if register is VETO:
+            fields[veto_field(key)] = value
+        else:
+            at, name = SERVED_SLICES[register.name], song_field(key)
+            packed = fields.get(name, SERVED_IDENTITY)
+            fields[name] = packed[: at.start] + value + packed[at.stop :]
+    return Feedback(event.user_id, fields)
 
 
 def served_of(playlist: ServedPlaylist) -> Served:
@@ -102,20 +109,21 @@ _DECODERS: dict[str, Callable[[Record], Effect]] = {
 
 # A playlist is two values of a few kilobytes and a line in a history, which is sorted when it is full.
 FIELDS_A_PLAYLIST: Final = 10
+# A script call holds up every reader of the store: about half a millisecond each.
+FIELDS_A_CALL: Final = 100
+HISTORY_LISTS: Final = 40
+# As the `upto` of a call.
+MOVES_NO_MARK: Final = -1
 
 
 @dataclass
 class ShardWrites:
-    """What one script call merges into one shard, folded: one entry a user (`stored`: feedback), a playlist.
-
-    `created`: users whose feedback is in the store already, written there without a look at who is forgotten.
-    """
+    """What is merged into one shard, folded: one entry a user (`stored`: feedback), a playlist."""
 
     stored: dict[str, Stored] = field(default_factory=dict)
     lists: dict[str, bytes] = field(default_factory=dict)
     served: dict[str, Served] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
-    created: set[str] = field(default_factory=set)
 
     def add(self, effect: Effect) -> None:
         """Fold one effect in; the order does not matter."""
@@ -132,17 +140,11 @@ class ShardWrites:
                 old = self.served.get(playlist_id, effect)
                 self.served[playlist_id] = effect._replace(value=max(value, old.value), entry=max(entry, old.entry))
 
-    def after_creating(self, users: set[str]) -> "ShardWrites":
-        """What is left when the feedback of these users was created in the store."""
-        rest = {user_id: fields for user_id, fields in self.stored.items() if user_id not in users}
-        return replace(self, stored=rest, created=self.created | users)
-
     @property
     def size(self) -> int:
         """About how many fields it writes; a playlist weighs FIELDS_A_PLAYLIST."""
         fields = sum(map(len, self.stored.values()))
-        few = len(self.lists) + len(self.forgotten) + len(self.created)
-        return fields + few + FIELDS_A_PLAYLIST * len(self.served)
+        return fields + len(self.lists) + len(self.forgotten) + FIELDS_A_PLAYLIST * len(self.served)
 
     def keep_newest(self, lists: int) -> None:
         """Leave out playlists that are not among the newest `lists` of their user here.
@@ -164,9 +166,62 @@ class ShardWrites:
         return {user_id: fields for user_id, fields in users.items() if fields and user_id not in self.forgotten}
 
 
-def by_shard(effects: list[Effect]) -> dict[int, ShardWrites]:
-    """Effects folded, by the shard of their user."""
+def by_shard(effects: Iterable[Effect]) -> dict[int, ShardWrites]:
+    """Effects folded, by the shard of their user. Playlists that the store would not keep are left out."""
     shards: dict[int, ShardWrites] = {}
     for effect in effects:
         shards.setdefault(shard_of(effect.user_id), ShardWrites()).add(effect)
+    for writes in shards.values():
+        writes.keep_newest(HISTORY_LISTS)
     return shards
+
+
+@dataclass(frozen=True)
+class MergeCall:
+    """One script call: effects of a slice of the log on one shard, and the mark that stands for them.
+
+    `after`: the mark that the slice continues from (0: whatever the store has); `upto`: the mark after it, or
+    MOVES_NO_MARK where other calls of the same slice follow.
+    """
+
+    shard: int
+    mark: str
+    after: int
+    upto: int
+    writes: ShardWrites
+
+
+def calls_of(
+    name: MarkName, after: int, upto: int, shards: Iterable[int], writes: Mapping[int, ShardWrites]
+) -> Iterator[MergeCall]:
+    """The script calls of a slice: short ones, the last of which moves the mark of its shard.
+
+    A mark is written with the last of the effects that it stands for, never before: a call that was refused or lost
+    leaves the mark where it was, and all of the slice is read again.
+    """
+    for shard in shards:
+        *first, last = _cut(writes.get(shard, ShardWrites()))
+        for part in first:
+            yield MergeCall(shard, name.field(), after, MOVES_NO_MARK, part)
+        yield MergeCall(shard, name.field(), after, upto, last)
+
+
+def _cut(writes: ShardWrites) -> list[ShardWrites]:
+    """The same writes in parts of about FIELDS_A_CALL fields; at least one part, which may be empty."""
+    parts = [ShardWrites(lists=writes.lists, forgotten=writes.forgotten)]
+    size = parts[0].size
+
+    def part_for(fields: int) -> ShardWrites:
+        nonlocal size
+        if size >= FIELDS_A_CALL:
+            parts.append(ShardWrites())
+            size = 0
+        size += fields
+        return parts[-1]
+
+    for user_id, fields in writes.stored.items():
+        if user_id not in writes.forgotten:
+            part_for(len(fields)).stored[user_id] = fields
+    for playlist_id, served in writes.served.items():
+        part_for(FIELDS_A_PLAYLIST).served[playlist_id] = served
+    return parts

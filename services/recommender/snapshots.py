@@ -19,7 +19,7 @@ from contracts.evolution.versions import NewerSchema
 from contracts.models import LiveModel
 from contracts.records import MODEL_VERSIONS
 from contracts.topics import CATALOGUE, MODELS
-from services.common.process.garbage import set_aside
+from services.common.process.garbage import freeze_gc
 from services.recommender.arms.content import not_built
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.catalogue_song import CatalogueSong, UnreadableSong, read_song
@@ -133,7 +133,7 @@ class SnapshotStore:
             self.current = await asyncio.to_thread(self._with_models, self.current.catalogue)
             _close_after_use(retired)
         if songs or other:
-            set_aside()
+            freeze_gc()
 
     def _with_songs(self, songs: Mapping[str, bytes | None]) -> CatalogueSnapshot:
         for song_id, value in songs.items():

@@ -15,7 +15,7 @@ from services.common.http.server import HttpServer
 from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.process.identity import ProcessIdentity
 from services.common.process.lean import without_pandas
-from services.common.process.priority import stand_back
+from services.common.process.priority import lower_priority
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint
@@ -37,7 +37,7 @@ async def serve(settings: Settings) -> None:
     """
     without_pandas()
     # Listeners wait for the log and for profiles on the same processors; the engine merges whenever it likes.
-    stand_back(settings.warehouse.nice)
+    lower_priority(settings.warehouse.nice)
     warehouse = Warehouse(settings)
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, warehouse.stop)

@@ -1,252 +1,181 @@
 """The tables of the warehouse rebuilt from the log beside the live ones, compared at equal marks, and exchanged.
 
-1. A second database gets the tables of every migration. 2. Readers (processes) read all topics from the marks of the
-new tables and hand over rows; they never read past the live marks, so the new tables are never ahead. 3. Once they are
-close, inserts into the live tables wait, the new ones come to the very same marks, and the two are compared. 4. The
-tables are exchanged. 5. Inserts go on: the new tables have the same marks, so nothing is lost and nothing read again.
+1. A second database gets the tables of every migration. 2. The engine (see `services.rebuild`) reads all topics from
+the marks of the new tables; its workers hand over rows and never read past the live marks, so the new tables are never
+ahead. 3. Once they are close, inserts into the live tables wait, the new ones come to the very same marks, and the two
+are compared. 4. The tables are exchanged. 5. Inserts go on: the new tables have the same marks, so nothing is lost and
+nothing read again.
 
-Analysts are answered from the live tables all the while. Whenever it is stopped or killed, the marks of the new tables
-say where the next one goes on. The log's groups are never touched.
+Analysts are answered from the live tables all the while.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from aiokafka.errors import KafkaError
 
-from contracts.marks import MarkName
-from services.common.clickhouse import Clickhouse, ClickhouseError
-from services.common.kafka import partition_counts, topic_ids
+from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.settings import KafkaSettings
+from services.rebuild.engine import Engine, Marks, Progress, Work
+from services.rebuild.planning import planned
 from services.warehouse import rebuild_tables as tables
-from services.warehouse.marks import Marks, stored_marks
-from services.warehouse.rebuild_job import Frame, Job, Partition
-from services.warehouse.rebuild_status import Compared, Phase, Status, Wish
-from services.warehouse.rebuild_workers import Worker, shared_out
+from services.warehouse.marks import stored_marks
+from services.warehouse.rebuild_status import Compared, RebuildRequest, Status
 from services.warehouse.sink import TOPICS, WarehouseSink
 
-_LOOK_SECONDS: Final = 0.25
-_SETTLE_SECONDS: Final = 0.02
-_CLOSE: Final = 2_000
-_RATE_SECONDS: Final = 5.0
-_log = logging.getLogger("animusic.warehouse")
+_log: Final = logging.getLogger("animusic.warehouse")
+R = TypeVar("R")
 Connect = Callable[[], Clickhouse]
 
 
 class Rebuild:
     """One rebuild. `await run()`; cancel it to stop, and run another one to go on. `status` at any time.
 
-    Raises ClickhouseError, RuntimeError (a reader ended), aiokafka's KafkaError, ConnectionError, LookupError.
+    Raises ClickhouseError, RuntimeError (a worker ended), aiokafka's KafkaError, ConnectionError, LookupError.
     """
 
-    def __init__(self, kafka: KafkaSettings, sink: WarehouseSink, connect: Connect, wish: Wish) -> None:
+    def __init__(self, kafka: KafkaSettings, sink: WarehouseSink, connect: Connect, request: RebuildRequest) -> None:
         self._kafka = kafka
         self._sink = sink
         self._connect = connect
-        self._wish = wish
-        self._marks: Marks = {}
-        self._live: Marks = {}
-        self._last: dict[int, Frame] = {}
-        self._seen: list[tuple[float, int]] = []
-        self._pumps: list[asyncio.Task[None]] = []
+        self._request = request
+        self._cpu_before = time.process_time()
         self.status = Status(state="running")
 
     async def run(self) -> None:
         """Build, catch up, compare, switch."""
-        clickhouse = await asyncio.to_thread(self._connect)
-        try:
-            await asyncio.to_thread(self._prepare, clickhouse)
-            partitions = await self._partitions()
-            async with self._reading(partitions) as workers:
-                await self._catch_up(workers, clickhouse)
-                await self._settle(workers, clickhouse)
-        finally:
-            await asyncio.to_thread(clickhouse.close)
+        request = self._request
+        work = Work(request.workers, request.rate, request.hold_records, request.nice)
+        async with contextlib.AsyncExitStack() as stack:
+            clickhouse, inserting = [await asyncio.to_thread(self._connect) for _ in range(2)]
+            for connection in (clickhouse, inserting):
+                stack.push_async_callback(asyncio.to_thread, connection.close)
+            target = _Tables(clickhouse, inserting, self._sink, request, self.status)
+            await target.prepare()
+            plan = await planned(self._kafka, TOPICS)
+            await Engine(self._kafka, target, work, self.status, self._tell).run(plan.partitions)
 
-    def _prepare(self, clickhouse: Clickhouse) -> None:
-        self._live = stored_marks(clickhouse)
-        self.status.total = sum(self._live.values())
-        if self._wish.new:
-            tables.drop(clickhouse)
-        self.status.went_on = tables.exists(clickhouse)
-        tables.make(clickhouse)
-        tables.carry_over(clickhouse)
-        self._marks = stored_marks(clickhouse, tables.NEXT)
+    def _tell(self, progress: Progress) -> None:
+        self.status.phase = progress.phase
+        if progress.phase in ("starting", "reading"):
+            self.status.engine_cpu = time.process_time() - self._cpu_before
+        self.status.done, self.status.total = progress.done, progress.total
+        self.status.per_second = progress.per_second
 
-    async def _partitions(self) -> list[Partition]:
-        ids = await topic_ids(self._kafka.bootstrap_servers, TOPICS)
-        counts = await partition_counts(self._kafka, TOPICS)
-        names = [(topic, MarkName(ids[topic], number)) for topic in TOPICS for number in range(counts[topic])]
-        return [
-            Partition(topic=topic, topic_id=name.topic_id, partition=name.partition, start=self._marks.get(name))
-            for topic, name in names
-        ]
 
-    # ---- reading ------------------------------------------------------------------------------------------------
+class _Tables:
+    """The second database, as a target of the engine. `inserting` is a connection of its own."""
 
-    @contextlib.asynccontextmanager
-    async def _reading(self, partitions: list[Partition]) -> AsyncIterator[list[Worker]]:
-        self._live = {p.name: self._live.get(p.name, 0) for p in partitions}
-        sized = [(p, self._live[p.name] - self._marks.get(p.name, 0)) for p in partitions]
-        shares = shared_out(sized, self._wish.workers)
-        workers = [Worker(self._job(share, len(shares))) for share in shares]
-        connections = [await asyncio.to_thread(self._connect_to_insert) for _ in workers]
-        try:
-            for number, worker in enumerate(workers):
-                await worker.start()
-                self._pumps.append(asyncio.create_task(self._pump(number, worker, connections[number])))
-            yield workers
-        finally:
-            for pump in self._pumps:
-                pump.cancel()
-            await asyncio.gather(*self._pumps, return_exceptions=True)
-            await asyncio.gather(*(worker.stop() for worker in workers))
-            for connection in connections:
-                await asyncio.to_thread(connection.close)
+    sink = "services.warehouse.rebuild_rows:rows_sink"
+    follows = False
 
-    def _connect_to_insert(self) -> Clickhouse:
-        clickhouse = self._connect()
+    def __init__(
+        self,
+        clickhouse: Clickhouse,
+        inserting: Clickhouse,
+        sink: WarehouseSink,
+        request: RebuildRequest,
+        status: Status,
+    ) -> None:
+        self._clickhouse = clickhouse
+        self._inserting = inserting
+        self._one_insert = asyncio.Lock()
+        self._live_sink = sink
+        self._request = request
+        self._status = status
+        self.options: dict[str, Any] = {}
+
+    async def prepare(self) -> None:
+        """Make the second database, or take up what an interrupted rebuild has built."""
+        await asyncio.to_thread(self._prepare)
+
+    def _prepare(self) -> None:
         # Merges and reads do what this would do to each block by itself: a third of the cost of an insert.
-        clickhouse.command("SET optimize_on_insert = 0")
-        return clickhouse
+        self._inserting.command("SET optimize_on_insert = 0")
+        if self._request.new:
+            tables.drop(self._clickhouse)
+        self._status.went_on = tables.exists(self._clickhouse)
+        tables.make(self._clickhouse)
+        tables.carry_over(self._clickhouse)
+        self.options = {"marks": _fields(self._clickhouse, tables.NEXT)}
 
-    def _job(self, share: list[Partition], workers: int) -> Job:
-        rate = None if self._wish.rate is None else self._wish.rate / workers
-        return Job(
-            kafka=self._kafka, partitions=tuple(share), limits=_fields(self._live), rate=rate,
-            hold_records=self._wish.hold_records, nice=self._wish.nice,
-        )  # fmt: skip
+    async def store(self, blocks: list[tuple[str, bytes]]) -> int:
+        """See Target: insert, the marks last."""
+        async with self._one_insert:
+            return await _to_its_end(self._store, blocks)
 
-    async def _pump(self, number: int, worker: Worker, clickhouse: Clickhouse) -> None:
-        async for frame, parts in worker.frames():
-            await asyncio.to_thread(self._insert, clickhouse, frame, parts)
-            self._marks |= {MarkName.parse(field): mark for field, (_, mark) in frame.marks.items()}
-            self._last[number] = frame
-            self.status.records += frame.records
-            self.status.poison += frame.poison
-            self.status.memory = max(self.status.memory, sum(last.memory for last in self._last.values()))
+    def _store(self, blocks: list[tuple[str, bytes]]) -> int:
+        refused = 0
+        for table, block in blocks:
+            with pa.ipc.open_stream(block) as stream:
+                refused += self._insert(table, stream.read_all())
+        return refused
 
-    def _insert(self, clickhouse: Clickhouse, frame: Frame, parts: list[bytes]) -> None:
-        """Rows first, then the marks that stand for them."""
-        for block, part in zip(frame.blocks, parts, strict=True):
-            with pa.ipc.open_stream(part) as stream:
-                self._insert_rows(clickhouse, block.table, stream.read_all())
-        marks = _mark_rows(frame)
-        if marks.num_rows:
-            clickhouse.insert(f"{tables.NEXT}.marks", marks)
-
-    def _insert_rows(self, clickhouse: Clickhouse, table: str, rows: pa.Table) -> None:
+    def _insert(self, table: str, rows: pa.Table) -> int:
         """What ClickHouse itself refuses is bisected down to the one row and left out, as the live consumer does."""
         try:
-            clickhouse.insert(f"{tables.NEXT}.{table}", rows)
+            self._inserting.insert(f"{tables.NEXT}.{table}", rows)
         except ClickhouseError as error:
             if not error.about_data:
                 raise
             if rows.num_rows == 1:
-                self.status.poison += 1
-                return
+                return 1
             middle = rows.num_rows // 2
-            self._insert_rows(clickhouse, table, rows.slice(0, middle))
-            self._insert_rows(clickhouse, table, rows.slice(middle))
+            return self._insert(table, rows.slice(0, middle)) + self._insert(table, rows.slice(middle))
+        return 0
 
-    # ---- reaching the live tables -------------------------------------------------------------------------------
+    async def live_marks(self) -> Sequence[Marks]:
+        """See Target."""
+        return [await asyncio.to_thread(_fields, self._clickhouse)]
 
-    async def _catch_up(self, workers: list[Worker], clickhouse: Clickhouse) -> None:
-        began, cpu = time.monotonic(), time.process_time()
-        self._enter("reading")
-        while True:
-            await self._let_read(workers, clickhouse)
-            # A reader that has not handed over anything is still starting: inserts shall not wait for that.
-            if self.status.behind <= _CLOSE and len(self._last) == len(workers):
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        self.status.seconds = time.monotonic() - began
-        self.status.engine_cpu = time.process_time() - cpu
-        self.status.readers_cpu = sum(last.cpu_seconds for last in self._last.values())
+    async def marks(self) -> Sequence[Marks]:
+        """See Target."""
+        return [await asyncio.to_thread(_fields, self._clickhouse, tables.NEXT)]
 
-    async def _let_read(self, workers: list[Worker], clickhouse: Clickhouse) -> None:
-        """Move the limits to the live marks."""
-        now = await asyncio.to_thread(stored_marks, clickhouse)
-        self._live = {name: max(mark, now.get(name, 0)) for name, mark in self._live.items()}
-        for worker in workers:
-            worker.limit(_fields(self._live))
-        self._look()
-
-    def _look(self) -> None:
-        """See how far the new tables are. Raises what made a reader end."""
-        for pump in self._pumps:
-            if pump.done():
-                pump.result()
-        self.status.total = sum(self._live.values())
-        self.status.done = sum(min(mark, self._marks.get(name, 0)) for name, mark in self._live.items())
-        self.status.per_second = self._rate()
-
-    def _rate(self) -> float:
-        now = time.monotonic()
-        self._seen = [(at, count) for at, count in self._seen if now - at < _RATE_SECONDS]
-        self._seen.append((now, self.status.records))
-        at, first = self._seen[0]
-        return (self.status.records - first) / (now - at) if now > at else 0.0
-
-    async def _settle(self, workers: list[Worker], clickhouse: Clickhouse) -> None:
-        """Bring both to the same marks while nothing is inserted into the live tables; compare; exchange."""
-        async with self._sink.held:
+    @contextlib.asynccontextmanager
+    async def standstill(self) -> AsyncIterator[None]:
+        """See Target: nothing is inserted into the live tables."""
+        async with self._live_sink.held:
             began = time.monotonic()
-            self._enter("catching up")
-            await self._let_read(workers, clickhouse)
-            while self.status.behind:
-                await asyncio.sleep(_SETTLE_SECONDS)
-                self._look()
-            self._enter("comparing")
-            found = await asyncio.to_thread(tables.compare, clickhouse)
-            self.status.compared = tuple(map(_compared, found))
-            if self._wish.switch and (self.status.equal or self._wish.even_if_different):
-                self._enter("switching")
-                await _to_its_end(asyncio.to_thread(tables.switch, clickhouse, keep=self._wish.keep))
-                self.status.switched = True
-            self.status.paused_ms = (time.monotonic() - began) * 1e3
+            yield
+            self._status.paused_ms = (time.monotonic() - began) * 1e3
 
-    def _enter(self, phase: Phase) -> None:
-        self.status.phase = phase
-        _log.info("rebuild: %s", phase)
+    async def compare(self, _advance: Callable[[int, int], None]) -> bool:
+        """See Target."""
+        found = await asyncio.to_thread(tables.compare, self._clickhouse)
+        self._status.compared = tuple(
+            Compared(table=t.table, live_rows=t.live_rows, next_rows=t.next_rows, equal=t.equal, digest=t.next_digest)
+            for t in found
+        )
+        return self._request.switch and (self._status.equal or self._request.even_if_different)
+
+    async def switch(self) -> None:
+        """See Target. Inserts must not go on while tables are exchanged."""
+        await _to_its_end(lambda: tables.switch(self._clickhouse, keep=self._request.keep))
+        self._status.switched = True
+
+    async def taken_over(self) -> bool:
+        """See Target: the live consumer writes whatever tables are live."""
+        return True
 
 
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Await it even where this is cancelled: inserts must not go on while tables are exchanged."""
-    task = asyncio.ensure_future(work)
+def _fields(clickhouse: Clickhouse, database: str = DATABASE) -> dict[str, int]:
+    return {name.field(): mark for name, mark in stored_marks(clickhouse, database).items()}
+
+
+async def _to_its_end(work: Callable[..., R], *arguments: Any) -> R:
+    """Do it in a thread, and wait for its end even where this is cancelled."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await task
         raise
-
-
-def _fields(marks: Marks) -> dict[str, int]:
-    return {name.field(): mark for name, mark in marks.items()}
-
-
-def _mark_rows(frame: Frame) -> pa.Table:
-    found = [(MarkName.parse(field), topic, mark) for field, (topic, mark) in frame.marks.items() if mark]
-    return pa.table(
-        {
-            "topic_id": pa.array([name.topic_id for name, _, _ in found], pa.string()),
-            "partition": pa.array([name.partition for name, _, _ in found], pa.uint32()),
-            "topic": pa.array([topic for _, topic, _ in found], pa.string()),
-            "mark": pa.array([mark for _, _, mark in found], pa.uint64()),
-        }
-    )
-
-
-def _compared(found: tables.TableParity) -> Compared:
-    return Compared(
-        table=found.table, live_rows=found.live_rows, next_rows=found.next_rows, equal=found.equal,
-        digest=found.next_digest,
-    )  # fmt: skip
 
 
 class Rebuilds:
@@ -259,11 +188,11 @@ class Rebuilds:
         self._task: asyncio.Task[None] | None = None
         self._current: Rebuild | None = None
 
-    def start(self, wish: Wish) -> None:
+    def start(self, request: RebuildRequest) -> None:
         """Begin, or go on with what is there. Raises RuntimeError while one is running."""
         if self._task is not None and not self._task.done():
-            raise RuntimeError("refused: a rebuild of the warehouse goes on already; watch it, or stop it with --stop")
-        self._current = Rebuild(self._kafka, self._sink, self._connect, wish)
+            raise RuntimeError("refused: a rebuild of the warehouse goes on already; wait for it, or stop its command")
+        self._current = Rebuild(self._kafka, self._sink, self._connect, request)
         self._task = asyncio.create_task(self._run(self._current))
 
     async def status(self) -> Status:

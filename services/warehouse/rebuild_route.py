@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from contracts.events import first_error
 from services.warehouse.rebuild import Rebuilds
-from services.warehouse.rebuild_status import Status, Wish
+from services.warehouse.rebuild_status import RebuildRequest, Status
 
 PATH: Final = "/admin/rebuild"
 
@@ -26,7 +26,7 @@ def admin_token(signing_key: bytes) -> str:
 
 
 class RebuildRoute:
-    """GET how it is, POST a wish, DELETE stops it. `rebuilds` is known once the service has started.
+    """GET how it is, POST a request, DELETE stops it. `rebuilds` is known once the service has started.
 
     `signing_key` may raise ValueError: then nobody may rebuild, and the answer says why.
     """
@@ -56,7 +56,7 @@ class RebuildRoute:
 
     async def _start(self, request: Request, rebuilds: Rebuilds) -> Response:
         try:
-            rebuilds.start(Wish.model_validate_json(await request.body()))
+            rebuilds.start(RebuildRequest.model_validate_json(await request.body()))
         except ValidationError as error:
             return _refusal(400, first_error(error))
         except RuntimeError as error:

@@ -5,10 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 State = Literal["none", "interrupted", "running", "done", "failed"]
-Phase = Literal["starting", "reading", "catching up", "comparing", "switching"]
 
 
-class Wish(BaseModel):
+class RebuildRequest(BaseModel):
     """What was asked for.
 
     Attributes:
@@ -26,7 +25,7 @@ class Wish(BaseModel):
 
     workers: int = Field(2, ge=1, le=32)
     rate: float | None = Field(None, gt=0)
-    hold_records: int = Field(60_000, ge=100, le=1_000_000)
+    hold_records: int = Field(40_000, ge=100, le=1_000_000)
     nice: int = Field(5, ge=0, le=19)
     switch: bool = True
     keep: bool = False
@@ -53,13 +52,14 @@ class Status(BaseModel):
         done, total: records in the new tables, and in the live ones.
         poison: records that no table takes: they are among the dead letters.
         memory: most resident bytes of its readers together.
-        engine_cpu, readers_cpu: seconds of CPU that this process and the readers used for `records`.
+        engine_cpu, cpu_seconds: seconds of CPU that this process and the workers used for `records`.
+        gaps: what the log did not have any more, one sentence each.
         paused_ms: how long the live tables took no rows, while the two were compared and exchanged.
         error: why it stopped; it can go on from there.
     """
 
     state: State = "none"
-    phase: Phase = "starting"
+    phase: str = "starting"
     went_on: bool = False
     records: int = 0
     seconds: float = 0.0
@@ -69,7 +69,8 @@ class Status(BaseModel):
     poison: int = 0
     memory: int = 0
     engine_cpu: float = 0.0
-    readers_cpu: float = 0.0
+    cpu_seconds: float = 0.0
+    gaps: list[str] = []
     compared: tuple[Compared, ...] = ()
     paused_ms: float = 0.0
     switched: bool = False

@@ -152,13 +152,13 @@ def finish_switch(clickhouse: Clickhouse) -> bool:
             clickhouse.command(f"EXCHANGE TABLES {DATABASE}.{row['table']} AND {NEXT}.{row['table']}")
     _log.warning("the rebuilt tables are live: %d were exchanged", len(wanted))
     if wanted[0]["keep"]:
-        _set_aside(clickhouse)
+        _keep_former(clickhouse)
     else:
         drop(clickhouse)
     return True
 
 
-def _set_aside(clickhouse: Clickhouse) -> None:
+def _keep_former(clickhouse: Clickhouse) -> None:
     """The former tables as a database of their own, without the views, which name their tables with a database."""
     drop(clickhouse, BEFORE)
     found = clickhouse.query(

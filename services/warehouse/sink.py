@@ -115,23 +115,13 @@ class WarehouseSink:
             if stored.get(s.assignment.name, 0) < s.after
         }
         taken = [s for s in slices if s.assignment.name not in refused]
-        for table, found in rows_of([row for part in taken for row in _placed(part)]).items():
+        tables = tables_of(taken)
+        marks = tables.pop("marks")
+        for table, found in tables.items():
             self._insert(table, found)
-        self._record_gaps(taken)
-        if taken and not self._marks.write(_mark_rows(taken), before):
+        if taken and not self._marks.write(marks, before):
             refused |= {part.assignment.name: None for part in taken}
         return FlushResult(refused)
-
-    def _record_gaps(self, taken: Sequence[Slice[Value]]) -> None:
-        """What the log lost, said in SQL."""
-        gaps = [
-            {**part.assignment.name._asdict(), "topic": part.assignment.topic,
-             "from_offset": gap.first, "to_offset": gap.upto}
-            for part in taken
-            for gap in part.gaps
-        ]  # fmt: skip
-        if gaps:
-            self._clickhouse.insert(f"{DATABASE}.gaps", pa.Table.from_pylist(gaps))
 
     def _insert(self, table: str, found: pa.Table) -> None:
         try:
@@ -152,6 +142,20 @@ def rows_of(placed: Sequence[Placed[Any]]) -> dict[str, pa.Table]:
             except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError) as error:
                 raise Unflushable(f"a value does not fit its column of {table}: {error}") from error
     return found
+
+
+def tables_of(slices: Sequence[Slice[Value]]) -> dict[str, pa.Table]:
+    """What slices say, by table, in the order of insertion: rows, what the log lost, the marks. Raises Unflushable."""
+    found = rows_of([row for part in slices for row in _placed(part)])
+    gaps = [
+        {**part.assignment.name._asdict(), "topic": part.assignment.topic,
+         "from_offset": gap.first, "to_offset": gap.upto}
+        for part in slices
+        for gap in part.gaps
+    ]  # fmt: skip
+    if gaps:
+        found["gaps"] = pa.Table.from_pylist(gaps)
+    return {**found, "marks": _mark_rows(slices)}
 
 
 def _placed(part: Slice[Value]) -> Iterator[Placed[Value]]:

@@ -11,7 +11,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.common.kafka import refresh_metadata
-from services.common.process.priority import stand_back
+from services.common.process.priority import lower_priority
 from services.common.settings import REPO_ROOT, KafkaSettings
 
 FETCH_BYTES = 4 << 20
@@ -20,7 +20,7 @@ FETCH_BYTES = 4 << 20
 async def consume_bare(settings: KafkaSettings, topic: str, *, nice: int = 0) -> float:
     """Records a second, from the start of the topic to its end as of then; the process's own start does not count.
 
-    `nice`: how far the process stands back, as a rebuild's do. Raises RuntimeError when it fails.
+    `nice`: its nice value, as a rebuild's processes have one. Raises RuntimeError when it fails.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.bare", settings.bootstrap_servers, topic, str(nice),
@@ -52,5 +52,5 @@ async def _consumed(bootstrap_servers: str, topic: str) -> float:
 
 
 if __name__ == "__main__":
-    stand_back(int(sys.argv[3]))
+    lower_priority(int(sys.argv[3]))
     print(uvloop.run(_consumed(sys.argv[1], sys.argv[2])))

@@ -115,9 +115,9 @@ def _add(section: Section, found: Rebuilt, count: int, bare: float) -> None:
     section.add(
         "rebuilt, until the live marks were reached",
         f"{rate:,} events/s ({count:,} in {match[2]} s)",
-        "R6: ≥ 50,000/s",
+        "R6: ≥ 30,000/s",
         f"{share_of(rate / bare)} of bare",
-        kept=rate >= 50_000,
+        kept=rate >= 30_000,
     )
     each = (engine + readers) / count * 1e6
     section.add(

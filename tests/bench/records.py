@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import TypeVar
 from uuid import uuid4
 
@@ -12,18 +13,16 @@ from contracts.events import read_event
 from contracts.ledger import digest_of
 from contracts.marks import MarkName
 from contracts.placement import SHARDS
-from contracts.plain_feedback import fast_feedback, is_plain
 from contracts.topics import FEEDBACK
-from services.common.kafka.consuming.light import LightRecord, as_it_is
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Slice
 from services.common.redis import connect
 from services.common.settings import RedisSettings
 from services.gateway.acknowledgements import AcknowledgementLedger
 from services.gateway.partition_batcher import PendingAppend
-from services.operator.replay.folding import Held, calls_of
-from services.profiles.store import MergeCall, ProfileStore, arguments
-from services.profiles.writes import feedback_of
-from services.warehouse.rebuild_lines import plain_feedback
-from services.warehouse.rebuild_status import Wish
+from services.profiles.store import ProfileStore, arguments
+from services.profiles.writes import Feedback, MergeCall, by_shard, calls_of, feedback_of
+from services.warehouse.rebuild_status import RebuildRequest
+from services.warehouse.sink import tables_of
 from tests.bench.consumers import feedback
 from tests.bench.machine import cpu_seconds
 from tests.bench.report import Section, say
@@ -38,7 +37,7 @@ NAME = MarkName("0" * 32, 0)
 FETCHED = 2_000
 POSTS = (1, 10, 100)
 T = TypeVar("T")
-FRAME = Wish().hold_records
+FRAME = RebuildRequest().hold_records
 
 
 async def measure(stage: Stage) -> Section:
@@ -50,13 +49,12 @@ async def measure(stage: Stage) -> Section:
         "songs repeat per listener: the worst case for folding.",
     )
     values = [value for _, value in feedback(count, LISTENERS)]
-    lines: list[LightRecord] = [(offset, 0, value) for offset, value in enumerate(values)]
     _add_fetching(section, values)
-    _add_reading(section, values)
-    _add_folding(section, lines)
+    effects = _add_reading(section, values)
+    _add_folding(section, effects)
     with valkey_node(stage.directory / "records") as valkey:
         for share in HELD:
-            await _add_store(section, lines, count * share // 100, valkey.url, valkey.pid or 0)
+            await _add_store(section, effects, count * share // 100, valkey.url, valkey.pid or 0)
     _add_ledger_entries(section)
     return section
 
@@ -70,72 +68,64 @@ def _each(step: Callable[[], object], count: int) -> str:
 def _add_fetching(section: Section, values: Sequence[bytes]) -> None:
     say("taking records out of fetched batches")
     batches = [batch_of((b"u-1", value) for value in some) for some in _fetched(values)]
-    for what, reading in (("an object of aiokafka", None), ("a tuple of three", as_it_is)):
-        each = _each(lambda reading=reading: [list(records_of(batch, reading)) for batch in batches], len(values))
-        section.add(f"taken out of a fetched batch, as {what}", each, "", f"{FETCHED:,} at a time")
+    each = _each(lambda: [list(records_of(batch)) for batch in batches], len(values))
+    section.add("taken out of a fetched batch by aiokafka", each, "", f"{FETCHED:,} at a time")
 
 
-def _add_reading(section: Section, values: Sequence[bytes]) -> None:
+def _add_reading(section: Section, values: Sequence[bytes]) -> list[Feedback]:
     say("reading")
     count = len(values)
-    section.add("read and decoded by the contract", _each(lambda: [feedback_of(read_event(v)) for v in values], count))
-    section.add("… by the expression", _each(lambda: [fast_feedback(some) for some in _fetched(values)], count))
-    section.add("… the expression, for its yes or no alone", _each(lambda: [is_plain(v) for v in values], count))
+    effects: list[Feedback] = []
+    events = [read_event(value) for value in values]
+    section.add("read and decoded by the contract", _each(lambda: [read_event(value) for value in values], count))
+    section.add("… to what it stores", _each(lambda: effects.extend(map(feedback_of, events)), count))
+    assignment, record = Assignment(NAME, FEEDBACK.name, 1), SimpleNamespace(offset=1, timestamp=1)
+    frames = [
+        Slice(assignment, at, at + FRAME, [DecodedRecord(record, event) for event in events[at : at + FRAME]])
+        for at in range(0, count, FRAME)
+    ]
+    section.add("… into columns", _each(lambda: [tables_of([one]) for one in frames], count), "",
+                f"{FRAME:,} at a time")  # fmt: skip
+    return effects
 
-    def columns() -> None:
-        for at in range(0, count, FRAME):
-            block = values[at : at + FRAME]
-            places = [0] * len(block)
-            plain_feedback(block, "0" * 32, places, places)
 
-    columns()  # Its imports and first allocations are not measured.
-    section.add("… into columns, by Arrow", _each(columns, count), "", f"{FRAME:,} at a time")
-
-
-def _add_folding(section: Section, lines: Sequence[LightRecord]) -> None:
+def _add_folding(section: Section, effects: Sequence[Feedback]) -> None:
     say("folding")
-    held = Held(FEEDBACK.name)
-    section.add(
-        "read and folded into stored fields", _each(lambda: [held.add(some) for some in _fetched(lines)], len(lines))
-    )
-    calls = _calls(held)
+    section.add("folded by listener", _each(lambda: by_shard(effects), len(effects)))
+    calls = _calls(effects)
 
     def pack() -> None:
         for call in calls:
-            keys, args = arguments("g2", call, unread=True)
+            keys, args = arguments("g2", call)
             hiredis.pack_command((b"EVALSHA", "0" * 40, len(keys), *keys, *args))
 
-    section.add("packed as arguments of the script", _each(pack, len(lines)), "", f"{len(calls):,} calls")
+    section.add("packed as arguments of the script", _each(pack, len(effects)), "", f"{len(calls):,} calls")
 
 
-def _fetched(lines: Sequence[T]) -> Iterator[Sequence[T]]:
+def _fetched(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """As many at once as a worker gets from its client of Kafka."""
-    return (lines[at : at + FETCHED] for at in range(0, len(lines), FETCHED))
+    return (values[at : at + FETCHED] for at in range(0, len(values), FETCHED))
 
 
-def _calls(held: Held, after: int = 0, upto: int = 1) -> list[MergeCall]:
-    return list(calls_of(NAME, after, upto, list(range(SHARDS)), held.by_shard()))
+def _calls(effects: Sequence[Feedback], after: int = 0, upto: int = 1) -> list[MergeCall]:
+    return list(calls_of(NAME, after, upto, range(SHARDS), by_shard(effects)))
 
 
-async def _add_store(section: Section, lines: Sequence[LightRecord], batch: int, url: str, pid: int) -> None:
+async def _add_store(section: Section, effects: Sequence[Feedback], batch: int, url: str, pid: int) -> None:
     say(f"merging, {batch:,} at a time")
     redis = connect(RedisSettings(url=url))
-    store = ProfileStore(redis, f"held-{batch}", unread=True)
+    store = ProfileStore(redis, f"held-{batch}")
     before, own = cpu_seconds({"valkey": pid})["valkey"], 0.0
     try:
-        for at in range(0, len(lines), batch):
-            held = Held(FEEDBACK.name)
-            for some in _fetched(lines[at : at + batch]):
-                held.add(some)
-            # Only the first flush of a partition continues from nothing.
-            calls, began = _calls(held, at, at + batch), time.process_time()
+        for at in range(0, len(effects), batch):
+            calls, began = _calls(effects[at : at + batch], at, at + batch), time.process_time()
             await store.merge(calls)
             own += time.process_time() - began
     finally:
         await redis.aclose()
     used = cpu_seconds({"valkey": pid})["valkey"] - before
-    each = f"{used / len(lines) * 1e6:.1f} µs"
-    sent = f"{own / len(lines) * 1e6:.1f} µs of the sending process"
+    each = f"{used / len(effects) * 1e6:.1f} µs"
+    sent = f"{own / len(effects) * 1e6:.1f} µs of the sending process"
     section.add(f"merged into Valkey, {batch:,} records a flush", each, "", f"Valkey; {sent}")
 
 

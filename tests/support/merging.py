@@ -7,17 +7,17 @@ from redis.asyncio import Redis
 from contracts.events import FeedbackEvent
 from contracts.fold import UNFOLDED_FIELDS
 from services.profiles.keys import ShardKeys
-from services.profiles.store import MergeCall, ProfileStore
-from services.profiles.writes import by_shard, feedback_of
+from services.profiles.store import ProfileStore
+from services.profiles.writes import MergeCall, by_shard, feedback_of
 
 MARK = "0" * 32 + "/0"
 
 
-async def merge_events(redis: Redis, generation: str, events: Iterable[FeedbackEvent], *, unread: bool = False) -> None:
-    """Merge one batch of events of any users, as a flush of the consumer (`unread`: a rebuild) does; no mark moves."""
+async def merge_events(redis: Redis, generation: str, events: Iterable[FeedbackEvent]) -> None:
+    """Merge one batch of events of any users, as a flush of the consumer does; no mark moves."""
     shards = by_shard([feedback_of(event) for event in events])
     calls = [MergeCall(shard, MARK, 0, 0, writes) for shard, writes in shards.items()]
-    refused = await ProfileStore(redis, generation, unread=unread).merge(calls)
+    refused = await ProfileStore(redis, generation).merge(calls)
     assert not refused
 
 

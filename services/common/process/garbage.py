@@ -1,17 +1,17 @@
 """Python's collector of cycles, kept away from what lives as long as the process.
 
 A full collection looks at every object there is: 200 ms for a catalogue of 14,885 songs, about once a minute, in which
-a recommender answers nobody (four playlists at 20 a second). What is set aside is not looked at.
+a recommender answers nobody (four playlists at 20 a second). Frozen objects are not looked at.
 """
 
 import gc
 
 
-def set_aside() -> None:
-    """What lives now is to live on: later collections look only at what is made from here on.
+def freeze_gc() -> None:
+    """Later collections look only at what is made from here on.
 
-    It is freed all the same when nothing refers to it any more, unless it refers to itself: so nothing big that is
-    replaced some day may. What is young and dead goes first.
+    What is frozen is freed all the same when nothing refers to it any more, unless it refers to itself: so nothing big
+    that is replaced some day may. What is young and dead goes first.
     """
     gc.collect(1)
     gc.freeze()

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 import aiokafka.conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from services.common.process.garbage import set_aside
+from services.common.process.garbage import freeze_gc
 
 T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` on the loop that our services use; what was imported is no matter for the collector any more."""
-    set_aside()
+    freeze_gc()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)
 

@@ -21,7 +21,7 @@ from services.operator.dlq.checking import Candidate, newer_schema, refusals, sa
 from services.operator.dlq.editing import CannotEdit, Edit, untouched
 from services.operator.dlq.log import last_of_keys, read_bytes
 from services.operator.dlq.model import OPEN, USER_KEYED, DeadLetter, Place, user_of
-from services.operator.pacing import Pace
+from services.rebuild.pacing import Pace
 
 # What failed so often does not succeed by trying again: an operator has to look.
 MOST_ATTEMPTS: Final = 5

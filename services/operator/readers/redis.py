@@ -8,18 +8,14 @@ from redis.asyncio import Redis
 from contracts.fold import UNFOLDED_FIELDS
 from contracts.marks import MarkName
 from contracts.placement import SHARDS, shards_of_partition
+from services.common.redis import script
 from services.operator.readers.log import Offsets
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
 from services.profiles.store import ProfileStore
 
 _USERS_A_PIPELINE: Final = 20
-_READ: Final = """
--- KEYS: hashes of one shard. Returns all of them as of one moment, in that order.
-local found = {}
-for i = 1, #KEYS do found[i] = redis.call('HGETALL', KEYS[i]) end
-return found
-"""
+_READ: Final = script("services.operator", "read_hashes")
 Hash = dict[bytes, bytes]
 # A user's hash (`u`), or the history of a user's playlists (`h`).
 Sort = Literal["u", "h"]

@@ -12,9 +12,9 @@ from contracts.topics import FEEDBACK
 from services.common.kafka.consuming.model import Poison
 from services.common.settings import KafkaSettings
 from services.operator.parity import Difference
-from services.operator.replay.job import Partition
 from services.operator.replay.records import records_of
 from services.profiles.writes import ShardWrites, effect_of
+from services.rebuild.job import Partition
 
 _MOST_USERS = 50
 
@@ -83,7 +83,7 @@ async def _events(settings: KafkaSettings, users: Sequence[str]) -> Any:
         try:
             event = read_event(record.value)
         except ValueError:
-            # Unreadable records are the consumers' business: they are among the dead letters.
+            # The consumers have sent it to the dead letters.
             continue
         if event.user_id in users:
             yield record, event

@@ -12,24 +12,14 @@ import psutil
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from services.common.redis import REDIS_OUTAGES
+from services.common.redis import REDIS_OUTAGES, script
 
 KEY: Final = "animusic:replay"
 _EXPIRES_MS: Final = 15_000
 _RENEW_SECONDS: Final = 2.0
 
-_RENEW: Final = """
--- KEYS: lease. ARGV: token, the rest of the value, ms. Returns 1, or 0 when somebody else holds it.
-local found = redis.call('GET', KEYS[1])
-if found and string.sub(found, 1, 32) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
-return 1
-"""
-_REPLACE: Final = """
--- KEYS: lease. ARGV: the value that is to go ('' of it stays nothing). Returns 1 when it went.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
+_RENEW: Final = script("services.operator", "renew_lease")
+_DELETE_IF_EQUAL: Final = script("services.operator", "delete_if_equal")
 
 
 class Holder(BaseModel):
@@ -58,7 +48,7 @@ class Holder(BaseModel):
 
 
 async def holder(redis: Redis) -> Holder | None:
-    """Who rebuilds now; None: nobody."""
+    """Who rebuilds now, or None."""
     found: Any = await redis.get(KEY)
     return None if found is None else Holder.model_validate_json(found[32:])
 
@@ -88,7 +78,7 @@ class Lease:
         found: Any = await self._redis.get(KEY)
         other = None if found is None else Holder.model_validate_json(found[32:])
         if found is not None and other is not None and other.is_dead():
-            await self._redis.register_script(_REPLACE)(keys=[KEY], args=[found])
+            await self._redis.register_script(_DELETE_IF_EQUAL)(keys=[KEY], args=[found])
         if not await self._set():
             now = await holder(self._redis) or other
             raise RuntimeError(
@@ -121,4 +111,4 @@ class Lease:
         """Give it back, if it is still ours."""
         found: Any = await self._redis.get(KEY)
         if found is not None and found[:32].decode() == self._token:
-            await self._redis.register_script(_REPLACE)(keys=[KEY], args=[found])
+            await self._redis.register_script(_DELETE_IF_EQUAL)(keys=[KEY], args=[found])

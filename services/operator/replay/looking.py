@@ -1,25 +1,24 @@
 """Looking without writing: what a rebuild would read, how long it would take, and what one listener would become."""
 
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from contracts.fold import UNFOLDED_FIELDS
-from services.common.kafka.consuming.light import as_it_is
 from services.common.settings import KafkaSettings, Settings
 from services.operator.parity import Difference
 from services.operator.replay.drilldown import Explained, explain, rebuilt
-from services.operator.replay.folding import Held
-from services.operator.replay.job import Partition
-from services.operator.replay.planning import Plan
+from services.operator.replay.records import records_of
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
+from services.profiles.writes import effect_of
+from services.rebuild.planning import Plan
 
 _SAMPLE_SECONDS = 2.0
-# What writing costs beside reading and folding, as measured by `python -m tests.bench replay`.
+# What writing costs beside reading, as measured by `python -m tests.bench replay`.
 _WRITING = 1.5
 
 
@@ -34,36 +33,19 @@ class Estimate:
 
 
 async def estimate(settings: KafkaSettings, plan: Plan, workers: int) -> Estimate:
-    """Read and fold the biggest partition for two seconds, and write nothing."""
+    """Read and decode the topic with the biggest partition for two seconds, and write nothing."""
     biggest = max(plan.partitions, key=lambda partition: partition.size)
-    began = time.perf_counter()
-    records = await _fold_for(settings, biggest, began + _SAMPLE_SECONDS) if biggest.size else 0
+    began, records = time.perf_counter(), 0
+    if biggest.size:
+        async with aclosing(records_of(settings, biggest.topic)) as found:
+            async for record in found:
+                effect_of(record)
+                records += 1
+                if records == biggest.size or time.perf_counter() - began > _SAMPLE_SECONDS:
+                    break
     sample = records / (time.perf_counter() - began)
     seconds = plan.records / (sample * workers) * _WRITING if sample else 0.0
     return Estimate(plan, workers, sample, seconds)
-
-
-async def _fold_for(settings: KafkaSettings, partition: Partition, deadline: float) -> int:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest",
-        value_deserializer=as_it_is,
-    )  # fmt: skip
-    await consumer.start()
-    held, records = Held(partition.topic), 0
-    try:
-        tp = TopicPartition(partition.topic, partition.partition)
-        consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
-        if partition.start is not None:
-            consumer.seek(tp, partition.start)
-        while records < partition.size and time.perf_counter() < deadline:
-            found = (await consumer.getmany(tp, timeout_ms=200, max_records=2_000)).get(tp, [])
-            if found:
-                held.add(found)
-            records += len(found)
-    finally:
-        await consumer.stop()
-    return records
 
 
 @dataclass(frozen=True)

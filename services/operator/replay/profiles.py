@@ -1,48 +1,48 @@
-"""A rebuild of profiles from its start to the switch: the law of what happens when, and of what makes it stop.
+"""Profiles rebuilt in Redis: a new generation beside the live one.
 
-1. One rebuild at a time (lease). 2. `profiles.v1` first, so that who is forgotten stays forgotten. 3. Workers read
-everything into the shadow generation and go on following the log. 4. Once its marks have reached the live generation's
-on all shards, the two are compared. 5. One compare-and-set points readers to it. 6. The workers go on until the live
-consumer says that it writes the new generation. The live generation is read, never written.
-
-Whenever it is stopped or killed, the marks in the shadow generation say where the next one goes on.
+1. One rebuild at a time (lease). 2. `profiles.v1` first, so that who is forgotten stays forgotten. 3. The engine (see
+`services.rebuild`) reads everything into the new generation and goes on following the log. 4. Once its marks have
+reached the live generation's on all shards, the two are compared. 5. One compare-and-set points readers to it. 6. The
+workers go on until the live consumer says that it writes the new generation. The live generation is never written.
 """
 
 import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from contracts.topics import PROFILES
+from contracts.placement import SHARDS
+from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
 from services.common.process.clock import now_ms
-from services.common.process.priority import IDLE
 from services.common.settings import Settings
 from services.operator.parity import Parity, compare
-from services.operator.replay.job import FIELDS_A_RECORD, Job, Partition, Report
 from services.operator.replay.lease import Lease
-from services.operator.replay.planning import Bound, Plan, planned
-from services.operator.replay.reading import Reader
 from services.operator.replay.settling import settle
-from services.operator.replay.watching import Phase, Progress, Watch
-from services.operator.replay.workers import Workers
 from services.profiles.generations import Generation, Generations
-from services.profiles.sink import GRACE_SECONDS
+from services.profiles.sink import GRACE_SECONDS, ProfilesSink
 from services.profiles.store import ProfileStore
+from services.rebuild.engine import Engine, Marks, Progress, Work, raise_if_cancelled
+from services.rebuild.job import Job
+from services.rebuild.planning import Bound, Plan, planned
+from services.rebuild.reading import Reader
 
-_LOOK_SECONDS = 0.1
+TOPICS: Final = (PROFILES.name, FEEDBACK.name, PLAYLISTS.name)
+# Where a rate is asked for, so many fields are compared in the time of one record.
+_FIELDS_A_RECORD: Final = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 
 
 @dataclass(frozen=True)
-class Wish:
+class RebuildOptions:
     """What was asked for.
 
     Attributes:
-        workers: processes that read and fold. `nice`: see Job.
+        workers: processes that read and fold. `nice`: their priority (0-19).
         rate: most records a second, all workers together. `batch`: records held before a flush, a worker.
         hand_over_seconds: how long to wait for the live consumer after the switch.
         keep: build and compare, and leave readers where they are.
@@ -55,9 +55,9 @@ class Wish:
     since: Bound = field(default_factory=Bound)
     until: Bound = field(default_factory=Bound)
     workers: int = 2
-    nice: int = IDLE
+    nice: int = 19
     rate: float | None = None
-    batch: int = 200_000
+    batch: int = 100_000
     hand_over_seconds: float = 60.0
     keep: bool = False
     generation: str | None = None
@@ -74,14 +74,12 @@ class Wish:
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """What came of it; see Totals for the rest.
 
     Attributes:
         went_on: it took up a generation that was begun before.
-        records, seconds: read by the workers until the live marks were reached, and how long that took.
         parity: None for a part of the log.
         switched: readers were pointed to it. `taken_over`: the live consumer writes it now.
-        memory: most resident bytes of all workers together.
     """
 
     generation: str
@@ -89,8 +87,9 @@ class Outcome:
     went_on: bool
     records: int = 0
     seconds: float = 0.0
-    poison: int = 0
+    cpu_seconds: float = 0.0
     memory: int = 0
+    poison: int = 0
     gaps: list[str] = field(default_factory=list)
     parity: Parity | None = None
     switched: bool = False
@@ -100,19 +99,23 @@ class Outcome:
 class Rebuild:
     """One rebuild. `await run()`; cancel it to stop, and run another one to go on.
 
-    Raises RuntimeError (another rebuild goes on, a worker died, the lease was lost), ValueError (the wish makes no
+    Raises RuntimeError (another rebuild goes on, a worker died, the lease was lost), ValueError (the options make no
     sense), redis.exceptions.RedisError, aiokafka's KafkaError, ConnectionError, LookupError: each says what to do.
     """
 
     def __init__(
-        self, settings: Settings, redis: Redis, wish: Wish, watch: Callable[[Progress], None] = lambda progress: None
+        self,
+        settings: Settings,
+        redis: Redis,
+        options: RebuildOptions,
+        tell: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self._settings = settings
         self._redis = redis
-        self._wish = wish
+        self._options = options
         self._generations = Generations(redis)
-        self._lease = Lease(redis, wish.what)
-        self._watch = Watch(watch, self._lease)
+        self._lease = Lease(redis, options.what)
+        self._tell = tell
 
     async def run(self) -> Outcome:
         """Build, catch up, compare, switch, hand over."""
@@ -131,165 +134,143 @@ class Rebuild:
             await self._lease.release()
 
     def _check(self) -> None:
-        if self._wish.partial and not self._wish.keep:
+        if self._options.partial and not self._options.keep:
             raise ValueError(
                 "a part of the log can never become the live generation: leave out --from and --until, look at it with "
                 "--dry-run or --user, or build it beside the live one with --keep"
             )
-        if self._wish.generation is not None and not _NAME.fullmatch(self._wish.generation):
-            raise ValueError(f"{self._wish.generation!r} is no name for a generation; write something like g7")
+        if self._options.generation is not None and not _NAME.fullmatch(self._options.generation):
+            raise ValueError(f"{self._options.generation!r} is no name for a generation; write something like g7")
 
     # ---- which generation ---------------------------------------------------------------------------------------
 
     async def _choose(self) -> Outcome:
         live, known = await self._generations.live(), await self._generations.known()
-        name = self._wish.generation or self._interrupted(known, live) or _next_name(known)
+        name = self._options.generation or self._interrupted(known, live) or _next_name(known)
         found = known.get(name)
         if name == live:
             raise ValueError(f"generation {name} is live: readers and the consumer use it; name another one")
-        if found is None and self._wish.existing:
+        if found is None and self._options.existing:
             raise LookupError(f"there is no generation {name}; `animusic generations list` names those that there are")
-        if found is not None and found.state == "partial" and not self._wish.partial:
+        if found is not None and found.state == "partial" and not self._options.partial:
             raise ValueError(f"generation {name} holds a part of the log only ({found.note}) and can never be live")
         return Outcome(name, live, went_on=found is not None, gaps=list(found.gaps) if found else [])
 
     def _interrupted(self, known: dict[str, Generation], live: str) -> str | None:
-        if self._wish.new or self._wish.partial:
+        if self._options.new or self._options.partial:
             return None
         begun = [name for name, one in known.items() if one.state == "building" and name != live]
         return max(begun, key=lambda name: known[name].made_at, default=None)
 
-    async def _note(self, outcome: Outcome, state: str) -> None:
-        before = (await self._generations.known()).get(outcome.generation, Generation(made_at=now_ms()))
-        note = f"from {self._wish.since.text or 'the start'} to {self._wish.until.text or 'the end'}"
-        changed = {"state": state, "gaps": tuple(outcome.gaps)} | ({"note": note} if self._wish.partial else {})
-        await self._generations.note(outcome.generation, before.model_copy(update=changed))
-
     # ---- building -----------------------------------------------------------------------------------------------
 
     async def _build(self, outcome: Outcome) -> None:
-        extra = await self._live_shards(outcome.former)
-        plan = await planned(self._settings.kafka, self._wish.since, self._wish.until, extra)
+        options = self._options
+        plan = await planned(self._settings.kafka, TOPICS, options.since, options.until)
         outcome.gaps = list(dict.fromkeys([*outcome.gaps, *plan.gaps]))
-        if not self._wish.existing:
-            await self._note(outcome, "partial" if self._wish.partial else "building")
-        await self._read_forgotten(outcome, plan)
-        async with self._working(outcome, plan) as workers:
-            if self._wish.partial:
-                await self._until(lambda: workers.report().done, workers, plan, outcome, "reading")
-                return
-            await self._catch_up(outcome, plan, workers)
-            await self._compare(outcome, plan, workers)
-            if self._wish.keep or not self._may_switch(outcome):
-                return
-            workers.hurry()
-            await self._reach(outcome, plan, workers)
-            await self._switch(outcome)
-            await self._hand_over(outcome, plan, workers)
+        target = _Generation(self._settings, self._redis, options, outcome, plan)
+        await target.prepare()
+        if not options.existing:
+            await target.note("partial" if options.partial else "building")
+        await self._read_forgotten(target, outcome, plan)
+        work = Work(options.workers, options.rate, options.batch, options.nice, options.hand_over_seconds)
+        engine = Engine(self._settings.kafka, target, work, outcome, self._progress)
+        await engine.run(plan.partitions, part=options.partial)
 
-    def _job(self, outcome: Outcome, partitions: tuple[Partition, ...]) -> Job:
-        return Job(
-            kafka=self._settings.kafka, redis=self._settings.redis, generation=outcome.generation,
-            partitions=partitions, rate=self._wish.rate, nice=self._wish.nice,
-            hold_records=self._wish.batch,
-        )  # fmt: skip
-
-    async def _live_shards(self, live: str) -> dict[str, list[int]]:
-        """Name of a mark -> the shards that have it in the live generation (a topic may have had fewer partitions)."""
-        found: dict[str, list[int]] = {}
-        for shard, marks in enumerate(await ProfileStore(self._redis, live).marks()):
-            for name in marks:
-                found.setdefault(name, []).append(shard)
-        return found
-
-    async def _read_forgotten(self, outcome: Outcome, plan: Plan) -> None:
+    async def _read_forgotten(self, target: "_Generation", outcome: Outcome, plan: Plan) -> None:
         """Read `profiles.v1` to its end as of now, before anything else: nobody who is forgotten comes in."""
-        theirs = tuple(
-            p.model_copy(update={"until": p.end if p.until is None else p.until})
-            for p in plan.partitions
-            if p.topic == PROFILES.name
-        )
-        reader = Reader(self._job(outcome, theirs), self._redis)
-        self._watch.enter("profiles.v1", sum(p.size for p in theirs))
-        try:
-            await reader.start()
-            await reader.run()
-            outcome.poison += reader.report().poison
-        finally:
-            await reader.close()
-        _heed_cancel()
+        theirs = tuple(p for p in plan.partitions if p.topic == PROFILES.name)
+        self._progress(Progress("profiles.v1", 0, sum(p.size for p in theirs)))
+        job = Job(
+            kafka=self._settings.kafka, sink=target.sink, options={}, partitions=theirs, rate=self._options.rate,
+            limits={p.field: p.end if p.until is None else p.until for p in theirs}, hold_records=self._options.batch,
+        )  # fmt: skip
+        reader = Reader(job, target.live_sink())
+        await reader.run(follow=False)
+        outcome.poison += reader.report().poison
+        raise_if_cancelled()
 
-    @contextlib.asynccontextmanager
-    async def _working(self, outcome: Outcome, plan: Plan) -> AsyncIterator[Workers]:
-        workers = Workers(self._job(outcome, plan.partitions), self._redis, self._wish.workers)
-        await workers.start()
-        try:
-            yield workers
-        finally:
-            await workers.stop()
-
-    async def _until(
-        self, reached: Callable[[], bool], workers: Workers, plan: Plan, outcome: Outcome, phase: Phase
-    ) -> None:
-        self._watch.enter(phase, plan.records)
-        while not reached():
-            self._look(workers, plan, outcome)
-            await asyncio.sleep(_LOOK_SECONDS)
-        self._look(workers, plan, outcome)
-
-    def _look(self, workers: Workers, plan: Plan, outcome: Outcome) -> Report:
-        _heed_cancel()
-        report = workers.report()
+    def _progress(self, progress: Progress) -> None:
+        """Tell who watches, and whoever asks for the lease's holder."""
         if self._lease.lost:
             raise RuntimeError("another rebuild took the lease while this process was frozen; that one goes on")
-        outcome.memory = max(outcome.memory, report.memory)
-        outcome.gaps = list(dict.fromkeys([*outcome.gaps, *report.gaps]))
-        outcome.poison = report.poison
-        self._watch.look(report, plan)
-        return report
+        behind = f"{progress.behind} records behind, {progress.per_second:.0f} records/s"
+        done = f"{progress.done} of {progress.total}"
+        self._lease.doing = f"{progress.phase}: {behind if progress.per_second or progress.behind else done}"
+        self._tell(progress)
 
-    # ---- catching up --------------------------------------------------------------------------------------------
 
-    async def _catch_up(self, outcome: Outcome, plan: Plan, workers: Workers) -> None:
-        began = time.monotonic()
+class _Generation:
+    """The new generation, as a target of the engine."""
 
-        def whole() -> bool:
-            positions = workers.report().positions
-            return all(positions.get(p.field, 0) >= p.end for p in plan.partitions)
+    sink = "services.profiles.sink:shadow_sink"
+    follows = True
 
-        await self._until(whole, workers, plan, outcome, "reading")
-        await self._reach(outcome, plan, workers)
-        outcome.seconds, outcome.records = time.monotonic() - began, workers.report().records
+    def __init__(self, settings: Settings, redis: Redis, options: RebuildOptions, outcome: Outcome, plan: Plan) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._wanted = options
+        self._outcome = outcome
+        self._plan = plan
+        self._generations = Generations(redis)
+        self._live, self._new = (ProfileStore(redis, name) for name in (outcome.former, outcome.generation))
+        # Name of a mark -> the shards that have it in the live generation: a topic may have had fewer partitions.
+        self._shards: dict[str, list[int]] = {}
+        self._taken_over_at = float("inf")
+        self.options: dict[str, Any] = {}
 
-    async def _reach(self, outcome: Outcome, plan: Plan, workers: Workers) -> None:
-        """Return at a moment when every mark is at least what the live generation had a tenth of a second ago."""
-        fields = [p.field for p in plan.partitions]
-        live, shadow = (ProfileStore(self._redis, name) for name in (outcome.former, outcome.generation))
-        self._watch.enter("catching up", plan.records)
-        while True:
-            wanted = await live.marks()
-            await asyncio.sleep(_LOOK_SECONDS)
-            self._look(workers, plan, outcome)
-            if _reached(await shadow.marks(), wanted, fields):
-                return
+    async def prepare(self) -> None:
+        """Find out which marks the new generation has to have."""
+        for shard, marks in enumerate(await self._live.marks()):
+            for name in marks:
+                self._shards.setdefault(name, []).append(shard)
+        self.options = {
+            "redis": self._settings.redis.model_dump(), "generation": self._outcome.generation, "shards": self._shards,
+        }  # fmt: skip
 
-    async def _compare(self, outcome: Outcome, plan: Plan, workers: Workers) -> None:
-        self._watch.enter("comparing", 64)
-        starts = {p.field: p.begin for p in plan.partitions}
+    def live_sink(self) -> ProfilesSink:
+        """The sink of this process."""
+        return ProfilesSink(self._new, shards=self._shards)
+
+    async def note(self, state: str) -> None:
+        """Note it in the register of generations."""
+        before = (await self._generations.known()).get(self._outcome.generation, Generation(made_at=now_ms()))
+        note = f"from {self._wanted.since.text or 'the start'} to {self._wanted.until.text or 'the end'}"
+        changed = {"state": state, "gaps": tuple(self._outcome.gaps)} | ({"note": note} if self._wanted.partial else {})
+        await self._generations.note(self._outcome.generation, before.model_copy(update=changed))
+
+    async def store(self, blocks: list[tuple[str, bytes]]) -> int:
+        """See Target. Workers write by themselves."""
+        raise AssertionError(f"a worker of profiles handed over {len(blocks)} blocks")
+
+    async def live_marks(self) -> Sequence[Marks]:
+        """See Target: by shard."""
+        return await self._live.marks()
+
+    async def marks(self) -> Sequence[Marks]:
+        """See Target: by shard."""
+        return await self._new.marks()
+
+    def standstill(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """See Target. Generations are compared while both move."""
+        return contextlib.nullcontext()
+
+    async def compare(self, advance: Callable[[int, int], None]) -> bool:
+        """See Target."""
+        outcome, rate = self._outcome, self._wanted.rate
+        starts = {p.field: p.begin for p in self._plan.partitions}
         outcome.parity = await compare(
-            self._redis, outcome.former, outcome.generation, starts, progress=self._watch.advance,
-            rate=self._wish.rate and FIELDS_A_RECORD * self._wish.rate,
+            self._redis, outcome.former, outcome.generation, starts,
+            progress=lambda done: advance(done, SHARDS), rate=rate and _FIELDS_A_RECORD * rate,
         )  # fmt: skip
-        await settle(self._settings.kafka, self._redis, outcome.parity, plan.partitions)
-        self._look(workers, plan, outcome)
-        await self._note(outcome, "ready")
+        await settle(self._settings.kafka, self._redis, outcome.parity, self._plan.partitions, self._shards)
+        advance(SHARDS, SHARDS)
+        await self.note("ready")
+        return not self._wanted.keep and (self._wanted.even_if_different or outcome.parity.equal)
 
-    def _may_switch(self, outcome: Outcome) -> bool:
-        return self._wish.even_if_different or (outcome.parity is not None and outcome.parity.equal)
-
-    # ---- switching ----------------------------------------------------------------------------------------------
-
-    async def _switch(self, outcome: Outcome) -> None:
+    async def switch(self) -> None:
+        """See Target."""
+        outcome = self._outcome
         known = await self._generations.known()
         former = known.get(outcome.former, Generation())
         await self._generations.note(outcome.former, former.model_copy(update={"live_until": now_ms()}))
@@ -298,35 +279,17 @@ class Rebuild:
             raise RuntimeError(f"generation {now_live} became live meanwhile; look at `animusic generations list`")
         outcome.switched = True
 
-    async def _hand_over(self, outcome: Outcome, plan: Plan, workers: Workers) -> None:
-        """Feed the new generation until the live consumer says that it writes it, and until it really does."""
-        self._watch.enter("handing over", plan.records)
-        deadline = time.monotonic() + self._wish.hand_over_seconds
-        while time.monotonic() < deadline:
+    async def taken_over(self) -> bool:
+        """See Target. The consumer says so before it has sought its place in the log again."""
+        if not self._outcome.taken_over:
             written = await self._generations.written()
-            whole = all(written.get(p.field) == outcome.generation for p in plan.partitions)
-            if whole and not outcome.taken_over:
-                outcome.taken_over = True
-                # It says so before it has sought its place in the log again.
-                deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
-            self._look(workers, plan, outcome)
-            await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _heed_cancel() -> None:
-    """Raise what a client of Kafka took for the end of a task of its own while it closed."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+            self._outcome.taken_over = all(
+                written.get(p.field) == self._outcome.generation for p in self._plan.partitions
+            )
+            self._taken_over_at = time.monotonic()
+        return self._outcome.taken_over and time.monotonic() - self._taken_over_at > GRACE_SECONDS
 
 
 def _next_name(known: dict[str, Generation]) -> str:
     numbers = [int(name[1:]) for name in known if re.fullmatch(r"g[0-9]{1,9}", name)]
     return f"g{max(numbers, default=0) + 1}"
-
-
-def _reached(shadow: list[dict[str, int]], live: list[dict[str, int]], fields: list[str]) -> bool:
-    return all(
-        ours.get(name, 0) >= theirs[name] for ours, theirs in zip(shadow, live, strict=True) for name in fields
-        if name in theirs
-    )  # fmt: skip

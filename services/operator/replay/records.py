@@ -1,6 +1,8 @@
 """Records of the log read once more by whoever looks at some listeners, or at a time."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,7 +16,7 @@ Tell = Callable[[str, int, int], None]
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
-    """Nobody watches."""
+    """Not told."""
 
 
 async def records_of(
@@ -25,7 +27,7 @@ async def records_of(
     *,
     since: int | None = None,
     until: int | None = None,
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """The records of these users in a topic, or of all, between two times (ms) and until now at most.
 
     Records are aiokafka ConsumerRecord, in the order of each partition. No consumer group is joined.
@@ -43,23 +45,36 @@ async def records_of(
         last = await consumer.end_offsets(tps)
         starts = await _places(consumer, tps, since, last) if since else await consumer.beginning_offsets(tps)
         ends = await _places(consumer, tps, until, last) if until else last
-        open_ = {tp for tp in tps if starts[tp] < ends[tp]}
-        total, done = sum(ends[tp] - starts[tp] for tp in open_), 0
-        consumer.assign(list(open_))
-        for tp in open_:
-            consumer.seek(tp, starts[tp])
-        while open_:
-            for tp, records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).items():
-                done += len(records)
-                for record in records:
-                    if record.offset < ends[tp] and (keys is None or record.key in keys):
-                        yield record
-            tell(topic, min(done, total), total)
-            over = {tp for tp in open_ if await consumer.position(tp) >= ends[tp]}
-            consumer.pause(*over)
-            open_ -= over
+        async with aclosing(read(consumer, starts, ends, partial(tell, topic))) as records:
+            async for record in records:
+                if keys is None or record.key in keys:
+                    yield record
     finally:
         await consumer.stop()
+
+
+async def read(
+    consumer: Any,
+    starts: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> AsyncGenerator[Any, None]:
+    """The records from these offsets to before those, with a consumer that was started and has nothing else to do."""
+    unread = {tp for tp in starts if starts[tp] < ends[tp]}
+    total, done = sum(ends[tp] - starts[tp] for tp in unread), 0
+    consumer.assign(list(unread))
+    for tp in unread:
+        consumer.seek(tp, starts[tp])
+    while unread:
+        for tp, records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).items():
+            done += len(records)
+            for record in records:
+                if record.offset < ends[tp]:
+                    yield record
+        tell(min(done, total), total)
+        over = {tp for tp in unread if await consumer.position(tp) >= ends[tp]}
+        consumer.pause(*over)
+        unread -= over
 
 
 async def first_time(settings: KafkaSettings, topic: str) -> int | None:
@@ -71,16 +86,8 @@ async def first_time(settings: KafkaSettings, topic: str) -> int | None:
     await consumer.start()
     try:
         tps = [TopicPartition(topic, partition) for partition in await partition_ids(consumer, topic)]
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        open_ = {tp for tp in tps if starts[tp] < ends[tp]}
-        consumer.assign(list(open_))
-        for tp in open_:
-            consumer.seek(tp, starts[tp])
-        found: dict[Any, int] = {}
-        while open_ - found.keys():
-            for tp, records in (await consumer.getmany(timeout_ms=500, max_records=100)).items():
-                found.setdefault(tp, records[0].timestamp)
-        return min(found.values(), default=None)
+        found = await consumer.offsets_for_times(dict.fromkeys(tps, 0))
+        return min((place.timestamp for place in found.values() if place is not None), default=None)
     finally:
         await consumer.stop()
 

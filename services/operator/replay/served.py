@@ -15,17 +15,17 @@ from services.common.vectors.published import load_published
 
 
 @dataclass(frozen=True)
-class Standing:
+class ModelState:
     """A live model, and what is wrong with its directory on this machine; empty: nothing."""
 
     record: LiveModel
     trouble: str
 
 
-def standings(vectors_dir: Path, live: Iterable[LiveModel]) -> list[Standing]:
+def model_states(vectors_dir: Path, live: Iterable[LiveModel]) -> list[ModelState]:
     """Each live model with the state of its directory, by arm. Every file is opened; nothing is changed."""
     found = sorted(live, key=lambda record: record.arm)
-    return [Standing(record, _trouble(vectors_dir / record.collection, record)) for record in found]
+    return [ModelState(record, _trouble(vectors_dir / record.collection, record)) for record in found]
 
 
 def _trouble(directory: Path, record: LiveModel) -> str:
@@ -43,7 +43,7 @@ def _trouble(directory: Path, record: LiveModel) -> str:
     return ""
 
 
-def set_aside(vectors_dir: Path, record: LiveModel) -> Path | None:
+def move_damaged(vectors_dir: Path, record: LiveModel) -> Path | None:
     """Move a damaged directory out of the way, where nobody looks for models; None when there was none."""
     directory = vectors_dir / record.collection
     if not directory.exists():

@@ -6,7 +6,6 @@ idempotent and has no order, both must then be the same. A value that is wrong a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
@@ -17,16 +16,24 @@ from services.common.kafka.consuming.model import Poison
 from services.common.settings import KafkaSettings
 from services.operator.parity import Parity
 from services.operator.readers.redis import Hash, stored_of
-from services.operator.replay.job import Partition
+from services.operator.replay.records import read
 from services.profiles.keys import ShardKeys
-from services.profiles.store import HISTORY_LISTS
-from services.profiles.writes import ShardWrites, effect_of
+from services.profiles.writes import HISTORY_LISTS, ShardWrites, effect_of
+from services.rebuild.job import Partition
 
 _FARTHEST = 200_000
 
 
-async def settle(kafka: KafkaSettings, redis: Redis, parity: Parity, partitions: Sequence[Partition]) -> None:
+async def settle(
+    kafka: KafkaSettings,
+    redis: Redis,
+    parity: Parity,
+    partitions: Sequence[Partition],
+    shards: Mapping[str, Sequence[int]],
+) -> None:
     """Compare who is unsettled; those remain whose marks lie more than 200,000 records before the end of the log.
+
+    `shards`: name of a mark -> shards that it covers, beside those by placement.
 
     Raises redis.exceptions.RedisError, aiokafka's KafkaError.
     """
@@ -34,7 +41,7 @@ async def settle(kafka: KafkaSettings, redis: Redis, parity: Parity, partitions:
     sides = [await _sides(redis, parity, name) for name in names]
     lowest: dict[TopicPartition, int] = {}
     for name, (marks, _) in zip(names, sides, strict=True):
-        for partition in _of_shard(shard_of(name[2:]), partitions):
+        for partition in _of_shard(shard_of(name[2:]), partitions, shards):
             tp = TopicPartition(partition.topic, partition.partition)
             mark = max(partition.begin, min(marks[side].get(partition.field, 0) for side in (0, 1)))
             lowest[tp] = min(mark, lowest.get(tp, mark))
@@ -47,9 +54,13 @@ async def settle(kafka: KafkaSettings, redis: Redis, parity: Parity, partitions:
         parity.count(name, *(_joined(name, stored, writes) for stored in hashes))
 
 
-def _of_shard(shard: int, partitions: Sequence[Partition]) -> list[Partition]:
-    """The partitions in which a shard's records lie: by placement, and those that say so."""
-    return [p for p in partitions if p.partition == partition_of_shard(shard, p.partitions) or shard in p.shards]
+def _of_shard(shard: int, partitions: Sequence[Partition], shards: Mapping[str, Sequence[int]]) -> list[Partition]:
+    """The partitions in which a shard's records lie: by placement, and those whose marks it has."""
+    return [
+        p
+        for p in partitions
+        if p.partition == partition_of_shard(shard, p.partitions) or shard in shards.get(p.field, ())
+    ]
 
 
 async def _sides(redis: Redis, parity: Parity, name: str) -> tuple[list[dict[str, int]], list[Hash]]:
@@ -76,29 +87,16 @@ async def _between(
     await consumer.start()
     try:
         ends = await consumer.end_offsets(list(lowest))
-        wanted = {tp: mark for tp, mark in lowest.items() if mark < ends[tp]}
-        if sum(ends[tp] - mark for tp, mark in wanted.items()) > _FARTHEST:
+        if sum(max(0, ends[tp] - mark) for tp, mark in lowest.items()) > _FARTHEST:
             return None
-        return await _read(consumer, wanted, ends, users) if wanted else {}
+        keys, found = {user_id.encode() for user_id in users}, dict[str, ShardWrites]()
+        async for record in read(consumer, lowest, ends):
+            effect = effect_of(record) if record.key in keys else Poison("")
+            if not isinstance(effect, Poison):
+                found.setdefault(effect.user_id, ShardWrites()).add(effect)
+        return found
     finally:
         await consumer.stop()
-
-
-async def _read(
-    consumer: Any, wanted: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], users: set[str]
-) -> dict[str, ShardWrites]:
-    consumer.assign(list(wanted))
-    for tp, mark in wanted.items():
-        consumer.seek(tp, mark)
-    keys = {user_id.encode() for user_id in users}
-    found: dict[str, ShardWrites] = {}
-    while any([await consumer.position(tp) < ends[tp] for tp in wanted]):
-        for records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).values():
-            for record in records:
-                effect = effect_of(record) if record.key in keys else Poison("")
-                if not isinstance(effect, Poison):
-                    found.setdefault(effect.user_id, ShardWrites()).add(effect)
-    return found
 
 
 def _joined(name: str, stored: Hash, writes: ShardWrites) -> Hash:

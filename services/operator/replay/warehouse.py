@@ -11,7 +11,7 @@ import httpx
 
 from services.common.settings import Settings
 from services.warehouse.rebuild_route import PATH, admin_token
-from services.warehouse.rebuild_status import Status, Wish
+from services.warehouse.rebuild_status import RebuildRequest, Status
 
 _LOOK_SECONDS: Final = 0.25
 _AWAY_SECONDS: Final = 60.0
@@ -47,9 +47,9 @@ class WarehouseRebuild:
     ) -> None:
         await self._client.aclose()
 
-    async def start(self, wish: Wish) -> Status:
+    async def start(self, request: RebuildRequest) -> Status:
         """Begin, or go on with what an interrupted one has built."""
-        return self._read(await self._client.post(PATH, content=wish.model_dump_json()))
+        return self._read(await self._client.post(PATH, content=request.model_dump_json()))
 
     async def status(self) -> Status:
         """How it is."""
@@ -59,12 +59,12 @@ class WarehouseRebuild:
         """Stop it where it can go on."""
         return self._read(await self._client.delete(PATH))
 
-    async def watch(self, wish: Wish, tell: Callable[[Status], None] = lambda status: None) -> Status:
+    async def watch(self, request: RebuildRequest, tell: Callable[[Status], None] = lambda status: None) -> Status:
         """Start, and follow it to its end; a warehouse that is started again meanwhile is asked to go on.
 
         Returns the last status; its `error` says why it failed.
         """
-        status = await self.start(wish)
+        status = await self.start(request)
         away_since: float | None = None
         while True:
             tell(status)
@@ -72,7 +72,7 @@ class WarehouseRebuild:
                 return status
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                status = await self._look(wish)
+                status = await self._look(request)
                 away_since = None
             except (httpx.TransportError, _Starting) as error:
                 away_since = away_since or time.monotonic()
@@ -82,10 +82,10 @@ class WarehouseRebuild:
                         "start it again and give the same command, which goes on from where it was"
                     ) from error
 
-    async def _look(self, wish: Wish) -> Status:
+    async def _look(self, request: RebuildRequest) -> Status:
         status = await self.status()
         if status.state == "interrupted":
-            return await self.start(wish.model_copy(update={"new": False}))
+            return await self.start(request.model_copy(update={"new": False}))
         if status.state == "none":
             # The switch was brought to its end while the warehouse started again.
             return status.model_copy(update={"state": "done", "switched": True})

@@ -15,8 +15,7 @@ from contracts.topics import PLAYLISTS, PROFILES
 from services.operator.readers.log import offsets, records
 from services.operator.readers.redis import Hash, Sort, differing
 from services.operator.verify.model import ROUNDS, Comparison, Fault, place_of
-from services.profiles.store import HISTORY_LISTS
-from services.profiles.writes import Listed, Served, effect_of
+from services.profiles.writes import HISTORY_LISTS, Listed, Served, effect_of
 
 # The hash in Redis -> the topic that its fields come from.
 _TOPICS: Final[dict[Sort, str]] = {"u": PROFILES.name, "h": PLAYLISTS.name}

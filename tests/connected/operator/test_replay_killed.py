@@ -18,7 +18,7 @@ from services.local.parts import animusic
 from services.local.processes.valkey import ValkeyNode
 from services.operator.parity import compare, digest_of
 from services.operator.replay.lease import holder
-from services.operator.replay.profiles import Rebuild, Wish
+from services.operator.replay.profiles import Rebuild, RebuildOptions
 from services.profiles.store import ProfileStore
 from tests.bench.consumers import feedback, write
 from tests.bench.system import clean_environment
@@ -89,7 +89,7 @@ async def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(
             await apoll(reached, timeout=60, interval=0.01, what=f"{moment} records are flushed")
             if number == 0:
                 with pytest.raises(RuntimeError, match=f"one rebuild at a time.*process {child.pid} on"):
-                    await Rebuild(settings, redis, Wish()).run()
+                    await Rebuild(settings, redis, RebuildOptions()).run()
         finally:
             kill(child, a_worker=bool(number % 3 == 1))
         seen.append(await flushed(redis))

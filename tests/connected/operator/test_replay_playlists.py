@@ -20,9 +20,9 @@ from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.common.vectors.published import published_models
 from services.local.processes.valkey import ValkeyNode
-from services.operator.replay.counterfactual import Replayed, tallied
-from services.operator.replay.playlists import Answer, chosen, composed_again, opening
-from services.operator.replay.then import Wanted
+from services.operator.replay.contexts import Wanted
+from services.operator.replay.playlists import Answer, Replayed, chosen, composed_again, tallied
+from services.recommender.interface import opening
 from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
 from tests.support.following import following, producing, put
 from tests.unit.profiles.test_writes import FORGOTTEN, encoded
@@ -60,7 +60,7 @@ async def listen(house: House, user: str, liked: list[str], playlists: int = 1) 
 
 async def again(house: House, at: int, *users: str, changed: dict[str, LiveModel] | None = None) -> Answer:
     """What is composed again, here."""
-    with opening(house.settings, published_models(house.settings.vectors_dir)) as opened:
+    with opening(house.settings.vectors_dir, published_models(house.settings.vectors_dir)) as opened:
         wanted = Wanted(at, frozenset(users))
         return await composed_again(house.settings, wanted, opened, changed or {}, lambda *_: None)
 

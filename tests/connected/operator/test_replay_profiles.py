@@ -30,14 +30,14 @@ from services.operator.parity import Parity, compare, digest_of
 from services.operator.replay.drilldown import explain
 from services.operator.replay.lease import holder
 from services.operator.replay.looking import estimate, one_user
-from services.operator.replay.planning import Bound, bound_of, planned
-from services.operator.replay.profiles import Outcome, Rebuild, Wish
+from services.operator.replay.profiles import TOPICS, Outcome, Rebuild, RebuildOptions
 from services.operator.replay.settling import settle
-from services.operator.replay.watching import Progress
 from services.profiles.generations import Generations
 from services.profiles.keys import ShardKeys
 from services.profiles.reader import ProfileReader
 from services.profiles.store import ProfileStore
+from services.rebuild.engine import Progress
+from services.rebuild.planning import bound_of, planned
 from tests.support.following import at_end, folded, following, producing, profiles_in, put, put_events, settings_for
 from tests.support.histories import BASE_MS, histories
 from tests.support.waiting import apoll
@@ -81,9 +81,9 @@ async def live(settings: Settings, redis: Redis, events: list[FeedbackEvent]) ->
         await at_end(settings.kafka, redis)
 
 
-async def rebuild(settings: Settings, redis: Redis, **wish: Any) -> Outcome:
+async def rebuild(settings: Settings, redis: Redis, **options: Any) -> Outcome:
     """Run a rebuild in this process, its workers in theirs."""
-    return await Rebuild(settings, redis, Wish(**{"nice": 0, "hand_over_seconds": 20.0, **wish})).run()
+    return await Rebuild(settings, redis, RebuildOptions(**{"nice": 0, "hand_over_seconds": 20.0, **options})).run()
 
 
 @dataclass
@@ -182,7 +182,7 @@ async def test_what_differs_is_named_with_its_events_and_is_not_switched_to(
     assert {(cause.event_id, cause.sides) for cause in explained.causes if cause.register == "liked"} == {
         (str(first.event_id), "right")
     }
-    one = await one_user(settings, redis, "u", await planned(log, Bound(), Bound()))
+    one = await one_user(settings, redis, "u", await planned(log, TOPICS))
     assert [d.field for d in one.differences] == [song_field("song")]
     # The live one is known to be wrong: its successor is taken all the same.
     taken = await rebuild(settings, redis, generation="g2", even_if_different=True, hand_over_seconds=0.0)
@@ -202,7 +202,7 @@ async def test_a_part_of_the_log_is_built_beside_and_never_switched_to(
         await put_events(to, events)
     since = bound_of(f"{FEEDBACK.name}/{partition}=5", "earliest")
     until = bound_of(f"{FEEDBACK.name}/{partition}=15", "latest")
-    plan = await planned(log, since, until)
+    plan = await planned(log, TOPICS, since, until)
     assert plan.records == 10
     assert (await estimate(log, plan, 2)).seconds < 60
     found = await rebuild(settings, redis, since=since, until=until, keep=True)
@@ -275,7 +275,7 @@ async def test_a_cancel_is_heard_at_any_moment(log: KafkaSettings, redis: Redis,
         assert await holder(redis) is None
 
 
-async def test_this_process_reads_a_share_and_only_the_others_have_one(
+async def test_each_worker_is_a_process_that_ends_with_the_rebuild(
     log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ):
     settings, events = settings_for(log, valkey.url, tmp_path), some_events(24, 100)
@@ -284,8 +284,9 @@ async def test_this_process_reads_a_share_and_only_the_others_have_one(
     for workers in (1, 3):
         others: set[psutil.Process] = set()
         watch = partial(_note_children, others)
-        found = await Rebuild(settings, redis, Wish(workers=workers, nice=0, keep=True, new=True), watch).run()
-        assert len(others - before) == workers - 1
+        options = RebuildOptions(workers=workers, nice=0, keep=True, new=True)
+        found = await Rebuild(settings, redis, options, watch).run()
+        assert len(others - before) == workers
         assert found.parity is not None and found.parity.equal and found.parity.users
         assert not set(psutil.Process().children()) - before
 
@@ -307,13 +308,13 @@ async def test_who_does_not_come_to_rest_is_compared_with_what_lies_between_the_
         await at_end(log, redis)
     until = bound_of(f"{FEEDBACK.name}/{partition}=8,{PLAYLISTS.name}/{partition}=1", "latest")
     behind = (await rebuild(settings, redis, until=until, keep=True)).generation
-    partitions = (await planned(log, Bound(), Bound())).partitions
+    partitions = (await planned(log, TOPICS)).partitions
     starts = {p.field: p.begin for p in partitions}
 
     async def compared() -> Parity:
         parity = await compare(redis, "g1", behind, starts)
         assert parity.unsettled == ["h:u", "u:u"]
-        await settle(log, redis, parity, partitions)
+        await settle(log, redis, parity, partitions, {})
         return parity
 
     found = await compared()

@@ -8,7 +8,7 @@ import pytest
 from contracts.models import LiveModel
 from services.common.vectors.edge import write_shard
 from services.common.vectors.published import SHARD, points_of, write_files
-from services.operator.replay.served import set_aside, standings
+from services.operator.replay.served import model_states, move_damaged
 
 pytestmark = pytest.mark.connected
 
@@ -31,7 +31,7 @@ def published(vectors_dir: Path, *, songs: int = len(SONGS)) -> LiveModel:
 
 def trouble(vectors_dir: Path, record: LiveModel) -> str:
     """What is wrong with the one model."""
-    (one,) = standings(vectors_dir, [record])
+    (one,) = model_states(vectors_dir, [record])
     return one.trouble
 
 
@@ -53,11 +53,11 @@ def test_a_model_that_does_not_fit_its_record_is_no_good_and_is_set_aside(tmp_pa
     assert trouble(tmp_path, record) == "50 rows and 50 songs, where the log says 49"
     other = record.model_copy(update={"version": "f" * 16})
     assert trouble(tmp_path, other) == "it is not on this machine"
-    aside = set_aside(tmp_path, record)
+    aside = move_damaged(tmp_path, record)
     assert aside is not None
     assert aside.name == f".damaged-{record.collection}"
-    assert set_aside(tmp_path, record) is None
+    assert move_damaged(tmp_path, record) is None
     published(tmp_path)
-    again = set_aside(tmp_path, record)
+    again = move_damaged(tmp_path, record)
     assert again is not None
     assert again.name == f".damaged-{record.collection}.1"

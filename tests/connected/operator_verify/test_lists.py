@@ -17,7 +17,7 @@ from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.processes.valkey import ValkeyNode
 from services.operator.verify.checking import verify
 from services.operator.verify.model import Fault, Sample
-from services.profiles.store import HISTORY_LISTS
+from services.profiles.writes import HISTORY_LISTS
 from tests.connected.warehouse.test_service import EXAMPLES, Process
 from tests.support.following import at_end, following, producing, put, settings_for, user_keys
 from tests.support.histories import BASE_MS

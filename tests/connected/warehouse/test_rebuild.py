@@ -14,7 +14,7 @@ from contracts.events import FeedbackEvent
 from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS, PROFILES
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.operator.replay.warehouse import WarehouseRebuild
-from services.warehouse.rebuild_status import Status, Wish
+from services.warehouse.rebuild_status import RebuildRequest, Status
 from tests.connected.warehouse.test_service import EXAMPLES, Process
 from tests.support.following import producing, put_events
 from tests.support.histories import histories
@@ -67,7 +67,7 @@ async def test_rebuilt_while_events_arrive_it_is_equal_and_loses_none(log: Kafka
         await put_events(producer, [*events, *events[::10]])
         await warehouse.ready()
         async with _rebuild(log, warehouse) as rebuild:
-            task = asyncio.create_task(rebuild.watch(Wish(rate=2_000, hold_records=200, keep=True)))
+            task = asyncio.create_task(rebuild.watch(RebuildRequest(rate=2_000, hold_records=200, keep=True)))
             said = set()
             for start in range(0, len(more), 50):
                 await put_events(producer, more[start : start + 50])
@@ -89,7 +89,7 @@ async def test_rebuilt_while_events_arrive_it_is_equal_and_loses_none(log: Kafka
     # What was live before is still there, and a second rebuild of the whole log finds nothing else.
     assert await warehouse.one("SELECT count() FROM animusic_before.feedback") > len(events)
     async with _rebuild(log, warehouse) as rebuild:
-        again = await rebuild.watch(Wish())
+        again = await rebuild.watch(RebuildRequest())
     assert again.switched
     assert await _views(warehouse) == rebuilt
     assert await warehouse.one("SELECT count() FROM system.databases WHERE name = 'animusic_next'") == 0
@@ -119,12 +119,12 @@ async def test_killed_in_the_middle_it_goes_on(log: KafkaSettings, warehouse: Pr
     before = await _views(warehouse)
     async with _rebuild(log, warehouse) as rebuild:
         seen: list[Status] = []
-        task = asyncio.create_task(rebuild.watch(Wish(rate=400, hold_records=200), seen.append))
+        task = asyncio.create_task(rebuild.watch(RebuildRequest(rate=400, hold_records=200), seen.append))
         starts = f"starting: 0 of {len(events):,} records, 0 records/s"
         await apoll(lambda: _says(warehouse, starts), what="it says how much there is before it reads")
         await apoll(lambda: _some(seen, 300), timeout=30, what="a part of the log is in the new tables")
         with pytest.raises(RuntimeError, match="goes on already"):
-            await rebuild.start(Wish())
+            await rebuild.start(RebuildRequest())
         assert warehouse.end(signal.SIGKILL) == -signal.SIGKILL
         warehouse.start()
         # The watcher waits for the warehouse, and asks it to go on.
@@ -153,11 +153,11 @@ async def test_tables_that_are_wrong_are_replaced_only_when_told(log: KafkaSetti
     warehouse.start()
     await warehouse.ready()
     async with _rebuild(log, warehouse) as rebuild:
-        refused = await rebuild.watch(Wish())
+        refused = await rebuild.watch(RebuildRequest())
         assert not refused.switched
         assert {table.table for table in refused.compared if not table.equal} == {"feedback"}
         assert await _views(warehouse) != right
-        mended = await rebuild.watch(Wish(even_if_different=True))
+        mended = await rebuild.watch(RebuildRequest(even_if_different=True))
         assert mended.switched
         assert mended.went_on
     assert await _views(warehouse) == right

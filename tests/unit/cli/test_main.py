@@ -52,15 +52,6 @@ def test_every_verb_has_help_that_begins_with_a_sentence(verb) -> None:
     assert len(sentence.split()) > 6
 
 
-def test_a_rebuild_imports_nothing_heavy_before_it_stands_back() -> None:
-    code = (
-        "import sys; from services.cli import main, replay, replay_profiles; "
-        "print(*{'aiokafka', 'redis', 'httpx', 'pydantic', 'numpy'} & sys.modules.keys())"
-    )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-
-
 def test_an_unknown_verb_is_a_usage_error() -> None:
     assert CliRunner().invoke(app, ["bogus"]).exit_code == 2
 

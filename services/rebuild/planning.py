@@ -7,13 +7,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from contracts.marks import MarkName
-from contracts.topics import FEEDBACK, PLAYLISTS, PROFILES
+from contracts.topics import FEEDBACK, TOPICS
 from services.common.kafka import partition_ids, topic_ids
 from services.common.settings import KafkaSettings
-from services.operator.replay.job import Partition
+from services.rebuild.job import Partition
 
-TOPICS = (PROFILES.name, FEEDBACK.name, PLAYLISTS.name)
+# Others lose records by design: what was replaced, or what is old.
+_KEPT = frozenset(topic.name for topic in TOPICS if topic.cleanup == "keep")
+_BY_USER = frozenset(topic.name for topic in TOPICS if topic.keyed_by == "user")
 Offsets = Mapping[tuple[str, int], int]
 
 
@@ -29,6 +30,9 @@ class Bound:
     def is_edge(self) -> bool:
         """Whether nothing was asked for."""
         return self.time is None and self.offsets is None
+
+
+_EDGE = Bound()
 
 
 @dataclass(frozen=True)
@@ -67,24 +71,22 @@ def bound_of(text: str | None, edge: str) -> Bound:
 def _offset(part: str) -> tuple[tuple[str, int], int]:
     place, _, offset = part.strip().partition("=")
     topic, _, partition = place.rpartition("/")
-    if topic not in TOPICS:
+    if topic not in _BY_USER:
         raise ValueError(f"no topic {topic!r}")
     return (topic, int(partition)), int(offset)
 
 
-async def planned(
-    settings: KafkaSettings, since: Bound, until: Bound, extra: Mapping[str, Sequence[int]] | None = None
-) -> Plan:
-    """The partitions of the three topics with their bounds. `extra`: name of a mark -> more shards that it covers.
+async def planned(settings: KafkaSettings, topics: Sequence[str], since: Bound = _EDGE, until: Bound = _EDGE) -> Plan:
+    """The partitions of these topics with their bounds.
 
     Raises ConnectionError, LookupError (a topic is missing), aiokafka's KafkaError.
     """
-    ids = await topic_ids(settings.bootstrap_servers, TOPICS)
+    ids = await topic_ids(settings.bootstrap_servers, topics)
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     await consumer.start()
     try:
-        counts = {topic: len(await partition_ids(consumer, topic)) for topic in TOPICS}
-        tps = [TopicPartition(topic, p) for topic in TOPICS for p in range(counts[topic])]
+        counts = {topic: len(await partition_ids(consumer, topic)) for topic in topics}
+        tps = [TopicPartition(topic, p) for topic in topics for p in range(counts[topic])]
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         starts, stops = await _offsets(consumer, since, ends), await _offsets(consumer, until, ends)
     finally:
@@ -94,7 +96,6 @@ async def planned(
     for tp in tps:
         # A part of the log is read up to its end as of now; the whole log is followed.
         stop = stops.get(tp) if whole else min(ends[tp], stops.get(tp, ends[tp]))
-        name = MarkName(ids[tp.topic], tp.partition).field()
         partitions.append(
             Partition(
                 topic=tp.topic,
@@ -106,7 +107,6 @@ async def planned(
                 begin=begins[tp],
                 end=ends[tp],
                 size=max(0, (ends[tp] if stop is None else stop) - max(begins[tp], starts.get(tp, 0))),
-                shards=tuple((extra or {}).get(name, ())),
             )
         )
     return Plan(tuple(partitions), tuple(_gap(tp, begins[tp]) for tp in tps if _lost(tp, begins[tp], since)))
@@ -123,8 +123,7 @@ async def _offsets(consumer: Any, bound: Bound, ends: Mapping[TopicPartition, in
 
 
 def _lost(tp: TopicPartition, begin: int, since: Bound) -> bool:
-    # The compacted topic loses what was replaced, by design.
-    return bool(begin) and since.is_edge and tp.topic != PROFILES.name
+    return bool(begin) and since.is_edge and tp.topic in _KEPT
 
 
 def _gap(tp: TopicPartition, begin: int) -> str:

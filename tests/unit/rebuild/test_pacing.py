@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from services.operator.pacing import Pace
+from services.rebuild.pacing import Pace
 
 
 async def test_it_takes_at_least_as_long_as_the_rate_says():

@@ -1,4 +1,4 @@
-"""Playlists as they were served, and what each was made from: the log is read once more, up to what they reflect.
+"""Playlists as they were served, each with its context: the log is read once more, up to what the playlist reflects.
 
 A playlist names the marks of the profile that it was made from, and that profile's digest. So the profile is folded
 from exactly those records, and the digest says whether it is the same one.
@@ -6,7 +6,7 @@ from exactly those records, and the digest says whether it is the same one.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
@@ -23,10 +23,8 @@ from services.common.settings import KafkaSettings
 from services.operator.replay.records import Tell, first_time, records_of
 from services.profiles.decoding import decode_state
 from services.profiles.reader import HistoryEntry, StoredProfile
-from services.profiles.store import HISTORY_LISTS
-from services.profiles.writes import Forget, ShardWrites, effect_of
-from services.recommender.catalogue_song import CatalogueSong, UnreadableSong, read_song
-from services.recommender.recent import history_entry
+from services.profiles.writes import HISTORY_LISTS, Forget, ShardWrites, effect_of
+from services.recommender.interface import CatalogueSong, ServedContext, UnreadableSong, history_entry, read_song
 
 # A playlist's record is written when it is served; clocks of a machine differ by less.
 _LATER_MS: Final = 60_000
@@ -49,24 +47,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Then:
-    """A playlist beside what it was made from.
-
-    Attributes:
-        profile: as the log says that it was at the playlist's marks. `faithful`: its digest is the one that was logged.
-        shown: what the listener had been served before, oldest first, the newest revision of each playlist.
-    """
-
-    playlist: ServedPlaylist
-    profile: StoredProfile
-    shown: tuple[HistoryEntry, ...]
-
-    @property
-    def faithful(self) -> bool:
-        return self.profile.digest == self.playlist.profile_digest
-
-
-@dataclass(frozen=True)
 class Placed:
     """A playlist of the log."""
 
@@ -75,7 +55,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class CatalogueThen:
+class CatalogueAt:
     """The catalogue at a time, as far as the compacted log still tells.
 
     `later`: songs of which only later records are left. They were added or changed since, and are taken as the first of
@@ -102,11 +82,11 @@ async def playlists_at(settings: KafkaSettings, wanted: Wanted, tell: Tell) -> l
         if known is None or _order(playlist) > _order(known.playlist):
             found[playlist.user_id] = Placed(playlist, record.offset)
     if not found:
-        raise LookupError(nobody_served(wanted, await first_time(settings, PLAYLISTS.name)))
+        raise LookupError(not_served(wanted, await first_time(settings, PLAYLISTS.name)))
     return sorted(found.values(), key=lambda one: _order(one.playlist), reverse=True)[: wanted.limit]
 
 
-def nobody_served(wanted: Wanted, first: int | None) -> str:
+def not_served(wanted: Wanted, first: int | None) -> str:
     """Why there is no playlist of then, and what to ask instead. `first`: when the log's first playlist was written."""
     if first is None:
         return "no playlist is in the log yet; the first one comes with the first listener who asks for songs"
@@ -124,7 +104,7 @@ def _utc(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-async def made_from(settings: KafkaSettings, placed: Collection[Placed], tell: Tell) -> list[Then]:
+async def contexts_of(settings: KafkaSettings, placed: Collection[Placed], tell: Tell) -> list[ServedContext]:
     """Each playlist with its listener's profile and history of then, in this order, but not of who is forgotten.
 
     One playlist a listener. Raises aiokafka's KafkaError, LookupError when a topic is missing.
@@ -144,19 +124,19 @@ async def made_from(settings: KafkaSettings, placed: Collection[Placed], tell: T
     shown = await _shown(settings, chosen, tell)
     fields = writes.fields()
     return [
-        Then(one.playlist, _profile(one.playlist, fields.get(user_id, {})), shown[user_id])
+        ServedContext(one.playlist, _profile(one.playlist, fields.get(user_id, {})), shown[user_id])
         for user_id, one in chosen.items()
         if user_id not in writes.forgotten
     ]
 
 
-async def catalogue_then(settings: KafkaSettings, at: int, tell: Tell) -> CatalogueThen:
+async def catalogue_at(settings: KafkaSettings, at: int, tell: Tell) -> CatalogueAt:
     """The catalogue at a time (ms): of each song the last record of then. Raises aiokafka's KafkaError, LookupError.
 
     A song of which there are later records only was added since where its partition has lost nothing before them; else
     what it was may have been compacted away.
     """
-    then: dict[bytes, bytes | None] = {}
+    before: dict[bytes, bytes | None] = {}
     after: dict[bytes, bytes] = {}
     whole: dict[int, int] = {}
     async for record in records_of(settings, CATALOGUE.name, None, tell):
@@ -164,49 +144,36 @@ async def catalogue_then(settings: KafkaSettings, at: int, tell: Tell) -> Catalo
         if whole.get(place, 0) == record.offset:
             whole[place] = record.offset + 1
         if key is not None and record.timestamp <= at:
-            then[key] = record.value
+            before[key] = record.value
         elif key is not None and record.value is not None and whole.get(place, 0) <= record.offset:
             after.setdefault(key, record.value)
-    later = {key: value for key, value in after.items() if key not in then}
-    entries = (_entry(value) for value in chain(then.values(), later.values()) if value is not None)
-    return CatalogueThen(tuple(entry for entry in entries if entry is not None), len(later))
+    later = {key: value for key, value in after.items() if key not in before}
+    entries = (_entry(value) for value in chain(before.values(), later.values()) if value is not None)
+    return CatalogueAt(tuple(entry for entry in entries if entry is not None), len(later))
 
 
 def _profile(playlist: ServedPlaylist, fields: Mapping[bytes, bytes]) -> StoredProfile:
     flat = list(chain.from_iterable(fields.items()))
-    state = decode_state(playlist.user_id, playlist.generation, b"then", flat, None)
+    state = decode_state(playlist.user_id, playlist.generation, b"replayed", flat, None)
     return StoredProfile(state, dict(playlist.reflects), ())
-
-
-@dataclass
-class _History:
-    """The newest playlists of one listener, each in its newest revision."""
-
-    kept: dict[str, HistoryEntry] = field(default_factory=dict)
-
-    def add(self, entry: HistoryEntry) -> None:
-        known = self.kept.get(entry.playlist_id)
-        if known is None or entry.revision > known.revision:
-            self.kept[entry.playlist_id] = entry
-        if len(self.kept) > 2 * HISTORY_LISTS:
-            self.kept = {one.playlist_id: one for one in self.newest()}
-
-    def newest(self) -> tuple[HistoryEntry, ...]:
-        """Oldest first."""
-        return tuple(sorted(self.kept.values(), key=lambda one: (one.served_at, one.playlist_id)))[-HISTORY_LISTS:]
 
 
 async def _shown(
     settings: KafkaSettings, chosen: Mapping[str, Placed], tell: Tell
 ) -> Mapping[str, tuple[HistoryEntry, ...]]:
-    found: dict[str, _History] = defaultdict(_History)
+    """What each listener had been served before: the newest playlists, oldest first, each in its newest revision."""
+    found: dict[str, dict[str, HistoryEntry]] = defaultdict(dict)
     async for record in records_of(settings, PLAYLISTS.name, chosen, tell):
         playlist = _playlist(record)
         if playlist is None or playlist.user_id not in chosen or record.offset >= chosen[playlist.user_id].offset:
             continue
+        entry, entries = history_entry(playlist), found[playlist.user_id]
         if playlist.playlist_id != chosen[playlist.user_id].playlist.playlist_id:
-            found[playlist.user_id].add(history_entry(playlist))
-    return {user_id: found[user_id].newest() for user_id in chosen}
+            entries[entry.playlist_id] = max(entry, entries.get(entry.playlist_id, entry), key=lambda e: e.revision)
+    return {
+        user_id: tuple(sorted(found[user_id].values(), key=lambda e: (e.served_at, e.playlist_id)))[-HISTORY_LISTS:]
+        for user_id in chosen
+    }
 
 
 def _order(playlist: ServedPlaylist) -> tuple[int, int, str]:
@@ -217,7 +184,7 @@ def _playlist(record: Any) -> ServedPlaylist | None:
     try:
         return PLAYLIST_VERSIONS.read(record.value or b"")
     except ValidationError:
-        # Unreadable records are the consumers' business: they are among the dead letters.
+        # The consumers have sent it to the dead letters.
         return None
 
 
