@@ -35,7 +35,7 @@ _WALKS_AT_ONCE: Final = 10_000
 class Node2Vec:
     """The defaults follow the original (walk length 10, window 5, p = q = 1), but for 64 dimensions and all nodes.
 
-    Three epochs: with two, genres that were withheld are found less well (decision 25).
+    Three epochs: with two, genres that were withheld are found less well (decision 26).
 
     Attributes:
         walks: how many start at each node.
