@@ -1,4 +1,4 @@
-"""What is derived from a profile's registers and never stored: favoured, settled, favourability, out of favour.
+"""What is derived from a profile's registers and never stored: favoured, settled, favourability, blacklisted.
 
 Works on packed values as stored (see `contracts.registers`), since comparing encoded bytes is comparing values.
 A profile of 2,000 songs is unpacked in one sweep: this runs for every playlist.
@@ -34,7 +34,7 @@ class Standing:
         settled: songs that count for favourability: settled, or started and not the latest started.
         vetoed: anime whose last word was a veto.
         favourability: anime id -> favoured - not favoured, over its settled songs; only anime with a settled song.
-        out_of_favour: anime with a negative favourability.
+        blacklisted: anime with a negative favourability.
         latest_started: the song that may still be playing; of two with the same register the higher id.
     """
 
@@ -44,7 +44,7 @@ class Standing:
     settled: frozenset[str]
     vetoed: frozenset[str]
     favourability: dict[str, int]
-    out_of_favour: frozenset[str]
+    blacklisted: frozenset[str]
     latest_started: str | None
 
 
@@ -83,7 +83,7 @@ def derive(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: Ma
         settled=frozenset(settled),
         vetoed=frozenset(anime for anime, value in vetoes.items() if value[-1]),
         favourability=scores,
-        out_of_favour=frozenset(anime for anime, score in scores.items() if score < 0),
+        blacklisted=frozenset(anime for anime, score in scores.items() if score < 0),
         latest_started=latest,
     )
 

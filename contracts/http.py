@@ -203,7 +203,7 @@ class ProfileAnswer(BaseModel):
     liked: list[str]
     favoured: list[str]
     vetoed: list[str]
-    out_of_favour: list[AnimeStanding]
+    blacklisted: list[AnimeStanding]
     anime_list: list[AnimeEntry]
     marks: dict[str, int]
     digest: str

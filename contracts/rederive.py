@@ -120,7 +120,7 @@ def _changed(
         settled=settled,
         vetoed=old.vetoed,
         favourability=tally.scores,
-        out_of_favour=_moved(old.out_of_favour, {each: tally.scores.get(each, 0) < 0 for each in anime}),
+        blacklisted=_moved(old.blacklisted, {each: tally.scores.get(each, 0) < 0 for each in anime}),
         latest_started=latest,
     )
     return Derived(songs, vetoes, before.anime_of, standing, tally.counted)

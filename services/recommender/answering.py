@@ -130,7 +130,7 @@ def profile_answer(profile: StoredProfile, view: ProfileView, catalogue: Catalog
         liked=sorted(standing.liked),
         favoured=sorted(standing.favoured),
         vetoed=sorted(standing.vetoed),
-        out_of_favour=[_anime(each, view, catalogue) for each in sorted(standing.out_of_favour)],
+        blacklisted=[_anime(each, view, catalogue) for each in sorted(standing.blacklisted)],
         anime_list=list(profile.anime_list),
         marks=dict(profile.marks),
         digest=profile.digest,

@@ -17,16 +17,16 @@ from services.recommender.catalogue import Catalogue, Mask
 
 VETOED: Final = 1
 HEARD: Final = 2
-OUT_OF_FAVOUR: Final = 4
+BLACKLISTED: Final = 4
 RESTING: Final = 8
 
 Flags = NDArray[np.uint8]
 
 # From nothing lifted to all that may ever be lifted.
 _LIFTS: Final[tuple[tuple[str, int], ...]] = (
-    ("nothing", VETOED | HEARD | OUT_OF_FAVOUR | RESTING),
-    ("resting", VETOED | HEARD | OUT_OF_FAVOUR),
-    ("out_of_favour", VETOED | HEARD),
+    ("nothing", VETOED | HEARD | BLACKLISTED | RESTING),
+    ("resting", VETOED | HEARD | BLACKLISTED),
+    ("blacklisted", VETOED | HEARD),
     ("heard", VETOED),
 )
 
@@ -40,26 +40,26 @@ class Eligible:
 
 
 def refusals(catalogue: Catalogue, standing: Standing) -> Flags:
-    """Why each song is out for this listener: (songs,) uint8, bits VETOED, HEARD and OUT_OF_FAVOUR.
+    """Why each song is out for this listener: (songs,) uint8, bits VETOED, HEARD and BLACKLISTED.
 
     An anime keeps out every song that appears in it, wherever else the song appears.
     """
     flags = np.zeros(len(catalogue), dtype=np.uint8)
     flags[catalogue.rows_of(standing.heard)] |= HEARD
     _flag_anime(catalogue, flags, standing.vetoed, VETOED)
-    _flag_anime(catalogue, flags, standing.out_of_favour, OUT_OF_FAVOUR)
+    _flag_anime(catalogue, flags, standing.blacklisted, BLACKLISTED)
     return flags
 
 
 def refusals_again(catalogue: Catalogue, before: Flags, old: Standing, standing: Standing) -> Flags:
     """What `refusals` gives, from its flags `before` for the `old` standing; these stay as they are."""
-    if old.heard == standing.heard and old.vetoed == standing.vetoed and old.out_of_favour == standing.out_of_favour:
+    if old.heard == standing.heard and old.vetoed == standing.vetoed and old.blacklisted == standing.blacklisted:
         return before
     flags = before.copy()
     flags[catalogue.rows_of(old.heard - standing.heard)] &= ~np.uint8(HEARD)
     flags[catalogue.rows_of(standing.heard - old.heard)] |= HEARD
     _move_anime(catalogue, flags, old.vetoed, standing.vetoed, VETOED)
-    _move_anime(catalogue, flags, old.out_of_favour, standing.out_of_favour, OUT_OF_FAVOUR)
+    _move_anime(catalogue, flags, old.blacklisted, standing.blacklisted, BLACKLISTED)
     return flags
 
 

@@ -27,7 +27,7 @@ INDEX_FAILURES = Counter("animusic_recommender_index_failures_total", "Questions
 QUERIES = Counter("animusic_recommender_candidate_queries_total", "Queries for candidates", ["arm"])
 # Why an arm picked nothing: not_built, nothing_left, failed.
 LEFT_OUT = Counter("animusic_recommender_left_out_total", "Arms that picked nothing for a playlist", ["arm", "why"])
-# Playlists for which songs had to be lifted back in: resting, out_of_favour, heard.
+# Playlists for which songs had to be lifted back in: resting, blacklisted, heard.
 LIFTED = Counter("animusic_recommender_lifted_total", "Playlists that ran out of songs", ["what"])
 PLAYLISTS = Counter("animusic_recommender_playlists_total", "Playlists by outcome", ["outcome"])
 # Waits for a mark: `reached` or `late` (answered with fresh = false).

@@ -181,5 +181,5 @@ def _out_at_once(url: str) -> bool:
     guest.close()
     shown = {slot["anime_id"] for slot in answer["slots"]}
     assert profile["vetoed"] == [first["anime_id"]]
-    assert [standing["anime_id"] for standing in profile["out_of_favour"]] == [second["anime_id"]]
+    assert [standing["anime_id"] for standing in profile["blacklisted"]] == [second["anime_id"]]
     return bool(answer["fresh"]) and not shown & {first["anime_id"], second["anime_id"]}

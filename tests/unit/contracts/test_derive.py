@@ -72,13 +72,13 @@ def test_the_song_that_is_playing_is_not_disliked_yet():
     both = standing({"a": packed(started=1), "b": packed(started=2)})
     assert both.settled == {"a"}
     assert both.favourability == {"mal-1": -1}
-    assert both.out_of_favour == {"mal-1"}
+    assert both.blacklisted == {"mal-1"}
 
 
 def test_the_latest_started_counts_once_it_is_settled():
     skipped = standing({"a": packed(started=1, settled=2)})
     assert skipped.latest_started == "a"
-    assert skipped.out_of_favour == {"mal-1"}
+    assert skipped.blacklisted == {"mal-1"}
 
 
 def test_watching_alone_settles_nothing():
@@ -95,13 +95,13 @@ def test_favourability_is_favoured_less_not_favoured_over_settled_songs():
     anime_of = {"a": ("mal-1", "mal-2"), "b": ("mal-1",), "c": ("mal-1", "mal-3"), "d": ("mal-3",)}
     result = standing(songs, anime_of)
     assert result.favourability == {"mal-1": 1, "mal-2": 1, "mal-3": -1}
-    assert result.out_of_favour == {"mal-3"}
+    assert result.blacklisted == {"mal-3"}
 
 
 def test_zero_is_in_favour():
     songs = {"a": packed(settled=1, liked=1), "b": packed(settled=2)}
     assert standing(songs).favourability == {"mal-1": 0}
-    assert standing(songs).out_of_favour == frozenset()
+    assert standing(songs).blacklisted == frozenset()
 
 
 def test_a_song_that_the_catalogue_does_not_know_is_heard_and_counts_for_no_anime():

@@ -27,14 +27,14 @@ def named(mask: np.ndarray) -> set[str]:
 
 @given(heard=songs, resting=songs, vetoed=anime, out=anime, taken=st.lists(st.sampled_from(range(20)), max_size=2))
 def test_reasons_are_lifted_in_turn_and_a_veto_never(heard, resting, vetoed, out, taken):
-    refused = refusals(CATALOGUE, standing(heard=heard, vetoed=vetoed, out_of_favour=out))
+    refused = refusals(CATALOGUE, standing(heard=heard, vetoed=vetoed, blacklisted=out))
     found = eligible(CATALOGUE, refused, resting, taken)
     held = frozenset(each.anime_id for row in taken for each in CATALOGUE.entries[row].anime)
     free = set(SONGS) - of_anime(vetoed) - of_anime(held)
     steps = {
         "nothing": free - heard - of_anime(out) - resting,
         "resting": free - heard - of_anime(out),
-        "out_of_favour": free - heard,
+        "blacklisted": free - heard,
         "heard": free,
     }
     left = next((name for name, left in steps.items() if left), "nothing")
@@ -45,7 +45,7 @@ def test_reasons_are_lifted_in_turn_and_a_veto_never(heard, resting, vetoed, out
 
 @given(steps=st.lists(st.tuples(songs, anime, anime), min_size=2, max_size=6))
 def test_refusals_that_follow_a_standing_are_those_from_scratch(steps):
-    standings = [standing(heard=heard, vetoed=vetoed, out_of_favour=out) for heard, vetoed, out in steps]
+    standings = [standing(heard=heard, vetoed=vetoed, blacklisted=out) for heard, vetoed, out in steps]
     flags = refusals(CATALOGUE, standings[0])
     for old, new in pairwise(standings):
         kept = flags.copy()

@@ -103,7 +103,7 @@ def view(catalogue: Catalogue, **fields: Any) -> ProfileView:
 def standing(**fields: Any) -> Standing:
     """What is derived, given by hand; the rest of it is empty."""
     nothing: dict[str, Any] = dict.fromkeys(
-        ("heard", "liked", "favoured", "settled", "vetoed", "out_of_favour"), frozenset()
+        ("heard", "liked", "favoured", "settled", "vetoed", "blacklisted"), frozenset()
     )
     return Standing(**{**nothing, "favourability": {}, "latest_started": None, **fields})
 
