@@ -30,6 +30,8 @@ def shown(verb: str, columns: int) -> str:
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
         patch.setenv("COLUMNS", str(columns))
+        # Typer reads TERMINAL_WIDTH once, when it is imported: perhaps while another test had set it.
+        patch.setattr("typer.rich_utils.MAX_WIDTH", None)
         readable(get_command(app))([*verb.split(), "--help"], prog_name="animusic")
     assert ended.value.code == 0
     return out.getvalue()
