@@ -105,7 +105,6 @@ class ProfilesSettings(BaseModel):
 
     group: str = "animusic.profiles"
     batch_records: int = Field(5_000, ge=1, description="most records of one flush")
-    batch_wait_ms: int = Field(20, ge=1, description="longest a fetch waits for a record")
     generation: str | None = Field(None, description="write this generation; unset: the live one")
     metrics_port: int = Field(0, ge=0, le=65_535, description="0: any free port")
     processes: int = Field(1, ge=1, le=16, description="profiles processes of the local system; they share partitions")

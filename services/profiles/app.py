@@ -51,5 +51,5 @@ async def build(settings: Settings, redis: Redis, registry: CollectorRegistry) -
     logging.getLogger("animusic.profiles").info("writing generation %s", generation)
     return Consumer(
         settings.kafka, sink, TOPICS, registry,
-        group=group, max_records=settings.profiles.batch_records, wait_ms=settings.profiles.batch_wait_ms,
+        group=group, max_records=settings.profiles.batch_records,
     )  # fmt: skip

@@ -117,7 +117,7 @@ class Warehouse:
         self._consumer = Consumer(
             settings.kafka, sink, TOPICS, self._registry,
             group=settings.warehouse.group, max_records=settings.warehouse.batch_records,
-            wait_ms=settings.warehouse.flush_ms // 10, hold_seconds=settings.warehouse.flush_ms / 1_000,
+            hold_seconds=settings.warehouse.flush_ms / 1_000,
         )  # fmt: skip
         await self._consumer.start()
 

@@ -131,7 +131,7 @@ async def test_the_newest_anime_list_counts_and_a_forgotten_user_stays_forgotten
         await put_events(to, [like("u")])
         await put(to, PLAYLISTS.name, "u", playlist(0, BASE_MS, "ab").log_value())
         await at_end(log, redis)
-        reader = ProfileReader(redis, cached=10)
+        reader = ProfileReader(redis, cache_bytes=1 << 20)
         snapshot = await reader.read("u")
         assert [(e.mal_id, e.score) for e in snapshot.anime_list] == [(2, 7.5)]
         assert [entry.songs for entry in snapshot.history] == [("a", "b")]
@@ -157,7 +157,7 @@ async def test_playlists_are_resumed_and_the_history_keeps_the_newest_forty(
         for one in served:
             await put(to, PLAYLISTS.name, "u", one.log_value())
         await at_end(log, redis)
-        reader = ProfileReader(redis, cached=10)
+        reader = ProfileReader(redis, cache_bytes=1 << 20)
         history = (await reader.read("u")).history
         assert len(history) == 40
         assert (history[-1].playlist_id, history[-1].revision, history[-1].songs) == (str(UUID(int=7)), 1, ("c", "d"))
@@ -251,7 +251,7 @@ async def test_a_like_is_in_the_profile_soon(log: KafkaSettings, redis: Redis, v
     waits = []
     topic_id = (await topic_ids(log.bootstrap_servers, [FEEDBACK.name]))[FEEDBACK.name]
     async with producing(log) as to, following(settings_for(log, valkey.url, tmp_path), redis):
-        reader = ProfileReader(redis, cached=10)
+        reader = ProfileReader(redis, cache_bytes=1 << 20)
         for i in range(100):
             user_id = f"u{i}"
             began = time.perf_counter()

@@ -115,7 +115,7 @@ async def test_every_error_in_fetching_is_observed_and_the_end_is_none(monkeypat
 
     made = Subscription(
         KafkaSettings(), {"topic": 1}, _nothing, Listener(), seen.append,
-        group="g", step="test", max_records=1, wait_ms=1, gather_ms=0,
+        group="g", step="test", max_records=1, gather_ms=0,
     )  # fmt: skip
     await made.broker.connect()
     monkeypatch.setattr("faststream.kafka.subscriber.usecase.anyio", types.SimpleNamespace(sleep=no_pause))
@@ -126,6 +126,25 @@ async def test_every_error_in_fetching_is_observed_and_the_end_is_none(monkeypat
     with pytest.raises(ZeroDivisionError):
         await made._subscriber._run_consume_loop(Failing(ZeroDivisionError()))
     assert len(seen) == 3
+
+
+async def test_a_fetch_without_records_is_followed_by_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastStream's own `get_msg` sleeps in between, and records that come meanwhile wait for it."""
+
+    class Quiet:
+        async def getmany(self, **told: Any) -> dict[Any, Any]:
+            assert told["timeout_ms"] >= 500
+            return {}
+
+    async def sleeps(_: float) -> None:
+        raise AssertionError("it sleeps")
+
+    monkeypatch.setattr("faststream.kafka.subscriber.usecase.anyio", types.SimpleNamespace(sleep=sleeps))
+    made = Subscription(
+        KafkaSettings(), {"topic": 1}, _nothing, Listener(), lambda error: None,
+        group="g", step="test", max_records=1, gather_ms=0,
+    )  # fmt: skip
+    assert await made._subscriber.get_msg(Quiet()) == ()
 
 
 async def _nothing(_: Any) -> None:

@@ -49,7 +49,6 @@ class Consumer(Generic[T]):
     """One sink following topics. `await start()`, then `await run()`; `stop()` from anywhere ends it.
 
     Args:
-        wait_ms: how long a fetch waits for records; about the latency of an idle system.
         hold_seconds: oldest a record may get before it is flushed, once it was fetched; 0 flushes each fetch, and
             fetches each record as it comes.
         retry_seconds: longest outage of store or log before the process gives up with exit code 75.
@@ -64,7 +63,6 @@ class Consumer(Generic[T]):
         *,
         group: str,
         max_records: int,
-        wait_ms: int = 20,
         hold_seconds: float = 0.0,
         retry_seconds: float = 120.0,
     ) -> None:
@@ -83,7 +81,7 @@ class Consumer(Generic[T]):
         self._producer: AIOKafkaProducer = producer(settings)
         self._subscribe = functools.partial(
             Subscription, settings, handler=self._take, listener=_Listener(self), on_error=self.fetch_failed,
-            group=group, step=sink.step, max_records=max_records, wait_ms=wait_ms,
+            group=group, step=sink.step, max_records=max_records,
             gather_ms=min(_MOST_GATHER_MS, int(1_000 * hold_seconds * _GATHERED_OF_HOLD)),
         )  # fmt: skip
         self.subscription: Subscription | None = None

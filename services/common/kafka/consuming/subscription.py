@@ -7,6 +7,7 @@ what fails in fetching, and tells only its log: `on_error` is called with each o
 """
 
 import asyncio
+import itertools
 import logging
 import random
 import socket
@@ -31,6 +32,8 @@ _FETCH_BYTES: Final = 4 * 1024 * 1024
 _GATHERED_BYTES: Final = 1 << 18
 # aiokafka's own.
 _IDLE_FETCH_MS: Final = 500
+# So long a client waits for its fetches; it wakes when the first record comes.
+_LONGEST_WAIT_MS: Final = 1_000
 # A partition that was added, or a topic made again, is found within this time.
 _METADATA_AGE_MS = 5_000
 _FIRST_PAUSE_SECONDS: Final = 0.25
@@ -79,7 +82,6 @@ class Subscription:
         group: str,
         step: str,
         max_records: int,
-        wait_ms: int,
         gather_ms: int,
     ) -> None:
         log = logging.getLogger(f"animusic.{step}.faststream")
@@ -100,7 +102,6 @@ class Subscription:
             *partitions,
             batch=True,
             max_records=max_records,
-            batch_timeout_ms=wait_ms,
             group_id=group,
             group_instance_id=instance_of(group, settings, partitions),
             session_timeout_ms=round(1000 * settings.session_seconds),
@@ -117,22 +118,26 @@ class Subscription:
             decoder=_records,
         )
         self._subscriber(handler)
-        self._observe_errors(on_error)
+        self._fetch(max_records, on_error)
 
-    def _observe_errors(self, on_error: OnError) -> None:
-        """Its loop calls `get_msg` for each fetch; no middleware is told when that raises."""
-        get_msg = self._subscriber.get_msg
+    def _fetch(self, max_records: int, on_error: OnError) -> None:
+        """Give FastStream's loop another `get_msg`, which it calls for each fetch.
 
-        async def observed(consumer: Any) -> Any:
+        Its own sleeps after a fetch without records for as long as it has waited: a long wait delays records that come
+        meanwhile, a short one keeps an idle process busy. And no middleware is told when it raises.
+        """
+
+        async def fetched(consumer: Any) -> tuple[Record, ...]:
             try:
-                return await get_msg(consumer)
+                found = await consumer.getmany(timeout_ms=_LONGEST_WAIT_MS, max_records=max_records)
             except ConsumerStoppedError:
                 raise
             except Exception as error:
                 on_error(error)
                 raise
+            return tuple(itertools.chain(*found.values()))
 
-        self._subscriber.get_msg = observed  # type: ignore[method-assign]
+        self._subscriber.get_msg = fetched  # type: ignore[method-assign]
 
     async def start(self) -> None:
         """Return once partitions are assigned and the listener has been called."""
