@@ -175,6 +175,8 @@ class _Verification:
                 self._note(store, user, log[user], held.get(user, Folded()), spans)
             # What the others wrote meanwhile may be in the store, or a part of it: wait for all of it, and ask again.
             left &= newer.keys()
+            if not left:
+                return
             log.update((user, joined(log[user], newer[user])) for user in left)
             at = {tp: now.ends[tp] for tp in at}
             await run.reached(replace(now, ends=at), store)
