@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
@@ -18,7 +19,7 @@ from services.gateway.live import Hub
 from services.gateway.metrics import Metrics
 from services.gateway.middleware import HostOriginCheck, RequestMetrics, SecurityHeaders
 from services.gateway.parts import Parts
-from services.gateway.problems import ANY_PROBLEM, answer_with_problems
+from services.gateway.problems import answer_with_problems
 from services.gateway.recommender_client import RecommenderClient
 from services.gateway.routes import events, live, pages, paper, playlists, profile, sessions, system
 from services.gateway.stamp import Stamper
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 8
 KEEP_ALIVE_SECONDS: Final = 30
+# Objects that Python makes before it looks for cycles. FastAPI leaves some behind with every request; at Python's own
+# threshold the search took a tenth of the gateway's CPU.
+COLLECT_AFTER: Final = 20_000
 _ABOUT: Final = "Feedback in, playlists out. Times are milliseconds since the epoch; every error is a Problem."
 
 
@@ -65,6 +69,8 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
         await parts.event_log.close()
         await parts.recommender.close()
 
+    of_paper = paper.router if paper_is_on(settings) else paper.switched_off
+    routers = (events, playlists, sessions, profile, live, system, pages)
     app = FastAPI(
         title="AniMusic",
         version="1",
@@ -72,13 +78,10 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=ANY_PROBLEM,
+        # In one list, the hottest first: FastAPI matches the routes of an included router twice.
+        routes=[*(route for part in routers for route in part.router.routes), *of_paper.routes],
     )
     app.state.parts = parts
-    of_paper = paper.router if paper_is_on(settings) else paper.switched_off
-    for part in (events, playlists, sessions, profile, live, system, pages):
-        app.include_router(part.router)
-    app.include_router(of_paper)
     app.mount(pages.ASSETS, pages.docs_assets())
     answer_with_problems(app)
     asked = settings.gateway
@@ -112,6 +115,7 @@ async def serve(settings: Settings) -> None:
 
     Run it on uvloop. Raises CannotListen when the port is taken, ValueError when there is no usable signing key.
     """
+    gc.set_threshold(COLLECT_AFTER)
     server = build_server(settings, build_parts(settings))
     with stop_on_signals(server.stop):
         port = server.start(settings.host, settings.port, "ANIMUSIC_PORT")

@@ -56,6 +56,10 @@ class Parts:
 
 
 async def _parts(request: Request) -> Parts:
+    return _parts_of(request)
+
+
+def _parts_of(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
@@ -67,17 +71,15 @@ class _Session(SecurityBase):
     model = HTTPBearer()
 
     async def __call__(self, request: Request) -> str:
-        parts: Parts = request.app.state.parts
-        return parts.identity.user_of(request.headers.get("authorization"), now_ms())
+        return _parts_of(request).identity.user_of(request.headers.get("authorization"), now_ms())
 
 
 class _SessionWithinRate(_Session):
     """The same, counted against the user's rate limit. Raises Refused 401 or 429."""
 
     async def __call__(self, request: Request) -> str:
-        parts: Parts = request.app.state.parts
         user_id = await super().__call__(request)
-        parts.identity.charge_post(user_id)
+        _parts_of(request).identity.charge_post(user_id)
         return user_id
 
 

@@ -41,8 +41,6 @@ _WHEN: Final = {
     429: "Too fast; wait for Retry-After",
     503: "The log or the recommender cannot answer now; wait for Retry-After",
 }
-# Said of every route; with it FastAPI leaves out its own 422.
-ANY_PROBLEM: Final[dict[int | str, dict[str, Any]]] = {"default": {"model": Problem, "description": "Any other error"}}
 
 
 class Refused(HTTPException):
@@ -70,8 +68,10 @@ def problem(status: int, error: str, message: str, headers: Mapping[str, str] | 
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, for its documentation."""
-    return {status: {"model": Problem, "description": _WHEN[status]} for status in statuses}
+    """The errors of a route, for its documentation. Where `default` is there, FastAPI leaves out its own 422."""
+    described: dict[int | str, str] = {status: _WHEN[status] for status in statuses}
+    described["default"] = "Any other error"
+    return {status: {"model": Problem, "description": why} for status, why in described.items()}
 
 
 def answer_with_problems(app: FastAPI) -> None:

@@ -2,7 +2,7 @@
 
 - 400 malformed, nothing_to_pick: the body or a parameter; the message names it
 - 404 no_such_playlist, no_such_song, not_found: no such route
-- 500 internal: a fault of ours; the log has it
+- 500 internal: a fault of the recommender; its log says which
 - 503 log_unavailable, profiles_unavailable, not_ready: with Retry-After
 """
 

@@ -14,7 +14,7 @@ from services.common.http.server import HttpServer
 from services.common.process.identity import ProcessIdentity
 
 NotReady = Callable[[], str | None]
-Standing = Callable[[], dict[str, Any]]
+Details = Callable[[], dict[str, Any]]
 _STOP_SECONDS: Final = 1
 
 
@@ -26,7 +26,7 @@ class HealthServer:
     """
 
     def __init__(
-        self, identity: ProcessIdentity, not_ready: NotReady, registry: CollectorRegistry, standing: Standing = dict
+        self, identity: ProcessIdentity, not_ready: NotReady, registry: CollectorRegistry, standing: Details = dict
     ) -> None:
         async def readyz(_: Request) -> Response:
             ready, said = readiness(identity, not_ready, standing)
@@ -57,7 +57,7 @@ class HealthServer:
         await self._server.close()
 
 
-def readiness(identity: ProcessIdentity, not_ready: NotReady, standing: Standing) -> tuple[bool, dict[str, Any]]:
+def readiness(identity: ProcessIdentity, not_ready: NotReady, standing: Details) -> tuple[bool, dict[str, Any]]:
     """Whether a process is ready, and the body of its /readyz.
 
     The body says `status`, `reason` when it is not, who answers (process_identity.py), and how far it is.

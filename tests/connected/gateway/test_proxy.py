@@ -4,7 +4,6 @@ The other side is a small HTTP server on a real port that says what it is told t
 are seen by the system tests.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -15,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contracts.http import AskMark, AskPlaylist, AskRest
 from services.common.http.listening import listen
+from services.common.http.server import HttpServer
 from services.common.settings import KafkaSettings
 from services.gateway.identity import paper_user
 from tests.connected.gateway.conftest import Running, liked, running, settings_of
@@ -76,15 +75,12 @@ class Recommender:
 async def other() -> AsyncIterator[Recommender]:
     """The other side, on a port of its own."""
     side = Recommender()
-    listening = listen("127.0.0.1", 0, "ANIMUSIC_PORT")
-    side.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(side, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
-    serving = asyncio.create_task(server._serve([listening]))
+    server = HttpServer(side, stop_seconds=1)
+    side.url = f"http://127.0.0.1:{server.start('127.0.0.1', 0, 'ANIMUSIC_PORT')}"
     side.say("/readyz", {"service": "recommender"})
     side.say("/internal/await", {"reached": True, "waited_ms": 1.0, "mark": 1})
     yield side
-    server.should_exit = True
-    await serving
+    await server.close()
 
 
 @pytest_asyncio.fixture

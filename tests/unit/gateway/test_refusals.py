@@ -133,6 +133,17 @@ async def test_the_fourth_post_of_a_burst_of_three_is_429(settings: Settings, be
     assert answer.headers["retry-after"] == "1"
 
 
+async def test_a_body_that_is_refused_counts_and_the_rate_limit_comes_first(
+    settings: Settings, bearer: dict[str, str]
+) -> None:
+    app = build_app(settings.model_copy(update={"gateway": GatewaySettings(posts_per_second=1, posts_burst=3)}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        refused(await client.post("/v1/events", content=b"{}", headers=bearer), 415, "not_json")
+        refused(await client.post("/v1/events", content=b"{", headers={**bearer, **JSON}), 400, "malformed")
+        refused(await client.post("/v1/events", content=BIG, headers={**bearer, **JSON}), 413, "too_large")
+        refused(await client.post("/v1/events", content=BIG, headers={**bearer, **JSON}), 429, "too_many")
+
+
 OTHERS = Signer(b"x" * 32).receipt("u", Receipt("ab" * 16, 0, 0))
 
 
@@ -193,7 +204,7 @@ async def test_what_is_not_there_says_where_to_look(client: httpx.AsyncClient) -
     assert wrong.headers["allow"] == "POST"
 
 
-async def test_a_mistake_of_ours_is_a_problem_too(settings: Settings) -> None:
+async def test_an_unexpected_exception_is_a_problem_with_the_security_headers(settings: Settings) -> None:
     app = build_app(settings)
 
     @app.get("/broken")
@@ -201,8 +212,9 @@ async def test_a_mistake_of_ours_is_a_problem_too(settings: Settings) -> None:
         raise ZeroDivisionError("secret detail")
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-        message = refused(await client.get("/broken"), 500, "failed")
-    assert "secret" not in message
+        answer = await client.get("/broken")
+    assert "secret" not in refused(answer, 500, "failed")
+    assert answer.headers["x-frame-options"] == "DENY"
 
 
 async def test_before_its_parts_have_started_it_is_alive_and_not_ready(client: httpx.AsyncClient) -> None:
