@@ -39,8 +39,8 @@ class Offsets:
         return sum(self.ends.values()) - sum(self.starts.values())
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
-        return sum(tp.topic == topic for tp in self.ends)
+        """How many partitions a topic has. `ends` may have been narrowed to some of them."""
+        return sum(tp.topic == topic for tp in self.starts)
 
     def spans(self, topic: str) -> Spans:
         """All that the log has of a topic."""

@@ -1,16 +1,18 @@
 """What the shared readers make of offsets, marks, hashes and parameters, without a store."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
 
 from contracts.fold import user_digest
 from contracts.marks import MarkName
+from contracts.placement import SHARDS
 from services.operator.parity import Difference, Parity
 from services.operator.readers.clickhouse import _text
 from services.operator.readers.log import Offsets
-from services.operator.readers.redis import differing, stored_of
+from services.operator.readers.redis import differing, lowest, stored_of
 from services.operator.readers.waiting import caught_up
 
 ID = "a" * 32
@@ -75,3 +77,9 @@ def test_parity_counts_users_and_histories_and_names_what_differs() -> None:
 )
 def test_a_parameter_is_escaped_as_clickhouse_reads_it(value: object, text: str) -> None:
     assert _text(value) == text
+
+
+def test_a_mark_of_one_partition_is_that_of_its_own_shards() -> None:
+    """verify asks again for one partition alone; its topic has as many partitions as before."""
+    stored = [{LOG.mark(FIRST).field(): 10} if shard % 2 == 0 else {} for shard in range(SHARDS)]
+    assert lowest(stored, replace(LOG, ends={FIRST: 10})) == {LOG.mark(FIRST): 10}
