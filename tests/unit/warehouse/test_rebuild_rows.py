@@ -8,7 +8,7 @@ import pytest
 
 from contracts.marks import MarkName
 from contracts.topics import FEEDBACK
-from services.common.consuming.model import Assignment, DecodedRecord, Gap, Poison, Slice, Unflushable
+from services.common.kafka.consuming.model import Assignment, DecodedRecord, Gap, Poison, Slice, Unflushable
 from services.warehouse.rebuild_rows import RowsSink
 from services.warehouse.sink import Value
 from tests.support.histories import histories
