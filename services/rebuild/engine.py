@@ -101,7 +101,7 @@ class Totals(Protocol):
     """What came of it so far; the engine writes it.
 
     Attributes:
-        records, seconds: read until the new view had nearly reached the live one, and how long that took.
+        records, seconds: read until the new view had reached the live one, and how long that took.
         cpu_seconds: of all workers until then. `memory`: most resident bytes of all of them together.
         poison: records that could not be read or stored; they are among the dead letters.
         gaps: what the log did not have any more, one sentence each.
@@ -130,6 +130,8 @@ class Engine:
         self._totals = totals
         self._poison_before = totals.poison
         self._tell = tell
+        self._began = time.monotonic()
+        self._compared = False
         self._phase: Phase = "starting"
         self._last = Progress("starting", 0, 0)
         self._partitions: tuple[Partition, ...] = ()
@@ -153,6 +155,7 @@ class Engine:
             async with self._target.standstill():
                 await self._reach(workers)
                 self._enter("comparing")
+                self._compared = True
                 if not await self._target.compare(lambda done, total: self._advance(workers, done, total)):
                     return
                 # Comparing takes a while; readers must not be sent back to before it.
@@ -182,7 +185,6 @@ class Engine:
     # ---- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self, workers: Workers, *, part: bool) -> None:
-        began = time.monotonic()
         while True:
             if not part:
                 await self._follow_live(workers)
@@ -191,7 +193,6 @@ class Engine:
             if self._phase == "starting" and len(report.positions) == len(self._partitions):
                 self._enter("reading")
             left = sum(max(0, goal - report.positions.get(name, 0)) for name, goal in self._goals.items())
-            self._totals.seconds = time.monotonic() - began
             if self._phase == "reading" and left <= (0 if part else _CLOSE):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
@@ -241,8 +242,9 @@ class Engine:
         self._totals.memory = max(self._totals.memory, report.memory)
         self._totals.gaps = list(dict.fromkeys([*self._totals.gaps, *report.gaps]))
         self._totals.poison = self._poison_before + report.poison
-        if self._phase in ("starting", "reading"):
+        if not self._compared:
             self._totals.records, self._totals.cpu_seconds = report.records, report.cpu_seconds
+            self._totals.seconds = time.monotonic() - self._began
         if self._phase != "comparing":
             self._say(self._progress(report))
         return report

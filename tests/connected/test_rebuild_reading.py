@@ -38,12 +38,15 @@ class Memory:
 
     async def flush(self, slices: Sequence[Slice[bytes]]) -> FlushResult:
         self.flushes += 1
+        refused = {}
         for part in slices:
-            if self.stored.get(part.assignment.name, 0) < part.after:
-                return FlushResult({part.assignment.name: self.stored.get(part.assignment.name)})
+            name = part.assignment.name
+            if self.stored.get(name, 0) < part.after:
+                refused[name] = self.stored.get(name)
+                continue
             self.values += [item.value for item in part.items]
-            self.stored[part.assignment.name] = part.upto
-        return FlushResult()
+            self.stored[name] = part.upto
+        return FlushResult(refused)
 
 
 async def job(log: KafkaSettings, **changes: object) -> Job:
