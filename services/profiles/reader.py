@@ -154,6 +154,22 @@ class ProfileReader:
             await asyncio.sleep(min(pause, (timeout_ms - waited) / 1e3))
             pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
+    async def read_at(
+        self, user_id: str, mark: MarkName, offset: int, timeout_ms: int
+    ) -> tuple[StoredProfile, Reached]:
+        """The profile, once it reflects the record at `offset`; as it is after `timeout_ms`, where it does not.
+
+        The mark is that of the profile itself: another generation may go live after `wait_for`, and be a little behind.
+        """
+        began, left = time.perf_counter(), float(timeout_ms)
+        while True:
+            await self.wait_for(user_id, mark, offset, int(left))
+            profile = await self.read(user_id)
+            found, waited = profile.marks.get(mark.field(), 0), (time.perf_counter() - began) * 1e3
+            left = timeout_ms - waited
+            if found > offset or left <= 0:
+                return profile, Reached(found > offset, found, waited)
+
     async def marks(self) -> list[dict[str, int]]:
         """Shard -> name of a mark -> mark, of the live generation."""
         generation = await self.generation()

@@ -233,10 +233,7 @@ class PlaylistService:
     async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[StoredProfile, Stale | None]:
         """The profile, and why it is not as fresh as it can be; an empty one where Redis fails."""
         try:
-            reached = not_before is None or await self._waited(user_id, not_before)
-            async with asyncio.timeout(PROFILE_SECONDS):
-                with PROFILE_STEP.time():
-                    profile = await self._reader.read(user_id)
+            profile, reached = await self._read(user_id, not_before)
         except (RedisError, OSError, TimeoutError) as fault:
             PROFILE_FAILURES.inc()
             _log.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
@@ -247,11 +244,18 @@ class PlaylistService:
             return profile, "behind"
         return profile, None if reached else "not_before"
 
-    async def _waited(self, user_id: str, mark: MarkToReach) -> bool:
+    async def _read(self, user_id: str, not_before: MarkToReach | None) -> tuple[StoredProfile, bool]:
+        """The profile, and whether it reflects the mark that was asked for."""
+        if not_before is None:
+            async with asyncio.timeout(PROFILE_SECONDS):
+                with PROFILE_STEP.time():
+                    return await self._reader.read(user_id), True
         async with asyncio.timeout(self._wait_ms / 1000 + PROFILE_SECONDS):
-            reached, _, _ = await self._reader.wait_for(user_id, _name(mark), mark.offset, self._wait_ms)
+            profile, (reached, _, _) = await self._reader.read_at(
+                user_id, _name(not_before), not_before.offset, self._wait_ms
+            )
         WAITS.labels("reached" if reached else "late").inc()
-        return reached
+        return profile, reached
 
     def _derived(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
         with DERIVE_STEP.time():

@@ -111,8 +111,7 @@ async def asking(log: KafkaSettings, redis: Redis, to: AIOKafkaProducer) -> Asyn
             placed = await put(to, FEEDBACK.name, event.user_id, event.log_value())
             found.events.append(event)
             name = MarkName(topic_id, placed.partition)
-            reached = await reader.wait_for(event.user_id, name, placed.offset, LONGEST_WAIT_MS)
-            snapshot = await reader.read(event.user_id)
+            snapshot, reached = await reader.read_at(event.user_id, name, placed.offset, LONGEST_WAIT_MS)
             if not reached.reached or event.song_id not in snapshot.songs:
                 found.stale.append(f"{event.song_id}: {reached}, read in {snapshot.generation}")
             found.waited_ms.append(reached.waited_ms)
