@@ -1,4 +1,4 @@
-"""What is derived from a profile's registers and never stored: favoured, settled, favourability, blacklisted.
+"""What is derived from a profile's registers and never stored: favoured, settled, favourability, blacklisted anime.
 
 Works on packed values as stored (see `contracts.registers`), since comparing encoded bytes is comparing values.
 A profile of 2,000 songs is unpacked in one sweep: this runs for every playlist.
@@ -24,8 +24,8 @@ assert LIKED.fields[-1] == VETO.fields[-1] == ("value", "B"), "liked and veto en
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the system believes about a listener.
+class ListenerState:
+    """What follows from a listener's registers.
 
     Attributes:
         heard: songs that were watched, started or settled, however long.
@@ -48,8 +48,10 @@ class Standing:
     latest_started: str | None
 
 
-def derive(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: Mapping[str, Sequence[str]]) -> Standing:
-    """Derive a listener's standing.
+def derive(
+    songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: Mapping[str, Sequence[str]]
+) -> ListenerState:
+    """Derive the state of a listener from the registers.
 
     Args:
         songs: song id -> packed SERVED registers.
@@ -76,7 +78,7 @@ def derive(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: Ma
     if latest is not None and not latest_is_settled:
         settled.discard(latest)
     scores = _favourability(settled, favoured, anime_of)
-    return Standing(
+    return ListenerState(
         heard=frozenset(heard),
         liked=frozenset(liked),
         favoured=frozenset(favoured),

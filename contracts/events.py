@@ -1,7 +1,7 @@
 """Feedback events: as a client posts them (`ClientEvent`) and as the log keeps them (`FeedbackEvent`).
 
 The gateway turns the one into the other: it checks, converts seconds to whole milliseconds once, and stamps what a
-client may not say about itself (user, arrival time, the slot that a good token vouches for).
+client may not say about itself (user, arrival time, the slot that a valid token verifies).
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -14,7 +14,7 @@ from contracts.evolution.versions import Versions
 
 SCHEMA: Final = 1
 Kind = Literal["shown", "started", "progress", "ended", "skipped", "liked", "unliked", "vetoed", "unvetoed"]
-Attribution = Literal["slot", "claimed", "none", "refused"]
+AttributionKind = Literal["slot", "claimed", "none", "refused"]
 ArmName = Literal["mpnet", "minilm", "node2vec", "tfidf", "popular", "random"]
 
 # Nothing of ours happened before this day (2020-01-01): an older time is a unit mistake or a broken clock.
@@ -95,9 +95,9 @@ class ClientEvent(BaseModel):
 class FeedbackEvent(BaseModel):
     """One event as `animusic.feedback.v1` keeps it: immutable.
 
-    `attribution` says who vouches for the arm: `slot` a good slot token, `claimed` the paper's endpoints, `none`
-    nobody, `refused` a token that was not good (`refusal` says why). Only the first two have an arm; `received_at`
-    takes no part in the fold.
+    `attribution` says how the arm is known. `slot`: verified by a slot token. `claimed`: self-reported by a client of
+    the paper's endpoints. `none`: not known. `refused`: the token was rejected, `refusal` says why. Only the first two
+    have an arm. The fold does not use `received_at`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -119,7 +119,7 @@ class FeedbackEvent(BaseModel):
     rate: Annotated[float, Field(allow_inf_nan=False)] | None = None
     muted: bool | None = None
     hidden: bool | None = None
-    attribution: Attribution = "none"
+    attribution: AttributionKind = "none"
     refusal: str | None = None
     arm: ArmName | None = None
     playlist_id: UUID | None = None

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from contracts.arms import ARM_CODES
-from contracts.events import Attribution, FeedbackEvent
+from contracts.events import AttributionKind, FeedbackEvent
 from contracts.registers import (
     FIRST_EXPOSURE,
     LIKED,
@@ -25,7 +25,7 @@ from contracts.registers import (
     merge_served,
 )
 
-ATTRIBUTION_CODES: dict[Attribution, int] = {"slot": 1, "claimed": 2}
+ATTRIBUTION_CODES: dict[AttributionKind, int] = {"slot": 1, "claimed": 2}
 _SETTLING = frozenset({"ended", "skipped", "liked"})
 PPM = 1_000_000
 

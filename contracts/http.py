@@ -187,7 +187,7 @@ class HeardSong(BaseModel):
     settled: bool
 
 
-class AnimeStanding(BaseModel):
+class AnimeFavourability(BaseModel):
     """Favourability = favoured - not favoured, over settled songs."""
 
     anime_id: str
@@ -203,7 +203,7 @@ class ProfileAnswer(BaseModel):
     liked: list[str]
     favoured: list[str]
     vetoed: list[str]
-    blacklisted: list[AnimeStanding]
+    blacklisted: list[AnimeFavourability]
     anime_list: list[AnimeEntry]
     marks: dict[str, int]
     digest: str
@@ -303,14 +303,14 @@ class MarkToReach(Body):
     offset: int
 
 
-class AskPlaylist(Body):
+class PlaylistRequest(Body):
     """`POST /internal/playlists`."""
 
     user_id: Id
     not_before: MarkToReach | None = None
 
 
-class AskRest(Body):
+class RestRequest(Body):
     """`POST /internal/playlists/{id}/rest`."""
 
     user_id: Id
@@ -318,7 +318,7 @@ class AskRest(Body):
     not_before: MarkToReach | None = None
 
 
-class AskMark(Body):
+class MarkRequest(Body):
     """`POST /internal/await`: answer when the user's profile reflects the mark, or after `timeout_ms`."""
 
     user_id: Id

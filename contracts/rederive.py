@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from contracts.derive import Standing, derive
+from contracts.derive import ListenerState, derive
 from contracts.registers import SERVED_IDENTITY, SERVED_SLICES, STARTED
 
 AnimeOf = Mapping[str, Sequence[str]]
@@ -17,7 +17,7 @@ AnimeOf = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Derived:
-    """A standing, and what another one is derived from.
+    """A listener's state, and what the next one is derived from.
 
     Attributes:
         songs, vetoes, anime_of: what it was derived from. Not to be changed.
@@ -27,7 +27,7 @@ class Derived:
     songs: Mapping[str, bytes]
     vetoes: Mapping[str, bytes]
     anime_of: AnimeOf
-    standing: Standing
+    listener_state: ListenerState
     counted: Mapping[str, int]
 
 
@@ -55,9 +55,9 @@ class _Alone(NamedTuple):
 
 def derive_anew(songs: Mapping[str, bytes], vetoes: Mapping[str, bytes], anime_of: AnimeOf) -> Derived:
     """Derive from everything; the arguments are those of `derive`."""
-    standing = derive(songs, vetoes, anime_of)
-    counted = Counter(anime for song in standing.settled for anime in anime_of.get(song, ()))
-    return Derived(songs, vetoes, anime_of, standing, counted)
+    listener_state = derive(songs, vetoes, anime_of)
+    counted = Counter(anime for song in listener_state.settled for anime in anime_of.get(song, ()))
+    return Derived(songs, vetoes, anime_of, listener_state, counted)
 
 
 def derive_again(
@@ -65,20 +65,20 @@ def derive_again(
 ) -> Derived:
     """Derive from what changed since `before`, with the same `anime_of`.
 
-    A set of the standing that did not change is the same object. `moved`: all songs that may have changed, where the
+    A set of the state that did not change is the same object. `moved`: all songs that may have changed, where the
     caller knows them; looked for otherwise.
     """
     changed = _differing(before.songs, songs) if moved is None else moved
     if 2 * len(changed) > len(songs) or _latest_went_back(before, songs):
         return derive_anew(songs, vetoes, before.anime_of)
-    old = before.standing
+    old = before.listener_state
     vetoed = old.vetoed
     if vetoes != before.vetoes:
         vetoed = frozenset(anime for anime, value in vetoes.items() if value[-1])
-    standing = replace(old, vetoed=vetoed)
+    listener_state = replace(old, vetoed=vetoed)
     if not changed:
-        return replace(before, songs=songs, vetoes=vetoes, standing=standing)
-    return _changed(before, standing, changed, songs, vetoes)
+        return replace(before, songs=songs, vetoes=vetoes, listener_state=listener_state)
+    return _changed(before, listener_state, changed, songs, vetoes)
 
 
 def _differing(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[str]:
@@ -88,13 +88,17 @@ def _differing(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[str]:
 
 def _latest_went_back(before: Derived, songs: Mapping[str, bytes]) -> bool:
     """Registers only rise, but a store may be wiped: then any other song may have been started last."""
-    latest = before.standing.latest_started
+    latest = before.listener_state.latest_started
     at = SERVED_SLICES["started"]
     return latest is not None and songs.get(latest, SERVED_IDENTITY)[at] < before.songs[latest][at]
 
 
 def _changed(
-    before: Derived, old: Standing, changed: Collection[str], songs: Mapping[str, bytes], vetoes: Mapping[str, bytes]
+    before: Derived,
+    old: ListenerState,
+    changed: Collection[str],
+    songs: Mapping[str, bytes],
+    vetoes: Mapping[str, bytes],
 ) -> Derived:
     now = {song: _Alone.of(songs.get(song, SERVED_IDENTITY)) for song in changed}
     latest = _latest(old.latest_started, songs, now)
@@ -113,7 +117,7 @@ def _changed(
         if not tally.counted.get(each):
             tally.counted.pop(each, None)
             tally.scores.pop(each, None)
-    standing = Standing(
+    listener_state = ListenerState(
         heard=_moved(old.heard, {song: alone.heard for song, alone in now.items()}),
         liked=_moved(old.liked, {song: alone.liked for song, alone in now.items()}),
         favoured=favoured,
@@ -123,7 +127,7 @@ def _changed(
         blacklisted=_moved(old.blacklisted, {each: tally.scores.get(each, 0) < 0 for each in anime}),
         latest_started=latest,
     )
-    return Derived(songs, vetoes, before.anime_of, standing, tally.counted)
+    return Derived(songs, vetoes, before.anime_of, listener_state, tally.counted)
 
 
 def _latest(before: str | None, songs: Mapping[str, bytes], now: Mapping[str, _Alone]) -> str | None:

@@ -31,8 +31,8 @@ class TokenRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class SlotClaim:
-    """What a slot token vouches for. Probabilities are those of the draw; `model_version` is 16 hex digits or None."""
+class SignedSlot:
+    """What a slot token verifies. Probabilities are those of the draw; `model_version` is 16 hex digits or None."""
 
     playlist_id: UUID
     revision: int
@@ -90,25 +90,25 @@ class Signer:
 
     # ---- served slots -------------------------------------------------------------------------------------------
 
-    def slot(self, user_id: str, song_id: str, claim: SlotClaim) -> str:
+    def slot(self, user_id: str, song_id: str, signed_slot: SignedSlot) -> str:
         """The token of a served slot, 112 characters."""
-        version = bytes.fromhex(claim.model_version) if claim.model_version else bytes(8)
+        version = bytes.fromhex(signed_slot.model_version) if signed_slot.model_version else bytes(8)
         payload = _SLOT_STRUCT.pack(
             _digest8(user_id),
-            claim.playlist_id.bytes,
-            claim.revision,
-            claim.slot,
+            signed_slot.playlist_id.bytes,
+            signed_slot.revision,
+            signed_slot.slot,
             _digest8(song_id),
-            ARM_CODES[claim.arm],
-            claim.p_arm,
-            claim.p_song,
+            ARM_CODES[signed_slot.arm],
+            signed_slot.p_arm,
+            signed_slot.p_song,
             version,
-            claim.issued_at,
+            signed_slot.issued_at,
         )
         return self._sign(_SLOT, payload)
 
-    def read_slot(self, token: str, *, user_id: str, song_id: str, now: int, max_age_ms: int) -> SlotClaim:
-        """What the token vouches for, if it is this user's, of this song, and not older than `max_age_ms`.
+    def read_slot(self, token: str, *, user_id: str, song_id: str, now: int, max_age_ms: int) -> SignedSlot:
+        """The signed slot, if it is this user's, of this song, and not older than `max_age_ms`.
 
         Raises TokenRefused: malformed, forged, foreign (another user's), swapped (another song's), stale.
         """
@@ -126,7 +126,7 @@ class Signer:
         name = ARM_OF_CODE.get(arm)
         if name is None:
             raise TokenRefused("malformed")
-        return SlotClaim(UUID(bytes=playlist), revision, slot, name, p_arm, p_song, model_version, issued)
+        return SignedSlot(UUID(bytes=playlist), revision, slot, name, p_arm, p_song, model_version, issued)
 
     # ---- receipts -----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ _SLOT: Final[dict[str, Any]] = {
 _WATCHING: Final[dict[str, Any]] = {
     "watch_ms": 61_000, "duration_ms": 90_000, "played_ms": 64_000, "play_id": "5f0c2b7e-1d3a-4c8e-9b6f-7a2d4e8c1b35",
 }  # fmt: skip
-# One of each: bare, with what was watched, and brought by an arm that a slot or a claim vouches for.
+# One of each: bare, with what was watched, and with every kind of attribution.
 _VARIANTS: Final[tuple[dict[str, Any], ...]] = (
     {},
     _WATCHING,

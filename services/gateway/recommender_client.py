@@ -18,7 +18,7 @@ from starlette.responses import Response
 from yarl import URL
 
 from contracts.arms import ARMS
-from contracts.http import AskMark, MarkAnswer, MarkToReach
+from contracts.http import MarkAnswer, MarkRequest, MarkToReach
 from contracts.placement import shard_of
 from contracts.tokens import Receipt
 from services.common.process.identity import ProcessIdentity
@@ -86,7 +86,7 @@ class RecommenderClient:
 
     async def wait_for(self, user_id: str, receipt: Receipt, timeout_ms: int) -> MarkAnswer:
         """Wait until the user's profile reflects a receipt, for at most `timeout_ms`."""
-        ask = AskMark(user_id=user_id, mark=mark_of(receipt), timeout_ms=timeout_ms)
+        ask = MarkRequest(user_id=user_id, mark=mark_of(receipt), timeout_ms=timeout_ms)
         raw = ask.model_dump_json().encode()
         spare = self._timeout + timeout_ms / 1000
         answer = await self._ask("POST", user_id, "/internal/await", (), body=raw, within=spare)

@@ -14,11 +14,11 @@ from typing import Any, Final
 import orjson
 
 from contracts.events import SCHEMA, ClientEvent
-from contracts.tokens import Signer, SlotClaim, TokenRefused
+from contracts.tokens import SignedSlot, Signer, TokenRefused
 from services.gateway.reading import UNKNOWN_MS, NotTaken, Rejection, echo, read_event
 from services.gateway.times import Times
 
-_CLAIMS_REMEMBERED: Final = 20_000
+_TOKENS_REMEMBERED: Final = 20_000
 # Clocks that agree within this are right: a smaller correction gets no warning.
 _SAID_AHEAD_MS: Final = 1_000
 # Further ahead is no clock that drifted; a client may send any number of digits, and the answer does not repeat them.
@@ -44,13 +44,13 @@ class Stamp:
 class Attribution:
     """Which arm an event counts for, and how that is known: `kind` is the log's `attribution`.
 
-    slot: verified by a slot token, whose content is `claim`. claimed: reported by the client as `arm`, without a token
-    (the paper's endpoints). refused: the token is not good; `refusal` says why. none: there is no token.
+    slot: verified by a slot token, whose content is `signed_slot`. claimed: the client reported `arm` itself, without a
+    token (the paper's endpoints). refused: the token was rejected; `refusal` says why. none: there is no token.
     """
 
     kind: str
     refusal: str | None = None
-    claim: SlotClaim | None = None
+    signed_slot: SignedSlot | None = None
     arm: str | None = None
 
 
@@ -94,7 +94,7 @@ class Stamper:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
         # A slot's token comes back with every event of its song, many times; refusals are not remembered.
-        self._claim = lru_cache(maxsize=_CLAIMS_REMEMBERED)(self._read)
+        self._read_cached = lru_cache(maxsize=_TOKENS_REMEMBERED)(self._read)
         self._times = Times()
 
     def post(
@@ -121,8 +121,8 @@ class Stamper:
         self._stamp(result, attributions, stamp)
         return result
 
-    def claimed(self, events: Sequence[ClientEvent], arm: str | None, stamp: Stamp) -> Stamped:
-        """Events whose arm the client claims without a token, if it names one: the paper's endpoints."""
+    def self_reported(self, events: Sequence[ClientEvent], arm: str | None, stamp: Stamp) -> Stamped:
+        """Events whose arm (None: it names none) the client reports without a token: the paper's endpoints."""
         result = Stamped(events=list(events))
         attribution = NO_TOKEN if arm is None else Attribution("claimed", arm=arm)
         self._stamp(result, [attribution] * len(events), stamp)
@@ -142,23 +142,25 @@ class Stamper:
         if event.song_id is None:
             return Attribution("refused", "no_song")
         try:
-            claim = self._of_any(event.slot_token, stamp.user_id, (event.song_id, *aliases.get(event.song_id, ())))
+            signed_slot = self._of_any(
+                event.slot_token, stamp.user_id, (event.song_id, *aliases.get(event.song_id, ()))
+            )
         except TokenRefused as refused:
             return Attribution("refused", str(refused))
-        if stamp.received_at - claim.issued_at > stamp.token_age_ms:
+        if stamp.received_at - signed_slot.issued_at > stamp.token_age_ms:
             return Attribution("refused", "stale")
-        if event.occurred_at < claim.issued_at:
+        if event.occurred_at < signed_slot.issued_at:
             return Attribution("refused", _BEFORE_TOKEN)
-        return Attribution("slot", claim=claim)
+        return Attribution("slot", signed_slot=signed_slot)
 
-    def _of_any(self, token: str, user_id: str, song_ids: Sequence[str]) -> SlotClaim:
+    def _of_any(self, token: str, user_id: str, song_ids: Sequence[str]) -> SignedSlot:
         """The content of a token for one of a song's ids. Raises TokenRefused as for the first."""
         for song_id in song_ids[1:]:
             with suppress(TokenRefused):
-                return self._claim(token, user_id, song_id)
-        return self._claim(token, user_id, song_ids[0])
+                return self._read_cached(token, user_id, song_id)
+        return self._read_cached(token, user_id, song_ids[0])
 
-    def _read(self, token: str, user_id: str, song_id: str) -> SlotClaim:
+    def _read(self, token: str, user_id: str, song_id: str) -> SignedSlot:
         """The content of a token of any age: its age is checked at every event."""
         return self._signer.read_slot(token, user_id=user_id, song_id=song_id, now=0, max_age_ms=0)
 
@@ -182,8 +184,8 @@ def log_value(event: ClientEvent, attribution: Attribution, stamp: Stamp, occurr
         if value is not None:
             fields[name] = value
     fields["attribution"] = attribution.kind
-    if attribution.claim is not None:
-        _add_claim(fields, attribution.claim)
+    if attribution.signed_slot is not None:
+        _add_signed_slot(fields, attribution.signed_slot)
     elif attribution.arm is not None:
         fields["arm"] = attribution.arm
     elif attribution.refusal is not None:
@@ -191,16 +193,16 @@ def log_value(event: ClientEvent, attribution: Attribution, stamp: Stamp, occurr
     return orjson.dumps(fields)
 
 
-def _add_claim(fields: dict[str, Any], claim: SlotClaim) -> None:
-    fields["arm"] = claim.arm
-    fields["playlist_id"] = claim.playlist_id
-    fields["revision"] = claim.revision
-    fields["slot"] = claim.slot
-    fields["p_arm"] = claim.p_arm
-    fields["p_song"] = claim.p_song
-    if claim.model_version is not None:
-        fields["model_version"] = claim.model_version
-    fields["issued_at"] = claim.issued_at
+def _add_signed_slot(fields: dict[str, Any], signed_slot: SignedSlot) -> None:
+    fields["arm"] = signed_slot.arm
+    fields["playlist_id"] = signed_slot.playlist_id
+    fields["revision"] = signed_slot.revision
+    fields["slot"] = signed_slot.slot
+    fields["p_arm"] = signed_slot.p_arm
+    fields["p_song"] = signed_slot.p_song
+    if signed_slot.model_version is not None:
+        fields["model_version"] = signed_slot.model_version
+    fields["issued_at"] = signed_slot.issued_at
 
 
 def _warnings(event: ClientEvent, attribution: Attribution, now: int) -> list[str]:

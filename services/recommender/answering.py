@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from contracts.http import AnimeStanding, Because, HeardSong, PlaylistAnswer, PlaylistSlot, ProfileAnswer, Stale
+from contracts.http import AnimeFavourability, Because, HeardSong, PlaylistAnswer, PlaylistSlot, ProfileAnswer, Stale
 from contracts.playlists import ServedPlaylist, ServedSlot
 from contracts.registers import SERVED, SERVED_SLICES
-from contracts.tokens import Signer, SlotClaim
+from contracts.tokens import SignedSlot, Signer
 from services.profiles.reader import StoredProfile
 from services.recommender.catalogue import Catalogue, Rows
 from services.recommender.catalogue_song import CatalogueSong
@@ -60,7 +60,7 @@ class Answering:
         )
 
     def _token(self, playlist: ServedPlaylist, slot: ServedSlot) -> str:
-        claim = SlotClaim(
+        signed_slot = SignedSlot(
             playlist_id=playlist.playlist_id,
             revision=playlist.revision,
             slot=slot.slot,
@@ -70,7 +70,7 @@ class Answering:
             model_version=slot.model_version,
             issued_at=playlist.served_at,
         )
-        return self._signer.slot(playlist.user_id, slot.song_id, claim)
+        return self._signer.slot(playlist.user_id, slot.song_id, signed_slot)
 
     def _why(self, slot: ServedSlot, snapshot: CatalogueSnapshot, view: ProfileView) -> list[Because]:
         bound = snapshot.models.get(slot.arm)
@@ -121,16 +121,16 @@ _PPM = 1_000_000
 
 def profile_answer(profile: StoredProfile, view: ProfileView, catalogue: Catalogue, now: int) -> ProfileAnswer:
     """The whole profile; what was started last comes first. Songs and anime of no catalogue have no title."""
-    standing = view.standing
+    listener_state = view.listener_state
     songs = view.derived.songs
-    heard = [_heard(song_id, songs[song_id], view, catalogue) for song_id in standing.heard]
+    heard = [_heard(song_id, songs[song_id], view, catalogue) for song_id in listener_state.heard]
     return ProfileAnswer(
         user_id=profile.user_id,
         heard=sorted(heard, key=lambda song: (-(song.started_at or 0), song.song_id)),
-        liked=sorted(standing.liked),
-        favoured=sorted(standing.favoured),
-        vetoed=sorted(standing.vetoed),
-        blacklisted=[_anime(each, view, catalogue) for each in sorted(standing.blacklisted)],
+        liked=sorted(listener_state.liked),
+        favoured=sorted(listener_state.favoured),
+        vetoed=sorted(listener_state.vetoed),
+        blacklisted=[_anime(each, view, catalogue) for each in sorted(listener_state.blacklisted)],
         anime_list=list(profile.anime_list),
         marks=dict(profile.marks),
         digest=profile.digest,
@@ -150,17 +150,17 @@ def _heard(song_id: str, packed: bytes, view: ProfileView, catalogue: Catalogue)
         anime=entry.anime[0].title if entry else None,
         watch_seconds=watched["watch_ms"] / 1000 if watched else 0.0,
         progress=watched["ppm"] / _PPM if watched else 0.0,
-        liked=song_id in view.standing.liked,
+        liked=song_id in view.listener_state.liked,
         favoured=song_id in view.favoured,
         started_at=started["occurred_at"] if started else None,
         settled=registers["settled"] is not None,
     )
 
 
-def _anime(anime_id: str, view: ProfileView, catalogue: Catalogue) -> AnimeStanding:
+def _anime(anime_id: str, view: ProfileView, catalogue: Catalogue) -> AnimeFavourability:
     row = catalogue.anime_row_of.get(anime_id)
-    return AnimeStanding(
+    return AnimeFavourability(
         anime_id=anime_id,
         title=None if row is None else catalogue.anime[row].title,
-        favourability=view.standing.favourability[anime_id],
+        favourability=view.listener_state.favourability[anime_id],
     )

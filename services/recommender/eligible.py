@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.derive import Standing
+from contracts.derive import ListenerState
 from services.recommender.catalogue import Catalogue, Mask
 
 VETOED: Final = 1
@@ -39,27 +39,27 @@ class Eligible:
     lifted: str
 
 
-def refusals(catalogue: Catalogue, standing: Standing) -> Flags:
+def refusals(catalogue: Catalogue, state: ListenerState) -> Flags:
     """Why each song is out for this listener: (songs,) uint8, bits VETOED, HEARD and BLACKLISTED.
 
     An anime keeps out every song that appears in it, wherever else the song appears.
     """
     flags = np.zeros(len(catalogue), dtype=np.uint8)
-    flags[catalogue.rows_of(standing.heard)] |= HEARD
-    _flag_anime(catalogue, flags, standing.vetoed, VETOED)
-    _flag_anime(catalogue, flags, standing.blacklisted, BLACKLISTED)
+    flags[catalogue.rows_of(state.heard)] |= HEARD
+    _flag_anime(catalogue, flags, state.vetoed, VETOED)
+    _flag_anime(catalogue, flags, state.blacklisted, BLACKLISTED)
     return flags
 
 
-def refusals_again(catalogue: Catalogue, before: Flags, old: Standing, standing: Standing) -> Flags:
-    """What `refusals` gives, from its flags `before` for the `old` standing; these stay as they are."""
-    if old.heard == standing.heard and old.vetoed == standing.vetoed and old.blacklisted == standing.blacklisted:
+def refusals_again(catalogue: Catalogue, before: Flags, old: ListenerState, state: ListenerState) -> Flags:
+    """What `refusals` gives, from its flags `before` for the `old` state. Does not change `before`."""
+    if old.heard == state.heard and old.vetoed == state.vetoed and old.blacklisted == state.blacklisted:
         return before
     flags = before.copy()
-    flags[catalogue.rows_of(old.heard - standing.heard)] &= ~np.uint8(HEARD)
-    flags[catalogue.rows_of(standing.heard - old.heard)] |= HEARD
-    _move_anime(catalogue, flags, old.vetoed, standing.vetoed, VETOED)
-    _move_anime(catalogue, flags, old.blacklisted, standing.blacklisted, BLACKLISTED)
+    flags[catalogue.rows_of(old.heard - state.heard)] &= ~np.uint8(HEARD)
+    flags[catalogue.rows_of(state.heard - old.heard)] |= HEARD
+    _move_anime(catalogue, flags, old.vetoed, state.vetoed, VETOED)
+    _move_anime(catalogue, flags, old.blacklisted, state.blacklisted, BLACKLISTED)
     return flags
 
 

@@ -23,13 +23,13 @@ from contracts.events import sentence
 from contracts.http import (
     AnimeHit,
     AnimeHits,
-    AskMark,
-    AskPlaylist,
-    AskRest,
     MarkAnswer,
+    MarkRequest,
     PlaylistAnswer,
+    PlaylistRequest,
     Problem,
     ProfileAnswer,
+    RestRequest,
     SongAnswer,
 )
 from contracts.records import read_record
@@ -104,14 +104,14 @@ def build_app(parts: HttpParts) -> FastAPI:
 
 
 @router.post("/internal/playlists", status_code=201)
-async def new_playlist(parts: Parts, ask: AskPlaylist, response: Response) -> PlaylistAnswer:
+async def new_playlist(parts: Parts, ask: PlaylistRequest, response: Response) -> PlaylistAnswer:
     """A new playlist."""
     with PLAYLIST_SECONDS.labels("new").time(), arm_turns() as turns:
         return _timed(response, await parts.recommender.playlist(ask), turns)
 
 
 @router.post("/internal/playlists/{playlist_id}/rest", status_code=201)
-async def rest(parts: Parts, playlist_id: UUID, ask: AskRest, response: Response) -> PlaylistAnswer:
+async def rest(parts: Parts, playlist_id: UUID, ask: RestRequest, response: Response) -> PlaylistAnswer:
     """The next revision of a playlist: its slots from one on are picked again."""
     if ask.from_slot < 0:
         raise Malformed("from_slot: slots are counted from 0")
@@ -153,7 +153,7 @@ async def anime(parts: Parts, query: str = "", limit: int = 20) -> AnimeHits:
 
 
 @router.post("/internal/await")
-async def await_mark(parts: Parts, ask: AskMark) -> MarkAnswer:
+async def await_mark(parts: Parts, ask: MarkRequest) -> MarkAnswer:
     """Wait until a profile reflects a mark."""
     return await parts.recommender.reached(ask)
 

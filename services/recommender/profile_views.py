@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from contracts.derive import Standing
+from contracts.derive import ListenerState
 from contracts.profiles import AnimeEntry
 from contracts.rederive import Derived, derive_again, derive_anew
 from contracts.registers import VETO, merge_served
@@ -22,8 +22,8 @@ class ProfileView:
     """What follows from a profile beside one catalogue: what was heard, liked, vetoed, and which songs are out.
 
     Attributes:
-        derived: the standing, and what the next one is derived from.
-        favoured: `standing.favoured`; the same object for as long as its content stays.
+        derived: the listener's state, and what the next one is derived from.
+        favoured: `listener_state.favoured`; the same object for as long as its content stays.
         refused: why each song is out, see `eligible.refusals`.
         drawn: songs of the anime list that stand in for likes, whatever they weigh now.
         catalogue: `Catalogue.serial` of the catalogue.
@@ -37,8 +37,8 @@ class ProfileView:
     catalogue: int
 
     @property
-    def standing(self) -> Standing:
-        return self.derived.standing
+    def listener_state(self) -> ListenerState:
+        return self.derived.listener_state
 
     def size(self) -> int:
         """Its memory in bytes, about, without the profile's: a song in the derived sets and counts takes 330."""
@@ -73,7 +73,7 @@ class ProfileViews:
 
     def _derived(self, profile: StoredProfile, catalogue: Catalogue, before: ProfileView | None) -> ProfileView:
         derived, refused = _follow(profile, catalogue, before)
-        favoured: Set[str] = derived.standing.favoured
+        favoured: Set[str] = derived.listener_state.favoured
         if before is not None and before.favoured == favoured:
             favoured = before.favoured
         drawn = self._drawn(profile.anime_list, catalogue, before)
@@ -95,12 +95,12 @@ def _follow(profile: StoredProfile, catalogue: Catalogue, before: ProfileView | 
     vetoes = under_own_ids(profile.vetoes, catalogue.anime_aliases, VETO.merge)
     if before is None or before.catalogue != catalogue.serial:
         derived = derive_anew(songs, vetoes, catalogue.anime_of)
-        return derived, refusals(catalogue, derived.standing)
+        return derived, refusals(catalogue, derived.listener_state)
     # What moved is known by the ids that the store has; where one of them is an alias, it is looked for.
     as_stored = songs is profile.songs and before.derived.songs is before.profile.songs
     moved = profile.moved_since(before.profile.state) if as_stored else None
     derived = derive_again(before.derived, songs, vetoes, moved)
-    return derived, refusals_again(catalogue, before.refused, before.standing, derived.standing)
+    return derived, refusals_again(catalogue, before.refused, before.listener_state, derived.listener_state)
 
 
 def under_own_ids(

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from redis.exceptions import RedisError
 
-from contracts.http import AskMark, AskPlaylist, AskRest, MarkAnswer, MarkToReach, PlaylistAnswer, Stale
+from contracts.http import MarkAnswer, MarkRequest, MarkToReach, PlaylistAnswer, PlaylistRequest, RestRequest, Stale
 from contracts.marks import MarkName
 from contracts.playlists import ServedPlaylist
 from services.profiles.reader import HistoryEntry, ProfileReader, StoredProfile, empty_profile
@@ -110,7 +110,7 @@ class PlaylistService:
 
     # ---- playlists ----------------------------------------------------------------------------------------------
 
-    async def playlist(self, ask: AskPlaylist) -> PlaylistAnswer:
+    async def playlist(self, ask: PlaylistRequest) -> PlaylistAnswer:
         """A new playlist. Raises LogUnavailable: nothing was served."""
         profile, stale = await self._profile(ask.user_id, ask.not_before)
         snapshot = self.snapshot()
@@ -120,7 +120,7 @@ class PlaylistService:
             composed = self._composer.new(snapshot, view, context)
         return await self._serve(composed, snapshot, view, stale)
 
-    async def rest(self, playlist_id: UUID, ask: AskRest) -> PlaylistAnswer:
+    async def rest(self, playlist_id: UUID, ask: RestRequest) -> PlaylistAnswer:
         """The next revision of a playlist. Raises NoSuchPlaylist, NothingToPick, LogUnavailable."""
         lock = self._picking_again.setdefault(playlist_id, asyncio.Lock())
         async with lock:
@@ -220,7 +220,7 @@ class PlaylistService:
             return []
         return [slot.song_id for slot in playlist.slots if slot.arm == arm]
 
-    async def reached(self, ask: AskMark) -> MarkAnswer:
+    async def reached(self, ask: MarkRequest) -> MarkAnswer:
         """Wait until the profile reflects a mark. Raises ProfilesUnavailable."""
         try:
             reached, mark, waited = await self._reader.wait_for(

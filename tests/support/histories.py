@@ -13,13 +13,13 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from contracts.arms import ARMS
-from contracts.events import Attribution, FeedbackEvent, Kind
+from contracts.events import AttributionKind, FeedbackEvent, Kind
 
 BASE_MS = 1_700_000_000_000
 _KINDS: tuple[Kind, ...] = (
     "shown", "started", "progress", "progress", "ended", "skipped", "liked", "liked", "unliked", "vetoed", "unvetoed",
 )  # fmt: skip
-_ATTRIBUTIONS: tuple[Attribution, ...] = ("slot", "slot", "claimed", "none", "refused")
+_ATTRIBUTIONS: tuple[AttributionKind, ...] = ("slot", "slot", "claimed", "none", "refused")
 # Few values each, so that they collide; the ids differ in their first and in their last byte only.
 _IDS = tuple(UUID(int=(high << 120) | low) for high in (0, 127, 128, 255) for low in (0, 1, 255))
 _TIMES = tuple(BASE_MS + step for step in (0, 1, 255, 256, 65_536))

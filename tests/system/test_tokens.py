@@ -1,4 +1,4 @@
-"""Nobody claims an arm or another's place in the log: slot tokens and receipts that are not good, through HTTP."""
+"""Slot tokens and receipts that are not valid are rejected, through HTTP."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from contracts.events import FeedbackEvent
-from contracts.tokens import Receipt, Signer, SlotClaim
+from contracts.tokens import Receipt, SignedSlot, Signer
 from contracts.topics import FEEDBACK
 from services.common.kafka import read_to_end, topic_ids
 from tests.support.system import Listener, System, of_slot
@@ -44,15 +44,15 @@ def _good(scene: Scene, slots: list[dict[str, Any]]) -> str:
 
 def _stale(scene: Scene, slots: list[dict[str, Any]]) -> str:
     issued = time.time_ns() // 1_000_000 - 49 * HOUR_MS
-    claim = SlotClaim(uuid.uuid4(), 0, 0, "tfidf", 0.25, 1.0, None, issued)
-    return scene.signer.slot(scene.mine.user_id, slots[0]["song_id"], claim)
+    signed_slot = SignedSlot(uuid.uuid4(), 0, 0, "tfidf", 0.25, 1.0, None, issued)
+    return scene.signer.slot(scene.mine.user_id, slots[0]["song_id"], signed_slot)
 
 
 TOKENS: dict[str, Callable[[Scene, list[dict[str, Any]]], str]] = {
     "good": _good,
     "forged": lambda scene, slots: _forged(slots[0]["slot_token"]),
     "signed by another key": lambda scene, slots: Signer(b"x" * 32).slot(
-        scene.mine.user_id, slots[0]["song_id"], SlotClaim(uuid.uuid4(), 0, 0, "random", 1.0, 1.0, None, 0)
+        scene.mine.user_id, slots[0]["song_id"], SignedSlot(uuid.uuid4(), 0, 0, "random", 1.0, 1.0, None, 0)
     ),
     "swapped between slots": lambda scene, slots: slots[1]["slot_token"],
     "of another user": lambda scene, slots: _of_another(scene, slots[0]["song_id"]),
@@ -75,7 +75,9 @@ REFUSALS = {
 
 def _of_another(scene: Scene, song_id: str) -> str:
     now = time.time_ns() // 1_000_000
-    return scene.signer.slot(scene.theirs.user_id, song_id, SlotClaim(uuid.uuid4(), 0, 0, "tfidf", 1.0, 1.0, None, now))
+    return scene.signer.slot(
+        scene.theirs.user_id, song_id, SignedSlot(uuid.uuid4(), 0, 0, "tfidf", 1.0, 1.0, None, now)
+    )
 
 
 def test_only_a_good_token_gives_an_event_its_arm(scene) -> None:

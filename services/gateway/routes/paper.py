@@ -18,7 +18,6 @@ from starlette.responses import Response
 from contracts.arms import ARMS, arm_named
 from contracts.events import ClientEvent, first_error
 from contracts.http import (
-    AskPlaylist,
     PaperFeedback,
     PaperFeedbackAnswer,
     PaperPlaylist,
@@ -26,6 +25,7 @@ from contracts.http import (
     PaperProfileAnswer,
     PaperVideo,
     PlaylistAnswer,
+    PlaylistRequest,
     PlaylistSlot,
     SongAnswer,
     Username,
@@ -86,7 +86,7 @@ async def feedback(
     song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
     stamp = parts.stamp(user_id)
     events, impossible = paper_events(body, song_id, stamp.received_at)
-    stamped = parts.stamper.claimed(events, arm, stamp)
+    stamped = parts.stamper.self_reported(events, arm, stamp)
     token, _ = await log_events(parts, user_id, stamped)
     await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
     return PaperFeedbackAnswer(warnings=[*dropped, *unknown, *impossible])
@@ -96,7 +96,7 @@ async def feedback(
 async def playlist(parts: GatewayParts, anilist_username: Annotated[Username, Query()]) -> PaperPlaylist | Response:
     """A playlist for a user."""
     user_id = _charged(parts, anilist_username)
-    answer = await parts.recommender.post(user_id, "/internal/playlists", body=AskPlaylist(user_id=user_id))
+    answer = await parts.recommender.post(user_id, "/internal/playlists", body=PlaylistRequest(user_id=user_id))
     if answer.status != 201:
         return answer.response()
     served = PlaylistAnswer.model_validate_json(answer.body)

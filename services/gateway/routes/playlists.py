@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body
 from starlette.responses import Response
 
-from contracts.http import AskPlaylist, AskRest, MarkToReach, NewPlaylist, PlaylistAnswer, RestOfPlaylist
+from contracts.http import MarkToReach, NewPlaylist, PlaylistAnswer, PlaylistRequest, RestOfPlaylist, RestRequest
 from services.gateway.bodies import JsonRoute
 from services.gateway.parts import GatewayParts, Parts, Reader, Writer
 from services.gateway.problems import problems
@@ -25,7 +25,7 @@ async def new_playlist(
     parts: GatewayParts, user_id: Writer, body: Annotated[NewPlaylist, Body(examples=[{"not_before": _RECEIPT}])]
 ) -> Response:
     """A new playlist, one song per arm."""
-    ask = AskPlaylist(user_id=user_id, not_before=_mark(parts, user_id, body.not_before))
+    ask = PlaylistRequest(user_id=user_id, not_before=_mark(parts, user_id, body.not_before))
     return _shown(parts, user_id, await parts.recommender.post(user_id, "/internal/playlists", body=ask))
 
 
@@ -42,7 +42,7 @@ async def rest(
     body: Annotated[RestOfPlaylist, Body(examples=[{"from_slot": 2, "not_before": _RECEIPT}])],
 ) -> Response:
     """Pick the rest again, from a slot on."""
-    ask = AskRest(user_id=user_id, from_slot=body.from_slot, not_before=_mark(parts, user_id, body.not_before))
+    ask = RestRequest(user_id=user_id, from_slot=body.from_slot, not_before=_mark(parts, user_id, body.not_before))
     path = "/internal/playlists/{}/rest"
     return _shown(parts, user_id, await parts.recommender.post(user_id, path, str(playlist_id), body=ask))
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from contracts.http import AskMark, AskPlaylist, AskRest
+from contracts.http import MarkRequest, PlaylistRequest, RestRequest
 from services.common.http.listening import listen
 from services.common.http.server import HttpServer
 from services.common.settings import KafkaSettings
@@ -110,8 +110,8 @@ async def test_answers_pass_through_byte_for_byte(gateway: Running, other: Recom
         where = httpx.URL(other.url + inside)
         seen = httpx.URL(other.url + other.asked[-1][1])
         assert (other.asked[-1][0], seen.path, dict(seen.params)) == (method, where.path, dict(where.params))
-    assert AskRest.model_validate(other.asked[-1][2]) == AskRest(user_id=user_id, from_slot=3)
-    assert AskPlaylist.model_validate(other.asked[-2][2]) == AskPlaylist(user_id=user_id)
+    assert RestRequest.model_validate(other.asked[-1][2]) == RestRequest(user_id=user_id, from_slot=3)
+    assert PlaylistRequest.model_validate(other.asked[-2][2]) == PlaylistRequest(user_id=user_id)
 
 
 async def test_what_each_arm_took_is_handed_on_and_its_median_kept(gateway: Running, other: Recommender) -> None:
@@ -132,7 +132,7 @@ async def test_a_receipt_becomes_the_mark_to_reach(gateway: Running, other: Reco
     other.say("/internal/playlists", PLAYLIST, 201)
     receipt = (await gateway.post(bearer, liked(), liked())).json()["receipt"]
     await gateway.client.post("/v1/playlists", json={"not_before": receipt}, headers=bearer)
-    mark = AskPlaylist.model_validate(other.asked[-1][2]).not_before
+    mark = PlaylistRequest.model_validate(other.asked[-1][2]).not_before
     written = gateway.signer.read_receipt(receipt, user_id=user_id)
     assert mark is not None
     assert (mark.topic_id, mark.partition, mark.offset) == (written.topic_id, written.partition, written.offset)
@@ -222,7 +222,7 @@ async def test_the_live_stream_follows_a_click_to_the_list_that_changed(gateway:
         await gateway.client.post("/v1/playlists", json={}, headers=bearer)
         name, playlist = await anext(told)
         assert (name, playlist["playlist_id"], playlist["changed"]) == ("playlist", PLAYLIST_ID, ["song-a"])
-    asked = [AskMark.model_validate(body) for _, path, body in other.asked if path == "/internal/await"]
+    asked = [MarkRequest.model_validate(body) for _, path, body in other.asked if path == "/internal/await"]
     assert [(each.user_id, each.timeout_ms) for each in asked] == [(user_id, 5_000)]
 
 
@@ -251,7 +251,7 @@ async def test_the_papers_endpoints_speak_its_words(gateway: Running, other: Rec
     paths = [path for _, path, _ in other.asked]
     # Asked for every time, with who asks and the arm: songs may share a video.
     assert paths.count(f"/internal/songs/yt?user_id={user_id}&arm=tfidf") == 2
-    waited = [AskMark.model_validate(body) for _, path, body in other.asked if path == "/internal/await"]
+    waited = [MarkRequest.model_validate(body) for _, path, body in other.asked if path == "/internal/await"]
     assert [each.user_id for each in waited] == [user_id] * 3
 
 

@@ -15,7 +15,7 @@ from contracts.catalogue import Song
 from contracts.events import FeedbackEvent
 from contracts.models import LiveModel
 from contracts.playlists import ServedPlaylist
-from contracts.tokens import Signer, SlotClaim
+from contracts.tokens import SignedSlot, Signer
 from contracts.topics import CATALOGUE, FEEDBACK, MODELS, PLAYLISTS
 from services.common.kafka import read_to_end, topic_ids
 from services.common.process.clock import now_ms
@@ -71,7 +71,7 @@ class House:
         batches = [batch async for batch in read_to_end(self.settings.kafka, PLAYLISTS.name)]
         return [ServedPlaylist.model_validate_json(record.value) for batch in batches for record in batch]
 
-    def claim(self, slot: dict[str, Any], user_id: str = "u") -> SlotClaim:
+    def signed_slot(self, slot: dict[str, Any], user_id: str = "u") -> SignedSlot:
         """What a slot's token vouches for."""
         signer = Signer(self.settings.signing_key())
         return signer.read_slot(

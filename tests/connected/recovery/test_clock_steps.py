@@ -10,7 +10,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from contracts.tokens import SlotClaim
+from contracts.tokens import SignedSlot
 from contracts.topics import FEEDBACK
 from services.common.process import clock
 from services.common.settings import KafkaSettings
@@ -70,11 +70,11 @@ async def test_a_step_back_takes_what_cannot_be_true_as_of_now_and_says_so_until
 ):
     user_id, bearer = await gateway.guest()
     before = (await gateway.post(bearer, liked(clock.now_ms()))).json()
-    claim = SlotClaim(
+    signed_slot = SignedSlot(
         playlist_id=uuid4(), revision=0, slot=0, arm="random", p_arm=1.0, p_song=1.0, model_version=None,
         issued_at=clock.now_ms(),
     )  # fmt: skip
-    token = gateway.signer.slot(user_id, "song-a", claim)
+    token = gateway.signer.slot(user_id, "song-a", signed_slot)
     stepping.step_ms = -HOUR_MS
     plain = (await gateway.post(bearer, liked(clock.now_ms()))).json()
     assert (plain["accepted"], code(plain)) == (1, "clock_ahead")

@@ -40,8 +40,8 @@ one_change = st.tuples(st.sampled_from(SONGS), st.none() | packed)
 
 def check(derived: Derived) -> None:
     """It is what deriving from everything gives."""
-    assert derived.standing == derive(derived.songs, derived.vetoes, ANIME_OF)
-    settled = [anime for song in derived.standing.settled for anime in ANIME_OF.get(song, ())]
+    assert derived.listener_state == derive(derived.songs, derived.vetoes, ANIME_OF)
+    settled = [anime for song in derived.listener_state.settled for anime in ANIME_OF.get(song, ())]
     assert derived.counted == Counter(settled)
 
 
@@ -75,5 +75,5 @@ def test_what_did_not_change_is_the_same_object():
     before = derive_anew(songs, {}, ANIME_OF)
     later = liked[: -SETTLED.width] + SETTLED.encode(2, bytes(16))
     after = derive_again(before, {**songs, "s3": later}, {})
-    assert after.standing.favoured is before.standing.favoured
-    assert after.standing.heard is before.standing.heard
+    assert after.listener_state.favoured is before.listener_state.favoured
+    assert after.listener_state.heard is before.listener_state.heard

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.arms import ARMS
-from contracts.tokens import Receipt, Session, Signer, SlotClaim, TokenRefused
+from contracts.tokens import Receipt, Session, SignedSlot, Signer, TokenRefused
 
 NOW = 1_790_000_000_000
 HOUR_MS = 3_600_000
 SIGNER = Signer(b"k" * 32)
-CLAIM = SlotClaim(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", NOW)
+CLAIM = SignedSlot(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", NOW)
 SLOT = SIGNER.slot("u1", "song-a", CLAIM)
 RECEIPT = SIGNER.receipt("u1", Receipt("ab" * 16, 3, 17))
 SESSION = SIGNER.session(Session("u1", NOW + HOUR_MS))
 
 
-def read_slot(token: str, *, user: str = "u1", song: str = "song-a", now: int = NOW) -> SlotClaim:
+def read_slot(token: str, *, user: str = "u1", song: str = "song-a", now: int = NOW) -> SignedSlot:
     return SIGNER.read_slot(token, user_id=user, song_id=song, now=now, max_age_ms=48 * HOUR_MS)
 
 
@@ -30,8 +30,8 @@ def altered(token: str, byte: int) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-claims = st.builds(
-    SlotClaim,
+signed_slots = st.builds(
+    SignedSlot,
     playlist_id=st.uuids(),
     revision=st.integers(0, 0xFFFF),
     slot=st.integers(0, 0xFF),
@@ -43,10 +43,10 @@ claims = st.builds(
 )
 
 
-@given(claim=claims, user=st.text(min_size=1, max_size=20), song=st.text(min_size=1, max_size=20))
-def test_a_slot_token_gives_back_what_was_signed(claim: SlotClaim, user: str, song: str) -> None:
-    token = SIGNER.slot(user, song, claim)
-    assert SIGNER.read_slot(token, user_id=user, song_id=song, now=NOW, max_age_ms=NOW) == claim
+@given(signed_slot=signed_slots, user=st.text(min_size=1, max_size=20), song=st.text(min_size=1, max_size=20))
+def test_a_slot_token_gives_back_what_was_signed(signed_slot: SignedSlot, user: str, song: str) -> None:
+    token = SIGNER.slot(user, song, signed_slot)
+    assert SIGNER.read_slot(token, user_id=user, song_id=song, now=NOW, max_age_ms=NOW) == signed_slot
 
 
 def test_a_slot_token_is_short_enough_for_an_event() -> None:

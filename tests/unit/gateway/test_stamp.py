@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contracts.arms import ARMS
 from contracts.events import ClientEvent, FeedbackEvent
-from contracts.tokens import Signer, SlotClaim
+from contracts.tokens import SignedSlot, Signer
 from services.gateway.stamp import Attribution, Stamp, Stamped, Stamper, log_value
 
 NOW = 1_790_000_000_000
@@ -20,7 +20,7 @@ STAMP = Stamp("u1", NOW, 48 * HOUR_MS)
 ID = "0198b0a4-6c5e-7d53-a9c2-0f2f8f0a7d11"
 LIKED: dict[str, Any] = {"event_id": ID, "kind": "liked", "occurred_at": NOW, "song_id": "song-a"}
 PROGRESS: dict[str, Any] = {**LIKED, "kind": "progress", "watch_seconds": 61.5, "duration_seconds": 90}
-CLAIM = SlotClaim(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", NOW - 1000)
+CLAIM = SignedSlot(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", NOW - 1000)
 
 
 def stamper() -> Stamper:
@@ -28,7 +28,7 @@ def stamper() -> Stamper:
 
 
 def token(user: str = "u1", song: str = "song-a", issued_at: int = NOW - 1000) -> str:
-    return SIGNER.slot(user, song, SlotClaim(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", issued_at))
+    return SIGNER.slot(user, song, SignedSlot(UUID(int=7), 1, 2, "tfidf", 0.25, 0.5, "00000000000000ff", issued_at))
 
 
 def logged(stamped: Stamped) -> dict[str, Any]:
@@ -54,8 +54,8 @@ client_events = st.fixed_dictionaries(
         "hidden": st.none() | st.booleans(),
     },
 ).map(lambda fields: ClientEvent.model_validate({"kind": "liked", **fields}))
-claims = st.builds(
-    SlotClaim,
+signed_slots = st.builds(
+    SignedSlot,
     playlist_id=st.uuids(),
     revision=st.integers(0, 0xFFFF),
     slot=st.integers(0, 0xFF),
@@ -69,7 +69,7 @@ attributions = st.one_of(
     st.just(Attribution("none")),
     st.sampled_from(("stale", "forged", "no_song")).map(lambda why: Attribution("refused", why)),
     st.sampled_from(ARMS).map(lambda arm: Attribution("claimed", arm=arm)),
-    claims.map(lambda claim: Attribution("slot", claim=claim)),
+    signed_slots.map(lambda signed_slot: Attribution("slot", signed_slot=signed_slot)),
 )
 
 
@@ -77,7 +77,7 @@ attributions = st.one_of(
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(event=client_events, attribution=attributions)
 def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEvent, attribution: Attribution) -> None:
-    claim = vars(attribution.claim) if attribution.claim else {}
+    signed_slot = vars(attribution.signed_slot) if attribution.signed_slot else {}
     fields = {name: value for name, value in vars(event).items() if name in FeedbackEvent.model_fields}
     record = FeedbackEvent(
         **{
@@ -88,7 +88,7 @@ def test_the_fast_encoder_writes_the_very_bytes_of_the_contract(event: ClientEve
             "attribution": attribution.kind,
             "refusal": attribution.refusal,
             "arm": attribution.arm,
-            **claim,
+            **signed_slot,
         }
     )
     assert log_value(event, attribution, STAMP, event.occurred_at) == record.log_value()
@@ -158,7 +158,7 @@ def test_a_token_on_an_event_without_a_song_vouches_for_nothing() -> None:
 
 
 def test_a_claim_has_an_arm_and_no_slot() -> None:
-    value = logged(stamper().claimed([ClientEvent.model_validate(LIKED)], "node2vec", STAMP))
+    value = logged(stamper().self_reported([ClientEvent.model_validate(LIKED)], "node2vec", STAMP))
     assert (value["attribution"], value["arm"]) == ("claimed", "node2vec")
     assert "playlist_id" not in value
 

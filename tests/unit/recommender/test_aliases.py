@@ -51,7 +51,7 @@ def test_a_profile_under_aliases_is_the_profile_under_own_ids(history, picks):
         for user in own:
             expected = derived(replace(own[user]), plain, kept)
             found = derived(replace(asked[user]), aliased, kept_aliased)
-            assert found.standing == expected.standing
+            assert found.listener_state == expected.listener_state
             np.testing.assert_array_equal(found.refused, expected.refused)
 
 
@@ -62,7 +62,7 @@ def under_an_alias(event):
 
 def test_a_song_that_was_heard_under_an_alias_is_not_offered_again():
     found = view(catalogue(aliases=True), songs={ALIASES["a"]: LOVED, "b": SKIPPED})
-    assert found.standing.heard == {"a", "b"} and found.standing.liked == {"a"}
+    assert found.listener_state.heard == {"a", "b"} and found.listener_state.liked == {"a"}
     shown = profile_answer(found.profile, found, catalogue(aliases=True), 0)
     assert {(each.song_id, each.title) for each in shown.heard} == {("a", "Song 1"), ("b", "Song 2")}
 
@@ -70,9 +70,9 @@ def test_a_song_that_was_heard_under_an_alias_is_not_offered_again():
 def test_a_veto_of_an_alias_keeps_the_anime_out_and_can_be_taken_back_under_its_own_id():
     of = catalogue(aliases=True)
     vetoes: Mapping[str, bytes] = {ALIASES["mal-1"]: VETOED}
-    assert view(of, vetoes=vetoes).standing.vetoed == {"mal-1"}
+    assert view(of, vetoes=vetoes).listener_state.vetoed == {"mal-1"}
     later = VETOED[:-1].replace(VETOED[:8], (int.from_bytes(VETOED[:8], "big") + 1).to_bytes(8, "big")) + b"\0"
-    assert not view(of, vetoes={**vetoes, "mal-1": later}).standing.vetoed
+    assert not view(of, vetoes={**vetoes, "mal-1": later}).listener_state.vetoed
 
 
 def test_an_id_of_a_song_means_that_song_whoever_has_it_as_an_alias():

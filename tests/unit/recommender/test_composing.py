@@ -49,10 +49,10 @@ def test_the_papers_order_is_fixed(snapshot: CatalogueSnapshot):
     assert {slot.p_arm for slot in playlist.slots} == {1.0}
 
 
-def test_what_was_heard_vetoed_or_blacklisted_does_not_come(snapshot: CatalogueSnapshot):
+def test_heard_vetoed_and_blacklisted_songs_are_not_picked(snapshot: CatalogueSnapshot):
     heard = {f"s{n:03d}": LOVED for n in range(6)} | {"s020": SKIPPED}
     someone = view(snapshot.catalogue, songs=heard, vetoes={"mal-1": VETOED})
-    assert "mal-6" in someone.standing.blacklisted
+    assert "mal-6" in someone.listener_state.blacklisted
     maker = composer()
     for number in range(30):
         for slot in maker.new(snapshot, someone, context(number)).playlist.slots:
@@ -138,7 +138,7 @@ def test_how_cold_a_listener_is_and_which_songs_stood_in(snapshot: CatalogueSnap
 
 def test_a_song_that_plays_now_is_heard_and_not_disliked(snapshot: CatalogueSnapshot):
     someone = view(snapshot.catalogue, songs={"s001": packed(started=5)})
-    assert someone.standing.blacklisted == frozenset()
+    assert someone.listener_state.blacklisted == frozenset()
     assert not (someone.refused == 0)[snapshot.catalogue.row_of["s001"]]
 
 

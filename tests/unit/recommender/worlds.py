@@ -11,7 +11,7 @@ import orjson
 import scipy.sparse
 
 from contracts.catalogue import Anime, Appearance, Credits, Link, Song
-from contracts.derive import Standing
+from contracts.derive import ListenerState
 from contracts.models import LiveModel
 from contracts.registers import LIKED, SETTLED, STARTED, VETO, WATCHED
 from services.common.vectors.edge import write_shard
@@ -100,12 +100,12 @@ def view(catalogue: Catalogue, **fields: Any) -> ProfileView:
     return ProfileViews(cache_bytes=1 << 24, cold_songs=20).of(profile(**fields), catalogue)
 
 
-def standing(**fields: Any) -> Standing:
+def listener_state(**fields: Any) -> ListenerState:
     """What is derived, given by hand; the rest of it is empty."""
     nothing: dict[str, Any] = dict.fromkeys(
         ("heard", "liked", "favoured", "settled", "vetoed", "blacklisted"), frozenset()
     )
-    return Standing(**{**nothing, "favourability": {}, "latest_started": None, **fields})
+    return ListenerState(**{**nothing, "favourability": {}, "latest_started": None, **fields})
 
 
 def clustered(count: int, dimension: int, seed: int = 0) -> np.ndarray:
