@@ -98,7 +98,7 @@ def because(catalogue: Catalogue, bound: BoundModel, song_id: str, favoured: Row
     if not len(favoured):
         return []
     top_contributors = bound.catalogue_rows[bound.model.top_contributors(row, favoured, REASONS)]
-    return [_because(catalogue.entries[at], picked) for at in top_contributors.tolist() if at >= 0]
+    return [_because(catalogue.songs[at], picked) for at in top_contributors.tolist() if at >= 0]
 
 
 def _because(favoured: CatalogueSong, picked: CatalogueSong) -> Because:
@@ -143,7 +143,7 @@ def _heard(song_id: str, packed: bytes, view: ProfileView, catalogue: Catalogue)
     registers = {each.name: each.decode(packed[SERVED_SLICES[each.name]]) for each in SERVED}
     watched, started = registers["watched"], registers["started"]
     row = catalogue.row_of.get(song_id)
-    entry = None if row is None else catalogue.entries[row]
+    entry = None if row is None else catalogue.songs[row]
     return HeardSong(
         song_id=song_id,
         title=entry.title if entry else None,

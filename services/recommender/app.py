@@ -30,17 +30,17 @@ from services.recommender.following import Follower
 from services.recommender.freshness import LogEnds
 from services.recommender.http import HttpParts, build_app
 from services.recommender.live_models import Opener
-from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import observe_arm
 from services.recommender.models import open_from_server, open_model
 from services.recommender.playlist_log import PlaylistLog
+from services.recommender.prefetch import Prefetcher
 from services.recommender.profile_vectors import ProfileVectors
 from services.recommender.profile_views import ProfileViews
 from services.recommender.recent import Recent
 from services.recommender.serving import PlaylistService
 from services.recommender.snapshots import SnapshotStore
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # The gateway gives up after `recommender_timeout_seconds`; the reason for a 503 must be there before.
 _LOG_SHARE: Final = 0.8
@@ -72,7 +72,7 @@ class Parts:
             reader=self.reader,
             log=self.log,
             composer=Composer(all_arms(), vectors, own.order, own.cold_start, rng, observe_arm),
-            ahead=LookAhead(settings.qdrant.search_seconds),
+            prefetcher=Prefetcher(settings.qdrant.search_seconds),
             answering=Answering(Signer(settings.signing_key()), vectors, now_ms),
             profile_views=ProfileViews(cache_bytes=memory * 3 // 16, cold_songs=own.cold_songs),
             ends=self.ends,

@@ -52,7 +52,7 @@ class Catalogue:
         serial: tells snapshots of this process apart.
     """
 
-    entries: tuple[CatalogueSong, ...]
+    songs: tuple[CatalogueSong, ...]
     row_of: Mapping[str, int]
     points: NDArray[np.uint64]
     anime: tuple[AnimeNames, ...]
@@ -63,19 +63,17 @@ class Catalogue:
     serial: int
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.songs)
 
     @cached_property
     def anime_of(self) -> Mapping[str, Sequence[str]]:
         """Song id -> ids of all its anime, as the derived profile wants it."""
-        return {entry.song_id: tuple(each.anime_id for each in entry.anime) for entry in self.entries}
+        return {song.song_id: tuple(each.anime_id for each in song.anime) for song in self.songs}
 
     @cached_property
     def aliases(self) -> Mapping[str, str]:
         """Alias -> the id of the song that it means."""
-        return {
-            each: self.entries[row].song_id for each, row in self.row_of.items() if each != self.entries[row].song_id
-        }
+        return {each: self.songs[row].song_id for each, row in self.row_of.items() if each != self.songs[row].song_id}
 
     @cached_property
     def anime_aliases(self) -> Mapping[str, str]:
@@ -94,8 +92,8 @@ class Catalogue:
     def by_youtube(self) -> Mapping[str, tuple[int, ...]]:
         """YouTube id -> rows, ascending; songs may share a video."""
         found: dict[str, list[int]] = {}
-        for row, entry in enumerate(self.entries):
-            for video in entry.youtube_ids:
+        for row, song in enumerate(self.songs):
+            for video in song.youtube_ids:
                 found.setdefault(video, []).append(row)
         return {video: tuple(rows) for video, rows in found.items()}
 
@@ -116,7 +114,7 @@ class Catalogue:
 
     def rows_of_points(self, points: NDArray[np.uint64]) -> Rows:
         """The row of each point id; -1 for a point of no song here."""
-        if not len(self.entries):
+        if not len(self.songs):
             return np.full(len(points), -1, dtype=np.int32)
         ordered, rows = self._points_sorted
         at = np.minimum(np.searchsorted(ordered, points), len(ordered) - 1)
@@ -135,7 +133,7 @@ class Catalogue:
         """The song with this song id or alias, or else all songs with this YouTube id, ordered by id."""
         row = self.row_of.get(reference)
         rows = self.by_youtube.get(reference, ()) if row is None else (row,)
-        return tuple(self.entries[each] for each in rows)
+        return tuple(self.songs[each] for each in rows)
 
     def block_anime(self, mask: Mask, anime_row: int) -> None:
         """Set `mask` false for every song that appears in an anime."""
@@ -163,28 +161,28 @@ class Catalogue:
 
 def build_catalogue(songs: Iterable[CatalogueSong]) -> Catalogue:
     """A snapshot of these songs (any order, ids unique)."""
-    entries = tuple(sorted(songs, key=lambda entry: entry.song_id))
-    names = _anime_of(entries)
+    ordered = tuple(sorted(songs, key=lambda song: song.song_id))
+    names = _anime_of(ordered)
     anime_row_of = _rows_by_id([(each.anime_id, each.aliases) for each in names])
-    pairs = [(row, anime_row_of[each.anime_id]) for row, entry in enumerate(entries) for each in entry.anime]
+    pairs = [(row, anime_row_of[each.anime_id]) for row, song in enumerate(ordered) for each in song.anime]
     song_rows, anime_rows = np.array(pairs, dtype=np.int32).reshape(-1, 2).T
     return Catalogue(
-        entries=entries,
-        row_of=_rows_by_id([(entry.song_id, entry.aliases) for entry in entries]),
-        points=np.array([entry.point_id for entry in entries], dtype=np.uint64),
+        songs=ordered,
+        row_of=_rows_by_id([(song.song_id, song.aliases) for song in ordered]),
+        points=np.array([song.point_id for song in ordered], dtype=np.uint64),
         anime=names,
         anime_row_of=anime_row_of,
-        anime_of_song=Groups.of_pairs(song_rows, anime_rows, len(entries)),
+        anime_of_song=Groups.of_pairs(song_rows, anime_rows, len(ordered)),
         songs_of_anime=Groups.of_pairs(anime_rows, song_rows, len(names)),
-        by_popularity=_by_popularity(entries),
+        by_popularity=_by_popularity(ordered),
         serial=next(_serials),
     )
 
 
-def _anime_of(entries: Sequence[CatalogueSong]) -> tuple[AnimeNames, ...]:
+def _anime_of(songs: Sequence[CatalogueSong]) -> tuple[AnimeNames, ...]:
     """Every anime once, ordered by id. Each song has a copy of its anime; an alias may stand in only one of them."""
     anime: dict[str, AnimeNames] = {}
-    for each in (each for entry in entries for each in entry.anime):
+    for each in (each for song in songs for each in song.anime):
         known = anime.get(each.anime_id)
         both = () if known is None or known.aliases == each.aliases else known.aliases
         anime[each.anime_id] = replace(each, aliases=tuple(sorted({*each.aliases, *both}))) if both else each
@@ -200,15 +198,15 @@ def _rows_by_id(ids: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, int]:
     return rows
 
 
-def _by_popularity(entries: Sequence[CatalogueSong]) -> Rows:
+def _by_popularity(songs: Sequence[CatalogueSong]) -> Rows:
     """Entries come in the order of ids, and sorting is stable: the id decides last."""
     unknown = float("inf")
 
     def key(row: int) -> tuple[float, float]:
-        entry = entries[row]
+        song = songs[row]
         return (
-            unknown if entry.views is None else -float(entry.views),
-            unknown if entry.rank is None else float(entry.rank),
+            unknown if song.views is None else -float(song.views),
+            unknown if song.rank is None else float(song.rank),
         )
 
-    return np.array(sorted(range(len(entries)), key=key), dtype=np.int32)
+    return np.array(sorted(range(len(songs)), key=key), dtype=np.int32)

@@ -45,7 +45,7 @@ def songs_of_list(catalogue: Catalogue, anime_list: Sequence[AnimeEntry], wanted
     if not len(rows):
         return ()
     drawn = rows[np.argsort(_mixed(catalogue.points[rows], _seed(anime_list)))][:wanted]
-    return tuple(catalogue.entries[row].song_id for row in drawn)
+    return tuple(catalogue.songs[row].song_id for row in drawn)
 
 
 def _rows_of_list(catalogue: Catalogue, mal_ids: Iterable[int]) -> NDArray[np.int32]:

@@ -8,15 +8,15 @@ from uuid import UUID
 import numpy as np
 
 from contracts.playlists import ServedPlaylist, ServedSlot
-from services.recommender.arms.base import Arm, Ask, Pick
+from services.recommender.arms.base import Arm, Pick, PickRequest
 from services.recommender.catalogue import Catalogue
 from services.recommender.cold_start import ColdStart
 from services.recommender.eligible import Eligible, eligible
-from services.recommender.look_ahead import LookAhead
 from services.recommender.models import BoundModel
 from services.recommender.picking import Observe, Order, Picked, draw, pick_all, placed, shuffled
+from services.recommender.prefetch import Prefetcher
 from services.recommender.profile_vectors import ProfileVector, ProfileVectors
-from services.recommender.profile_views import ProfileView, cold_word
+from services.recommender.profile_views import ProfileView, cold_reason
 from services.recommender.snapshots import CatalogueSnapshot
 
 
@@ -51,19 +51,19 @@ class Composer:
     rng: np.random.Generator
     observe: Observe
 
-    async def look_ahead(self, snapshot: CatalogueSnapshot, view: ProfileView, to: LookAhead) -> None:
+    async def prefetch(self, snapshot: CatalogueSnapshot, view: ProfileView, to: Prefetcher) -> None:
         """Ask indexes on another machine before `new` or `rest`, which wait for nothing."""
         await to.fill(snapshot.remote, self._vector_of(view))
 
     def new(self, snapshot: CatalogueSnapshot, view: ProfileView, context: PlaylistContext) -> Composed:
         """A playlist with one song of every arm that has one, slots and picks drawn independently."""
         drawn = draw(tuple(self.arms), self.order, self.rng)
-        ask, base, picked = self.picks(snapshot, view, context.resting, drawn.picks, ())
+        request, base, picked = self.picks(snapshot, view, context.resting, drawn.picks, ())
         places = placed(drawn.slots, picked.picks.keys(), self.order)
         slots = tuple(
             _slot(snapshot.catalogue, at, arm, p_arm, picked.picks[arm]) for at, (arm, p_arm) in enumerate(places)
         )
-        return self._composed(view=view, context=context, slots=slots, picked=picked, ask=ask, base=base)
+        return self._composed(view=view, context=context, slots=slots, picked=picked, request=request, base=base)
 
     def rest(
         self,
@@ -82,13 +82,15 @@ class Composer:
         known = [arm for arm in again if arm in self.arms]
         order = shuffled(known, self.rng) if self.order == "random" else tuple(known)
         taken = [snapshot.catalogue.row_of[s.song_id] for s in kept if s.song_id in snapshot.catalogue.row_of]
-        ask, base, picked = self.picks(snapshot, view, context.resting, order, taken)
+        request, base, picked = self.picks(snapshot, view, context.resting, order, taken)
         fresh = tuple(
             _slot(snapshot.catalogue, old.slot, arm, old.p_arm, picked.picks[arm])
             for arm, old in again.items()
             if arm in picked.picks
         )
-        composed = self._composed(view=view, context=context, slots=kept + fresh, picked=picked, ask=ask, base=base)
+        composed = self._composed(
+            view=view, context=context, slots=kept + fresh, picked=picked, request=request, base=base
+        )
         stays, own = {slot.song_id for slot in fresh}, snapshot.catalogue.aliases
         withdrawn = tuple(slot.song_id for slot in again.values() if own.get(slot.song_id, slot.song_id) not in stays)
         changes = {"withdrawn": withdrawn, "from_slot": from_slot, "order": before.order}
@@ -101,10 +103,10 @@ class Composer:
         resting: frozenset[str],
         order: Sequence[str],
         taken: Sequence[int],
-    ) -> tuple[Ask, Eligible, Picked]:
+    ) -> tuple[PickRequest, Eligible, Picked]:
         """What the arms pick in this order, beside the rows that are taken already."""
-        base = eligible(snapshot.catalogue, view.refused, resting, taken)
-        ask = Ask(
+        base = eligible(snapshot.catalogue, view.excluded, resting, taken)
+        request = PickRequest(
             catalogue=snapshot.catalogue,
             eligible=base.mask,
             models=snapshot.models,
@@ -112,7 +114,7 @@ class Composer:
             vector_of=self._vector_of(view),
             rng=self.rng,
         )
-        return ask, base, pick_all(ask, self.arms, order, self.observe)
+        return request, base, pick_all(request, self.arms, order, self.observe)
 
     def _vector_of(self, view: ProfileView) -> Callable[[BoundModel], ProfileVector]:
         cold, user_id = self._cold(view), view.profile.user_id
@@ -128,7 +130,7 @@ class Composer:
         context: PlaylistContext,
         slots: tuple[ServedSlot, ...],
         picked: Picked,
-        ask: Ask,
+        request: PickRequest,
         base: Eligible,
     ) -> Composed:
         cold = self._cold(view)
@@ -144,17 +146,17 @@ class Composer:
             reflects=dict(profile.marks),
             profile_digest=profile.digest,
             fresh=context.fresh,
-            cold=cold_word(cold, len(view.favoured)),
+            cold=cold_reason(cold, len(view.favoured)),
             cold_weight=cold.weight,
             cold_songs=cold.songs if cold.weight > 0 else (),
             left_out=picked.left_out,
             generation=profile.generation,
         )
-        return Composed(playlist, base.lifted, ask.queries)
+        return Composed(playlist, base.lifted, request.queries)
 
 
 def _slot(catalogue: Catalogue, at: int, arm: str, p_arm: float, pick: Pick) -> ServedSlot:
-    entry = catalogue.entries[pick.row]
+    entry = catalogue.songs[pick.row]
     return ServedSlot(
         slot=at,
         song_id=entry.song_id,

@@ -39,7 +39,7 @@ class Eligible:
     lifted: str
 
 
-def refusals(catalogue: Catalogue, state: ListenerState) -> Flags:
+def exclusions(catalogue: Catalogue, state: ListenerState) -> Flags:
     """Why each song is out for this listener: (songs,) uint8, bits VETOED, HEARD and BLACKLISTED.
 
     An anime keeps out every song that appears in it, wherever else the song appears.
@@ -51,7 +51,7 @@ def refusals(catalogue: Catalogue, state: ListenerState) -> Flags:
     return flags
 
 
-def refusals_again(catalogue: Catalogue, before: Flags, old: ListenerState, state: ListenerState) -> Flags:
+def updated_exclusions(catalogue: Catalogue, before: Flags, old: ListenerState, state: ListenerState) -> Flags:
     """What `refusals` gives, from its flags `before` for the `old` state. Does not change `before`."""
     if old.heard == state.heard and old.vetoed == state.vetoed and old.blacklisted == state.blacklisted:
         return before
@@ -69,7 +69,7 @@ def _move_anime(catalogue: Catalogue, flags: Flags, old: frozenset[str], now: fr
     for anime_id in old - now:
         anime_row = catalogue.anime_row_of.get(anime_id)
         for row in () if anime_row is None else catalogue.songs_of_anime.of(anime_row):
-            if now.isdisjoint(each.anime_id for each in catalogue.entries[row].anime):
+            if now.isdisjoint(each.anime_id for each in catalogue.songs[row].anime):
                 flags[row] &= ~np.uint8(bit)
 
 
@@ -80,7 +80,7 @@ def _flag_anime(catalogue: Catalogue, flags: Flags, anime_ids: Iterable[str], bi
             flags[catalogue.songs_of_anime.of(anime_row)] |= bit
 
 
-def eligible(catalogue: Catalogue, refused: Flags, resting: Iterable[str] = (), taken: Iterable[int] = ()) -> Eligible:
+def eligible(catalogue: Catalogue, excluded: Flags, resting: Iterable[str] = (), taken: Iterable[int] = ()) -> Eligible:
     """The songs that this request may pick.
 
     Args:
@@ -88,7 +88,7 @@ def eligible(catalogue: Catalogue, refused: Flags, resting: Iterable[str] = (), 
         resting: song ids.
         taken: rows that the playlist already holds; they and their anime are out whatever is lifted.
     """
-    flags = refused.copy()
+    flags = excluded.copy()
     flags[catalogue.rows_of(resting)] |= RESTING
     free = np.ones(len(catalogue), dtype=np.bool_)
     for row in taken:

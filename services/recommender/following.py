@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from services.common.kafka import refresh_metadata
 from services.common.settings import KafkaSettings
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _POLL_MS: Final = 500
 _RETRY_SECONDS: Final = 1.0
@@ -56,7 +56,7 @@ class Follower:
                 await self._follow()
             except (KafkaError, OSError, LookupError) as fault:
                 if self.trouble != str(fault):
-                    _log.warning("cannot follow %s, trying again: %s", ", ".join(self._topics), fault)
+                    logger.warning("cannot follow %s, trying again: %s", ", ".join(self._topics), fault)
                 self.trouble = str(fault) or type(fault).__name__
                 await asyncio.sleep(_RETRY_SECONDS)
 

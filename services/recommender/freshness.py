@@ -19,7 +19,7 @@ from services.common.settings import KafkaSettings
 from services.profiles.reader import StoredProfile
 from services.recommender.metrics import FEEDBACK_LOOKS
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A profile follows the log within milliseconds; what was in it for so long is not merely on its way.
 LATE_SECONDS: Final = 5.0
@@ -79,7 +79,7 @@ class LogEnds:
                 await self._follow()
             except (KafkaError, OSError, LookupError, RuntimeError, TimeoutError) as fault:
                 FEEDBACK_LOOKS.labels("failed").inc()
-                _log.info("the ends of %s are not known just now: %s", FEEDBACK.name, fault or type(fault).__name__)
+                logger.info("the ends of %s are not known just now: %s", FEEDBACK.name, fault or type(fault).__name__)
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _follow(self) -> None:
@@ -103,7 +103,7 @@ class LogEnds:
         self.note(ids[FEEDBACK.name], {tp.partition: offset for tp, offset in ends.items()})
 
 
-PATIENCE_MS: Final = 600_000
+ACCEPT_AFTER_MS: Final = 600_000
 _NONE: Final[Mapping[str, int]] = {}
 
 
@@ -128,6 +128,6 @@ class Watermarks:
             self._highest[key] = dict(profile.marks)
             self._behind_since.pop(key, None)
             return True
-        if self._clock() - self._behind_since.setdefault(key, self._clock()) > PATIENCE_MS:
+        if self._clock() - self._behind_since.setdefault(key, self._clock()) > ACCEPT_AFTER_MS:
             del self._highest[key], self._behind_since[key]
         return False

@@ -104,19 +104,19 @@ def build_app(parts: HttpParts) -> FastAPI:
 
 
 @router.post("/internal/playlists", status_code=201)
-async def new_playlist(parts: Parts, ask: PlaylistRequest, response: Response) -> PlaylistAnswer:
+async def new_playlist(parts: Parts, request: PlaylistRequest, response: Response) -> PlaylistAnswer:
     """A new playlist."""
     with PLAYLIST_SECONDS.labels("new").time(), arm_turns() as turns:
-        return _timed(response, await parts.recommender.playlist(ask), turns)
+        return _timed(response, await parts.recommender.playlist(request), turns)
 
 
 @router.post("/internal/playlists/{playlist_id}/rest", status_code=201)
-async def rest(parts: Parts, playlist_id: UUID, ask: RestRequest, response: Response) -> PlaylistAnswer:
+async def rest(parts: Parts, playlist_id: UUID, request: RestRequest, response: Response) -> PlaylistAnswer:
     """The next revision of a playlist: its slots from one on are picked again."""
-    if ask.from_slot < 0:
+    if request.from_slot < 0:
         raise Malformed("from_slot: slots are counted from 0")
     with PLAYLIST_SECONDS.labels("rest").time(), arm_turns() as turns:
-        return _timed(response, await parts.recommender.rest(playlist_id, ask), turns)
+        return _timed(response, await parts.recommender.rest(playlist_id, request), turns)
 
 
 @router.get("/internal/playlists/{playlist_id}")
@@ -153,9 +153,9 @@ async def anime(parts: Parts, query: str = "", limit: int = 20) -> AnimeHits:
 
 
 @router.post("/internal/await")
-async def await_mark(parts: Parts, ask: MarkRequest) -> MarkAnswer:
+async def await_mark(parts: Parts, request: MarkRequest) -> MarkAnswer:
     """Wait until a profile reflects a mark."""
-    return await parts.recommender.reached(ask)
+    return await parts.recommender.reached(request)
 
 
 @router.get("/readyz")

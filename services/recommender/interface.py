@@ -17,7 +17,7 @@ from contracts.playlists import ServedPlaylist
 from services.common.settings import RecommenderSettings
 from services.profiles.reader import HistoryEntry, StoredProfile
 from services.recommender.arms import all_arms
-from services.recommender.arms.base import Arm, Ask, LeftOut, Pick
+from services.recommender.arms.base import Arm, LeftOut, Pick, PickRequest
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.catalogue_song import CatalogueSong, UnreadableSong, read_song
 from services.recommender.composing import Composer
@@ -97,7 +97,7 @@ class Recomposer:
         view = self._profile_views.of(context.profile, self.catalogue)
         snapshot = CatalogueSnapshot(self.catalogue, models)
         _, _, picked = composer.picks(snapshot, view, self._resting(context), list(arms), taken)
-        return {arm: self.catalogue.entries[pick.row].song_id for arm, pick in picked.picks.items()}
+        return {arm: self.catalogue.songs[pick.row].song_id for arm, pick in picked.picks.items()}
 
     def _arm(self, name: str, served: str | None, models: Mapping[str, BoundModel]) -> Arm:
         if name in CONTENT_ARMS:
@@ -138,14 +138,14 @@ class _AsServed:
     song_id: str | None
     otherwise: Arm | None = None
 
-    def pick(self, ask: Ask) -> Pick | None:
+    def pick(self, request: PickRequest) -> Pick | None:
         """The song of then; else what `otherwise` picks."""
-        row = ask.catalogue.row_of.get(self.song_id or "")
-        if row is not None and ask.open[row]:
+        row = request.catalogue.row_of.get(self.song_id or "")
+        if row is not None and request.open[row]:
             return Pick(row, 0.0, 1.0)
         if self.otherwise is None:
             raise LeftOut("not_here", "its version of then is not on this machine, and its song is taken")
-        return self.otherwise.pick(ask)
+        return self.otherwise.pick(request)
 
 
 def _ignore(_arm: str, _seconds: float, _code: str | None) -> None:

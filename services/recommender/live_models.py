@@ -12,7 +12,7 @@ from contracts.models import LiveModel
 from services.recommender.metrics import BEHIND, MODEL_FAILURES, SWITCHES
 from services.recommender.models import ServedModel
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Opens a version; blocks for as long as that takes, and raises whatever is wrong with it.
 Opener = Callable[[LiveModel], ServedModel]
@@ -34,7 +34,7 @@ class LiveModels:
         self.opened: dict[str, ServedModel] = {}
         self.failures: dict[str, str] = {}
 
-    def stand_at(self, wanted: Mapping[str, LiveModel]) -> bool:
+    def serves_exactly(self, wanted: Mapping[str, LiveModel]) -> bool:
         """Whether exactly these versions are open."""
         return {arm: record.version for arm, record in wanted.items()} == {
             arm: model.record.version for arm, model in self.opened.items()
@@ -71,7 +71,7 @@ class LiveModels:
             self._failed(record, before, fault)
             return None
         SWITCHES.labels(arm).inc()
-        _log.info("the arm %s serves %s, %d songs", arm, record.collection, record.songs)
+        logger.info("the arm %s serves %s, %d songs", arm, record.collection, record.songs)
         return model
 
     def _failed(self, record: LiveModel, before: ServedModel | None, fault: Exception) -> None:
@@ -88,4 +88,4 @@ class LiveModels:
         # A version that is not here yet is no fault of the code: its trace would tell nothing.
         trace = None if isinstance(fault, LookupError | OSError) else fault
         message = "%s cannot be opened, the arm %s until it can: %s"
-        _log.error(message, record.collection, meanwhile, fault, exc_info=trace)
+        logger.error(message, record.collection, meanwhile, fault, exc_info=trace)

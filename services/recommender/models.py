@@ -172,7 +172,7 @@ class BoundModel:
     model: ServedModel
     catalogue_rows: Rows
     known: Mask
-    strangers: PointIds
+    unknown_points: PointIds
 
     @property
     def version(self) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from contracts.arms import PAPER_ORDER
-from services.recommender.arms.base import Arm, Ask, LeftOut, Pick
+from services.recommender.arms.base import Arm, LeftOut, Pick, PickRequest
 
 Order = Literal["random", "fixed"]
 
@@ -53,7 +53,7 @@ def placed(slots: Sequence[str], picked: AbstractSet[str], order: Order) -> list
     return [(arm, p_arm) for arm in present]
 
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # (arm, seconds, code of the reason why it picked nothing or None)
 Observe = Callable[[str, float, str | None], None]
@@ -67,35 +67,35 @@ class Picked:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def pick_all(ask: Ask, arms: Mapping[str, Arm], order: Sequence[str], observe: Observe) -> Picked:
+def pick_all(request: PickRequest, arms: Mapping[str, Arm], order: Sequence[str], observe: Observe) -> Picked:
     """Let the arms pick in this order; what one takes is closed to the next, with everything of its anime."""
     picked = Picked()
     for name in order:
         started = time.perf_counter()
-        code = _pick_one(ask, arms, name, picked)
+        code = _pick_one(request, arms, name, picked)
         observe(name, time.perf_counter() - started, code)
     return picked
 
 
-def _pick_one(ask: Ask, arms: Mapping[str, Arm], name: str, picked: Picked) -> str | None:
+def _pick_one(request: PickRequest, arms: Mapping[str, Arm], name: str, picked: Picked) -> str | None:
     try:
-        pick = arms[name].pick(ask)
+        pick = arms[name].pick(request)
     except LeftOut as why:
         picked.left_out[name] = str(why)
         return why.code
-    except Exception as fault:  # noqa: BLE001 - one arm's fault, whatever it is, must not cost the playlist
-        _log.exception("the arm %s failed and is left out of this playlist", name)
+    except Exception as fault:
+        logger.exception("the arm %s failed and is left out of this playlist", name)
         picked.left_out[name] = f"failed: {type(fault).__name__}; the recommender's log has more"
         return "failed"
     if pick is None:
-        picked.left_out[name] = _nothing_left(ask)
+        picked.left_out[name] = _nothing_left(request)
         return "nothing_left"
     picked.picks[name] = pick
-    ask.take(pick.row)
+    request.take(pick.row)
     return None
 
 
-def _nothing_left(ask: Ask) -> str:
-    if ask.open.any():
+def _nothing_left(request: PickRequest) -> str:
+    if request.open.any():
         return "nothing left: its model knows none of the songs that are left; build it again"
     return "nothing left: every song that is left shares an anime with this playlist"

@@ -14,7 +14,7 @@ from contracts.topics import PLAYLISTS
 from services.common.kafka import producer
 from services.common.settings import KafkaSettings
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS: Final = 2.0
 
@@ -58,7 +58,7 @@ class PlaylistLog:
                 await self._send(current, playlist)
         except (KafkaError, OSError, TimeoutError) as fault:
             self._give_up(current)
-            _log.warning("a playlist could not be appended to %s: %s", PLAYLISTS.name, fault or type(fault).__name__)
+            logger.warning("a playlist could not be appended to %s: %s", PLAYLISTS.name, fault or type(fault).__name__)
             raise LogUnavailable("the log cannot take the playlist; nothing was served, try again shortly") from fault
 
     async def _send(self, current: AIOKafkaProducer, playlist: ServedPlaylist) -> None:

@@ -6,13 +6,13 @@ from typing import Literal
 
 from contracts.derive import ListenerState
 from contracts.profiles import AnimeEntry
-from contracts.rederive import Derived, derive_again, derive_anew
+from contracts.rederive import Derived, derive_full, derive_incrementally
 from contracts.registers import VETO, merge_served
 from services.common.byte_cache import ByteCache
 from services.profiles.reader import StoredProfile
 from services.recommender.catalogue import Catalogue
 from services.recommender.cold_start import ColdStart, cold_start, songs_of_list
-from services.recommender.eligible import Flags, refusals, refusals_again
+from services.recommender.eligible import Flags, exclusions, updated_exclusions
 
 Cold = Literal["list", "mean"]
 
@@ -32,7 +32,7 @@ class ProfileView:
     profile: StoredProfile
     derived: Derived
     favoured: Set[str]
-    refused: Flags
+    excluded: Flags
     drawn: tuple[str, ...]
     catalogue: int
 
@@ -42,14 +42,14 @@ class ProfileView:
 
     def size(self) -> int:
         """Its memory in bytes, about, without the profile's: a song in the derived sets and counts takes 330."""
-        return 1_000 + self.refused.nbytes + 330 * len(self.derived.songs)
+        return 1_000 + self.excluded.nbytes + 330 * len(self.derived.songs)
 
     def cold_start(self, mode: Literal["fade", "paper"]) -> ColdStart:
         """What stands in for likes, and how much it weighs."""
         return cold_start(self.drawn, len(self.favoured), mode)
 
 
-def cold_word(cold: ColdStart, favoured: int) -> Cold | None:
+def cold_reason(cold: ColdStart, favoured: int) -> Cold | None:
     """How cold the listener is: `list` while the list's songs weigh, `mean` with nothing at all, None once adapted."""
     if cold.weight > 0:
         return "list"
@@ -72,12 +72,12 @@ class ProfileViews:
         return known
 
     def _derived(self, profile: StoredProfile, catalogue: Catalogue, before: ProfileView | None) -> ProfileView:
-        derived, refused = _follow(profile, catalogue, before)
+        derived, excluded = _follow(profile, catalogue, before)
         favoured: Set[str] = derived.listener_state.favoured
         if before is not None and before.favoured == favoured:
             favoured = before.favoured
         drawn = self._drawn(profile.anime_list, catalogue, before)
-        return ProfileView(profile, derived, favoured, refused, drawn, catalogue.serial)
+        return ProfileView(profile, derived, favoured, excluded, drawn, catalogue.serial)
 
     def _drawn(
         self, anime_list: tuple[AnimeEntry, ...], catalogue: Catalogue, before: ProfileView | None
@@ -94,13 +94,13 @@ def _follow(profile: StoredProfile, catalogue: Catalogue, before: ProfileView | 
     songs = under_own_ids(profile.songs, catalogue.aliases, merge_served)
     vetoes = under_own_ids(profile.vetoes, catalogue.anime_aliases, VETO.merge)
     if before is None or before.catalogue != catalogue.serial:
-        derived = derive_anew(songs, vetoes, catalogue.anime_of)
-        return derived, refusals(catalogue, derived.listener_state)
+        derived = derive_full(songs, vetoes, catalogue.anime_of)
+        return derived, exclusions(catalogue, derived.listener_state)
     # What moved is known by the ids that the store has; where one of them is an alias, it is looked for.
     as_stored = songs is profile.songs and before.derived.songs is before.profile.songs
     moved = profile.moved_since(before.profile.state) if as_stored else None
-    derived = derive_again(before.derived, songs, vetoes, moved)
-    return derived, refusals_again(catalogue, before.refused, before.listener_state, derived.listener_state)
+    derived = derive_incrementally(before.derived, songs, vetoes, moved)
+    return derived, updated_exclusions(catalogue, before.excluded, before.listener_state, derived.listener_state)
 
 
 def under_own_ids(

@@ -21,7 +21,6 @@ from services.recommender.answering import Answering
 from services.recommender.catalogue_song import CatalogueSong
 from services.recommender.composing import Composed, Composer, PlaylistContext
 from services.recommender.freshness import LogEnds, Watermarks
-from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import (
     COMPOSE_STEP,
     DERIVE_STEP,
@@ -36,11 +35,12 @@ from services.recommender.metrics import (
     WHY_STEP,
 )
 from services.recommender.playlist_log import LogUnavailable, PlaylistLog
+from services.recommender.prefetch import Prefetcher
 from services.recommender.profile_views import ProfileView, ProfileViews
 from services.recommender.recent import Recent
 from services.recommender.snapshots import CatalogueSnapshot, SnapshotStore
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A local Redis answers in a millisecond; a listener waits no longer than this for one that hangs.
 PROFILE_SECONDS: Final = 1.0
@@ -76,7 +76,7 @@ class PlaylistService:
         reader: ProfileReader,
         log: PlaylistLog,
         composer: Composer,
-        ahead: LookAhead,
+        prefetcher: Prefetcher,
         answering: Answering,
         profile_views: ProfileViews,
         ends: LogEnds,
@@ -89,7 +89,7 @@ class PlaylistService:
         self._reader = reader
         self._log = log
         self._composer = composer
-        self._ahead = ahead
+        self._ahead = prefetcher
         self._answering = answering
         self._profile_views = profile_views
         self._ends = ends
@@ -110,9 +110,9 @@ class PlaylistService:
 
     # ---- playlists ----------------------------------------------------------------------------------------------
 
-    async def playlist(self, ask: PlaylistRequest) -> PlaylistAnswer:
+    async def playlist(self, request: PlaylistRequest) -> PlaylistAnswer:
         """A new playlist. Raises LogUnavailable: nothing was served."""
-        profile, stale = await self._profile(ask.user_id, ask.not_before)
+        profile, stale = await self._profile(request.user_id, request.not_before)
         snapshot = self.snapshot()
         view = await self._placed(profile, snapshot)
         context = PlaylistContext(uuid4(), 0, self._clock(), stale is None, self._at_rest(profile, None))
@@ -120,21 +120,21 @@ class PlaylistService:
             composed = self._composer.new(snapshot, view, context)
         return await self._serve(composed, snapshot, view, stale)
 
-    async def rest(self, playlist_id: UUID, ask: RestRequest) -> PlaylistAnswer:
+    async def rest(self, playlist_id: UUID, request: RestRequest) -> PlaylistAnswer:
         """The next revision of a playlist. Raises NoSuchPlaylist, NothingToPick, LogUnavailable."""
         lock = self._picking_again.setdefault(playlist_id, asyncio.Lock())
         async with lock:
-            profile, stale = await self._profile(ask.user_id, ask.not_before)
-            before = await self._known(ask.user_id, playlist_id, _revision_in(profile, playlist_id))
+            profile, stale = await self._profile(request.user_id, request.not_before)
+            before = await self._known(request.user_id, playlist_id, _revision_in(profile, playlist_id))
             # A playlist that was short has an empty rest: nothing else was eligible.
-            if ask.from_slot >= len(self._composer.arms) or before.revision >= _LAST_REVISION:
+            if request.from_slot >= len(self._composer.arms) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
             snapshot = self.snapshot()
             view = await self._placed(profile, snapshot)
-            asleep = self._at_rest(profile, playlist_id)
-            context = PlaylistContext(playlist_id, before.revision + 1, self._clock(), stale is None, asleep)
+            resting = self._at_rest(profile, playlist_id)
+            context = PlaylistContext(playlist_id, before.revision + 1, self._clock(), stale is None, resting)
             with COMPOSE_STEP.time():
-                composed = self._composer.rest(snapshot, view, context, before, ask.from_slot)
+                composed = self._composer.rest(snapshot, view, context, before, request.from_slot)
             return await self._serve(composed, snapshot, view, stale)
 
     async def resume(self, user_id: str, playlist_id: UUID) -> PlaylistAnswer:
@@ -220,11 +220,11 @@ class PlaylistService:
             return []
         return [slot.song_id for slot in playlist.slots if slot.arm == arm]
 
-    async def reached(self, ask: MarkRequest) -> MarkAnswer:
+    async def reached(self, request: MarkRequest) -> MarkAnswer:
         """Wait until the profile reflects a mark. Raises ProfilesUnavailable."""
         try:
             reached, mark, waited = await self._reader.wait_for(
-                ask.user_id, _name(ask.mark), ask.mark.offset, ask.timeout_ms
+                request.user_id, _name(request.mark), request.mark.offset, request.timeout_ms
             )
         except (RedisError, OSError) as fault:
             raise ProfilesUnavailable("the store of profiles does not answer; try again shortly") from fault
@@ -236,7 +236,7 @@ class PlaylistService:
             profile, reached = await self._read(user_id, not_before)
         except (RedisError, OSError, TimeoutError) as fault:
             PROFILE_FAILURES.inc()
-            _log.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
+            logger.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
             return empty_profile(user_id), "unavailable"
         # A store that is behind what it had already reached was wiped or restored: what it shows is old.
         advanced = self._marks.advance(user_id, profile)
@@ -265,7 +265,7 @@ class PlaylistService:
         """The view, with what must be asked of a server. The request keeps its snapshot, whatever is swapped in."""
         view = self._derived(profile, snapshot)
         if snapshot.remote:
-            await self._composer.look_ahead(snapshot, view, self._ahead)
+            await self._composer.prefetch(snapshot, view, self._ahead)
         return view
 
     def _at_rest(self, profile: StoredProfile, but: UUID | None) -> frozenset[str]:

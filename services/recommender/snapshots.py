@@ -27,7 +27,7 @@ from services.recommender.live_models import RETRY_SECONDS, LiveModels, Opener
 from services.recommender.metrics import CATALOGUE_SONGS, UNREADABLE
 from services.recommender.models import BoundModel, ServedModel, bind
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # A burst of catalogue records becomes one new snapshot, built when the burst pauses or goes on for so long.
 QUIET_SECONDS: Final = 0.25
@@ -98,7 +98,7 @@ class SnapshotStore:
             self._wanted[arm] = record
         except (ValidationError, NewerSchema, UnreadableModel) as problem:
             UNREADABLE.labels(MODELS.name).inc()
-            _log.error("a record of %s for %s cannot be read, the arm stays as it is: %s", MODELS.name, arm, problem)
+            logger.error("a record of %s for %s cannot be read, the arm stays as it is: %s", MODELS.name, arm, problem)
 
     async def run(self, caught_up: asyncio.Event) -> None:
         """Swap in a new snapshot after each change, for ever. `ready` is set after the first that is complete."""
@@ -127,7 +127,7 @@ class SnapshotStore:
         if songs:
             self.current = await asyncio.to_thread(self._with_songs, songs)
         wanted = dict(self._wanted)
-        other = self._models.failures or not self._models.stand_at(wanted)
+        other = self._models.failures or not self._models.serves_exactly(wanted)
         if other:
             retired = await asyncio.to_thread(self._models.follow, wanted)
             self.current = await asyncio.to_thread(self._with_models, self.current.catalogue)
@@ -140,7 +140,7 @@ class SnapshotStore:
             self._put(song_id, value)
         CATALOGUE_SONGS.set(len(self._entries))
         catalogue = build_catalogue(self._entries.values()).warm()
-        _log.info("the catalogue has %d songs of %d anime", len(catalogue), len(catalogue.anime))
+        logger.info("the catalogue has %d songs of %d anime", len(catalogue), len(catalogue.anime))
         return self._with_models(catalogue)
 
     def _with_models(self, catalogue: Catalogue) -> CatalogueSnapshot:
@@ -160,7 +160,7 @@ class SnapshotStore:
             entry = None if value is None else read_song(value)
         except UnreadableSong as problem:
             UNREADABLE.labels(CATALOGUE.name).inc()
-            _log.error("the catalogue's record of %s cannot be read, the song stays as it is: %s", song_id, problem)
+            logger.error("the catalogue's record of %s cannot be read, the song stays as it is: %s", song_id, problem)
             return
         if entry is None:
             self._entries.pop(song_id, None)

@@ -38,7 +38,7 @@ class Pick(NamedTuple):
 
 
 @dataclass
-class Ask:
+class PickRequest:
     """One request, as the arms see it.
 
     Attributes:
@@ -66,12 +66,12 @@ class Ask:
         self.catalogue.block_with_its_anime(self.open, row)
 
     @cached_property
-    def narrowing(self) -> "Narrowing":
+    def point_filter(self) -> "PointFilter":
         """The eligible set as an index filters by it; one for all arms, so that it is made once."""
-        return Narrowing(self.catalogue, self.eligible)
+        return PointFilter(self.catalogue, self.eligible)
 
 
-class Narrowing:
+class PointFilter:
     """A mask as a list of points, whichever list is shorter."""
 
     def __init__(self, catalogue: Catalogue, mask: Mask) -> None:
@@ -82,8 +82,8 @@ class Narrowing:
         """`allowed` or `forbidden`, as an argument of `VectorIndex.search`."""
         if self._by_allowing:
             return {"allowed": self._points}
-        if len(model.strangers):
-            return {"forbidden": np.concatenate([self._points, model.strangers])}
+        if len(model.unknown_points):
+            return {"forbidden": np.concatenate([self._points, model.unknown_points])}
         return {"forbidden": self._points} if len(self._points) else {}
 
 
@@ -95,7 +95,7 @@ class Arm(Protocol):
         """As `contracts.arms` spells it."""
         ...
 
-    def pick(self, ask: Ask) -> Pick | None:
+    def pick(self, request: PickRequest) -> Pick | None:
         """The song that this arm picks, among `ask.open`; None only when no song that it could pick is open.
 
         Raises LeftOut when the arm cannot answer at all. Any other exception leaves it out as failed.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.recommender.arms.base import Ask, Pick
+from services.recommender.arms.base import Pick, PickRequest
 
 
 class Popular:
@@ -10,12 +10,12 @@ class Popular:
 
     name = "popular"
 
-    def pick(self, ask: Ask) -> Pick | None:
+    def pick(self, request: PickRequest) -> Pick | None:
         """The first open song in the order of popularity."""
-        ranked = ask.catalogue.by_popularity
-        is_open = ask.open[ranked]
+        ranked = request.catalogue.by_popularity
+        is_open = request.open[ranked]
         first = int(np.argmax(is_open)) if len(is_open) else 0
         if not len(is_open) or not is_open[first]:
             return None
         row = int(ranked[first])
-        return Pick(row, float(ask.catalogue.entries[row].views or 0), 1.0)
+        return Pick(row, float(request.catalogue.songs[row].views or 0), 1.0)

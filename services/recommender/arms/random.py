@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.recommender.arms.base import Ask, Pick
+from services.recommender.arms.base import Pick, PickRequest
 
 
 class Random:
@@ -10,9 +10,9 @@ class Random:
 
     name = "random"
 
-    def pick(self, ask: Ask) -> Pick | None:
+    def pick(self, request: PickRequest) -> Pick | None:
         """One draw; P(song | arm, earlier picks) = 1 / (open songs). It scores nothing."""
-        rows = np.flatnonzero(ask.open)
+        rows = np.flatnonzero(request.open)
         if not len(rows):
             return None
-        return Pick(int(rows[ask.rng.integers(len(rows))]), 0.0, 1.0 / len(rows))
+        return Pick(int(rows[request.rng.integers(len(rows))]), 0.0, 1.0 / len(rows))

@@ -23,10 +23,16 @@ from services.local.processes.valkey import ValkeyNode
 from services.operator.replay.contexts import Wanted
 from services.operator.replay.playlists import Answer, Replayed, chosen, composed_again, tallied
 from services.recommender.interface import opening
-from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
+from tests.connected.recommender.running import (
+    RunningRecommender,
+    publish_songs,
+    running_recommender,
+    settings_for,
+    switch_to,
+)
 from tests.support.following import following, producing, put
 from tests.unit.profiles.test_writes import FORGOTTEN, encoded
-from tests.unit.recommender.worlds import publish, publish_all, words
+from tests.unit.recommender.made_up import publish, publish_all, words
 
 pytestmark = pytest.mark.connected
 
@@ -36,33 +42,35 @@ USERS = ("ann", "ben", "cyn")
 
 
 @pytest.fixture(params=["random"])
-async def house(
+async def recommender(
     request: pytest.FixtureRequest, log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
-) -> AsyncIterator[tuple[House, list[LiveModel]]]:
+) -> AsyncIterator[tuple[RunningRecommender, list[LiveModel]]]:
     """A recommender with all arms, and the profiles' consumer beside it."""
     settings = settings_for(log, valkey.url, tmp_path, order=request.param)
     first = publish_all(settings.vectors_dir, IDS)
     await publish_songs(log, SONGS)
     await switch_to(log, *first)
-    async with open_house(settings) as opened, following(settings, redis):
+    async with running_recommender(settings) as opened, following(settings, redis):
         yield opened, first
 
 
-async def listen(house: House, user: str, liked: list[str], playlists: int = 1) -> dict[str, Any]:
+async def listen(recommender: RunningRecommender, user: str, liked: list[str], playlists: int = 1) -> dict[str, Any]:
     """Like songs, and ask for playlists that know it; the last one."""
     for song_id in liked:
-        mark = await house.feedback(user, "liked", song_id)
+        mark = await recommender.feedback(user, "liked", song_id)
     for _ in range(playlists):
-        answer = await house.ask(user, not_before=mark)
+        answer = await recommender.new_playlist(user, not_before=mark)
         assert answer["fresh"]
     return answer
 
 
-async def again(house: House, at: int, *users: str, changed: dict[str, LiveModel] | None = None) -> Answer:
+async def again(
+    recommender: RunningRecommender, at: int, *users: str, changed: dict[str, LiveModel] | None = None
+) -> Answer:
     """What is composed again, here."""
-    with opening(house.settings.vectors_dir, published_models(house.settings.vectors_dir)) as opened:
+    with opening(recommender.settings.vectors_dir, published_models(recommender.settings.vectors_dir)) as opened:
         wanted = Wanted(at, frozenset(users))
-        return await composed_again(house.settings, wanted, opened, changed or {}, lambda *_: None)
+        return await composed_again(recommender.settings, wanted, opened, changed or {}, lambda *_: None)
 
 
 def songs_of(one: Replayed, how: str) -> dict[str, str | None]:
@@ -70,19 +78,19 @@ def songs_of(one: Replayed, how: str) -> dict[str, str | None]:
     return {seat.arm: getattr(seat, how) for seat in one.seats}
 
 
-async def test_the_models_of_then_bring_the_songs_of_then_whatever_happened_since(house):
-    house, _ = house
+async def test_the_models_of_then_bring_the_songs_of_then_whatever_happened_since(recommender):
+    recommender, _ = recommender
     # So often that songs rest which nobody starts.
     for number, user in enumerate(USERS):
-        await listen(house, user, IDS[10 * number : 10 * number + 3], playlists=6)
-    mark = await house.feedback("ann", "liked", IDS[50])
-    last = await house.ask("ann", not_before=mark)
-    await house.feedback("ann", "liked", last["slots"][0]["song_id"])
-    assert (await house.rest(last["playlist_id"], 2, "ann")).status_code == 201
+        await listen(recommender, user, IDS[10 * number : 10 * number + 3], playlists=6)
+    mark = await recommender.feedback("ann", "liked", IDS[50])
+    last = await recommender.new_playlist("ann", not_before=mark)
+    await recommender.feedback("ann", "liked", last["slots"][0]["song_id"])
+    assert (await recommender.rest(last["playlist_id"], 2, "ann")).status_code == 201
     at = now_ms()
     await asyncio.sleep(0.02)
-    await everything_changes(house)
-    answer = await again(house, at)
+    await everything_changes(recommender)
+    answer = await again(recommender, at)
     assert sorted(one.playlist.user_id for one in answer.found) == sorted(USERS)
     for one in answer.found:
         assert one.faithful, one.playlist.user_id
@@ -95,33 +103,33 @@ async def test_the_models_of_then_bring_the_songs_of_then_whatever_happened_sinc
     assert (len(answer.catalogue), answer.later) == (len(SONGS), 0)
 
 
-async def everything_changes(house: House) -> None:
+async def everything_changes(recommender: RunningRecommender) -> None:
     """Other likes, playlists and models; a song that everybody listens to; one that is gone."""
-    log = house.settings.kafka
+    log = recommender.settings.kafka
     hit = SONGS[0].model_copy(update={"song_id": "hit", "links": (Link(site="youtube", id="hit", views=10**12),)})
     await publish_songs(log, [hit])
     async with producing(log) as to:
         gone = WithdrawnSong(song_id=IDS[3], withdrawn=True)
         await to.send_and_wait(CATALOGUE.name, gone.model_dump_json(by_alias=True).encode(), key=IDS[3].encode())
-    second = publish_all(house.settings.vectors_dir, IDS, seed=1)
+    second = publish_all(recommender.settings.vectors_dir, IDS, seed=1)
     await switch_to(log, *second)
-    await house.serving(**{record.arm: record.version for record in second})
+    await recommender.serving(**{record.arm: record.version for record in second})
     for user in USERS:
-        await listen(house, user, IDS[70:75])
+        await listen(recommender, user, IDS[70:75])
 
 
-@pytest.mark.parametrize("house", ["fixed"], indirect=True)
-async def test_another_version_brings_what_a_recommender_with_it_serves(house):
-    house, first = house
-    other = publish(house.settings.vectors_dir, "tfidf", IDS, words(len(IDS), 60, seed=9))
+@pytest.mark.parametrize("recommender", ["fixed"], indirect=True)
+async def test_another_version_brings_what_a_recommender_with_it_serves(recommender):
+    recommender, first = recommender
+    other = publish(recommender.settings.vectors_dir, "tfidf", IDS, words(len(IDS), 60, seed=9))
     for user in USERS:
-        await listen(house, user, IDS[:4])
+        await listen(recommender, user, IDS[:4])
     at = now_ms()
     await asyncio.sleep(0.02)
-    await switch_to(house.settings.kafka, other)
-    await house.serving(tfidf=other.version)
-    would = {user: {s["arm"]: s["song_id"] for s in (await house.ask(user))["slots"]} for user in USERS}
-    answer = await again(house, at, changed={"tfidf": other})
+    await switch_to(recommender.settings.kafka, other)
+    await recommender.serving(tfidf=other.version)
+    would = {user: {s["arm"]: s["song_id"] for s in (await recommender.new_playlist(user))["slots"]} for user in USERS}
+    answer = await again(recommender, at, changed={"tfidf": other})
     for one in answer.found:
         assert one.faithful and one.same
         expected = would[one.playlist.user_id]
@@ -131,61 +139,63 @@ async def test_another_version_brings_what_a_recommender_with_it_serves(house):
     assert tallied(answer.found)["tfidf"].other > 0
     # The other way round: what was served with the one is what comes of the other with the one.
     old = next(record for record in first if record.arm == "tfidf")
-    back = await again(house, now_ms(), changed={"tfidf": old})
+    back = await again(recommender, now_ms(), changed={"tfidf": old})
     assert all(one.same for one in back.found)
     assert [songs_of(one, "instead")["tfidf"] for one in sorted(back.found, key=lambda o: o.playlist.user_id)] == [
         songs_of(one, "served")["tfidf"] for one in sorted(answer.found, key=lambda o: o.playlist.user_id)
     ]
 
 
-async def test_an_arm_without_a_model_then_is_asked_last_and_a_pruned_version_is_told(house):
-    house, first = house
-    await listen(house, "ann", IDS[:3])
+async def test_an_arm_without_a_model_then_is_asked_last_and_a_pruned_version_is_told(recommender):
+    recommender, first = recommender
+    await listen(recommender, "ann", IDS[:3])
     at = now_ms()
     gone = next(record for record in first if record.arm == "mpnet")
-    shutil.rmtree(house.settings.vectors_dir / gone.collection)
-    (one,) = (await again(house, at)).found
+    shutil.rmtree(recommender.settings.vectors_dir / gone.collection)
+    (one,) = (await again(recommender, at)).found
     assert one.same
     assert {seat.arm for seat in one.seats if not seat.replayed} == {"mpnet"}
-    async with producing(house.settings.kafka) as to:
+    async with producing(recommender.settings.kafka) as to:
         await to.send_and_wait("animusic.models.v1", None, key=b"tfidf")
     await asyncio.sleep(0.02)
-    while "tfidf" in (await house.client.get("/readyz")).json()["arms"]:
+    while "tfidf" in (await recommender.client.get("/readyz")).json()["arms"]:
         await asyncio.sleep(0.05)
-    await house.ask("ann")
+    await recommender.new_playlist("ann")
     old = next(record for record in first if record.arm == "tfidf")
-    (one,) = (await again(house, now_ms(), changed={"tfidf": old})).found
+    (one,) = (await again(recommender, now_ms(), changed={"tfidf": old})).found
     (late,) = [seat for seat in one.seats if seat.slot is None]
     assert (late.arm, late.served, late.again) == ("tfidf", None, None)
     assert late.instead in set(IDS) - set(songs_of(one, "served").values())
 
 
-async def test_who_is_forgotten_is_not_looked_at_and_a_time_without_playlists_is_told(house):
-    house, _ = house
+async def test_who_is_forgotten_is_not_looked_at_and_a_time_without_playlists_is_told(recommender):
+    recommender, _ = recommender
     begun = now_ms()
     with pytest.raises(LookupError, match="no playlist is in the log yet"):
-        await again(house, begun)
+        await again(recommender, begun)
     await asyncio.sleep(0.02)
-    await listen(house, "ann", IDS[:2])
-    await listen(house, "ben", IDS[2:4])
-    async with producing(house.settings.kafka) as to:
+    await listen(recommender, "ann", IDS[:2])
+    await listen(recommender, "ben", IDS[2:4])
+    async with producing(recommender.settings.kafka) as to:
         await put(to, PROFILES.name, "ann", encoded({**FORGOTTEN, "user_id": "ann"}))
-    answer = await again(house, now_ms())
+    answer = await again(recommender, now_ms())
     assert ([one.playlist.user_id for one in answer.found], answer.forgotten) == (["ben"], 1)
-    assert [one.playlist.user_id for one in (await again(house, now_ms(), "ben", "nobody")).found] == ["ben"]
+    assert [one.playlist.user_id for one in (await again(recommender, now_ms(), "ben", "nobody")).found] == ["ben"]
     with pytest.raises(LookupError, match=r"the log's first one was served at .* UTC"):
-        await again(house, begun)
+        await again(recommender, begun)
     with pytest.raises(LookupError, match="nobody in the 60 minutes before"):
-        await again(house, now_ms() + 2 * 3_600_000)
+        await again(recommender, now_ms() + 2 * 3_600_000)
     with pytest.raises(LookupError, match="none of cyn was served one"):
-        await again(house, now_ms(), "cyn")
+        await again(recommender, now_ms(), "cyn")
 
 
-async def test_the_command_prints_slots_and_says_what_is_wrong_with_an_arm(house, monkeypatch: pytest.MonkeyPatch):
-    house, first = house
-    settings = house.settings
+async def test_the_command_prints_slots_and_says_what_is_wrong_with_an_arm(
+    recommender, monkeypatch: pytest.MonkeyPatch
+):
+    recommender, first = recommender
+    settings = recommender.settings
     second = publish(settings.vectors_dir, "tfidf", IDS, words(len(IDS), 60, seed=3))
-    await listen(house, "ann", IDS[:3])
+    await listen(recommender, "ann", IDS[:3])
     monkeypatch.setenv("ANIMUSIC_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS", settings.kafka.bootstrap_servers)
 

@@ -11,7 +11,7 @@ from collectors.synthetic import synthetic_songs
 from services.common.settings import KafkaSettings
 from services.local.processes.valkey import ValkeyNode
 from services.operator.status.machine import _behind, _body
-from tests.connected.recommender.house import House, open_house, publish_songs, settings_for
+from tests.connected.recommender.running import RunningRecommender, publish_songs, running_recommender, settings_for
 from tests.support.following import at_end, following
 from tests.support.waiting import apoll
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.connected
 SONGS = synthetic_songs(50)
 
 
-async def _follows(house: House) -> dict[str, Any]:
-    found: dict[str, Any] = (await house.client.get("/readyz")).json()["follows"]
+async def _follows(recommender: RunningRecommender) -> dict[str, Any]:
+    found: dict[str, Any] = (await recommender.client.get("/readyz")).json()["follows"]
     return found
 
 
@@ -30,27 +30,27 @@ async def test_it_names_what_it_lacks_and_for_how_long(
 ) -> None:
     settings = settings_for(log, valkey.url, tmp_path)
     await publish_songs(log, SONGS)
-    async with open_house(settings) as house:
+    async with running_recommender(settings) as recommender:
         for number in range(3):
-            await house.feedback(f"u{number}", "liked", SONGS[number].song_id)
+            await recommender.feedback(f"u{number}", "liked", SONGS[number].song_id)
 
         async def lacks_three() -> bool:
-            return (await _follows(house)).get("profiles") == {"lag": 3}
+            return (await _follows(recommender)).get("profiles") == {"lag": 3}
 
         await apoll(lacks_three, what="nobody has folded the three likes")
-        assert (await _follows(house))["catalogue and models"] == {"lag": 0, "oldest_seconds": 0.0}
+        assert (await _follows(recommender))["catalogue and models"] == {"lag": 0, "oldest_seconds": 0.0}
         async with following(settings, redis):
             await at_end(log, redis)
 
             async def lacks_none() -> bool:
-                return (await _follows(house))["profiles"] == {"lag": 0}
+                return (await _follows(recommender))["profiles"] == {"lag": 0}
 
             await apoll(lacks_none, what="the likes are in the profiles")
-        house.parts.follower._take = _never
+        recommender.parts.follower._take = _never
         await publish_songs(log, synthetic_songs(55)[50:])
 
         async def lacks_songs() -> bool:
-            told = (await _follows(house))["catalogue and models"]
+            told = (await _follows(recommender))["catalogue and models"]
             return told["lag"] == 5 and told["oldest_seconds"] > 0 and "trouble" in told
 
         await apoll(lacks_songs, what="five songs cannot be read")

@@ -14,11 +14,11 @@ from services.common.kafka import ensure_topics
 from services.common.settings import KafkaSettings
 from services.local.processes.ports import free_port
 from services.local.processes.valkey import ValkeyNode
-from tests.connected.recommender.house import open_house, publish_songs, settings_for, switch_to
+from tests.connected.recommender.running import publish_songs, running_recommender, settings_for, switch_to
 from tests.support.following import at_end, following
 from tests.support.stores import kafka_node, valkey_node
 from tests.support.waiting import apoll, poll
-from tests.unit.recommender.worlds import publish_all
+from tests.unit.recommender.made_up import publish_all
 
 pytestmark = pytest.mark.connected
 
@@ -31,20 +31,20 @@ async def test_without_redis_a_playlist_comes_that_is_not_personal(log: KafkaSet
         settings = settings_for(log, valkey.url, tmp_path)
         await publish_songs(log, SONGS)
         await switch_to(log, *publish_all(settings.vectors_dir, IDS))
-        async with open_house(settings) as house:
+        async with running_recommender(settings) as recommender:
             redis = Redis.from_url(valkey.url)
             async with following(settings, redis):
-                mark = await house.feedback("u", "liked", IDS[3])
-                assert (await house.ask(not_before=mark))["cold"] is None
+                mark = await recommender.feedback("u", "liked", IDS[3])
+                assert (await recommender.new_playlist(not_before=mark))["cold"] is None
                 await at_end(log, redis)
             await redis.aclose()
             valkey.kill()
-            without = await house.ask()
+            without = await recommender.new_playlist()
             assert (without["fresh"], without["cold"], len(without["slots"])) == (False, "mean", 6)
-            assert "redis" in (await house.client.get("/readyz")).json()["missing"]
-            assert (await house.client.get("/internal/profiles/u")).json()["error"] == "profiles_unavailable"
+            assert "redis" in (await recommender.client.get("/readyz")).json()["missing"]
+            assert (await recommender.client.get("/internal/profiles/u")).json()["error"] == "profiles_unavailable"
             await _wiped(valkey, tmp_path / "v")
-            wiped = await house.ask()
+            wiped = await recommender.new_playlist()
             assert (wiped["fresh"], wiped["cold"], len(wiped["slots"])) == (False, "mean", 6)
 
 
@@ -64,38 +64,38 @@ async def test_without_the_log_nothing_is_served(valkey: ValkeyNode, redis: Redi
         settings = settings_for(log, valkey.url, tmp_path)
         await publish_songs(log, SONGS)
         await switch_to(log, *publish_all(settings.vectors_dir, IDS))
-        async with open_house(settings) as house:
-            first = await house.ask()
+        async with running_recommender(settings) as recommender:
+            first = await recommender.new_playlist()
             kafka.kill()
             for _ in range(2):
-                down = await house.client.post("/internal/playlists", json={"user_id": "u"})
+                down = await recommender.client.post("/internal/playlists", json={"user_id": "u"})
                 assert (down.status_code, down.json()["error"]) == (503, "log_unavailable")
                 assert int(down.headers["retry-after"]) > 0
-            assert (await house.rest(first["playlist_id"], 1)).status_code == 503
-            assert "log" in (await house.client.get("/readyz")).json()["missing"]
+            assert (await recommender.rest(first["playlist_id"], 1)).status_code == 503
+            assert "log" in (await recommender.client.get("/readyz")).json()["missing"]
             kafka.start()
             kafka.wait_ready()
 
             async def back() -> bool:
-                return (await house.client.post("/internal/playlists", json={"user_id": "u"})).status_code == 201
+                return (await recommender.client.post("/internal/playlists", json={"user_id": "u"})).status_code == 201
 
             await apoll(back, timeout=30, what="playlists are served again")
-            assert (await house.rest(first["playlist_id"], 1)).json()["revision"] == 1
-            new = await publish_and_find(house, log)
+            assert (await recommender.rest(first["playlist_id"], 1)).json()["revision"] == 1
+            new = await publish_and_find(recommender, log)
             assert new == 200
-            assert len(await house.logged()) == 3
+            assert len(await recommender.logged()) == 3
 
 
-async def publish_and_find(house, log: KafkaSettings) -> int:
+async def publish_and_find(recommender, log: KafkaSettings) -> int:
     """The catalogue is followed again, too."""
     extra = synthetic_songs(61)[60]
     await publish_songs(log, [extra])
 
     async def there() -> bool:
-        return (await house.client.get(f"/internal/songs/{extra.song_id}")).status_code == 200
+        return (await recommender.client.get(f"/internal/songs/{extra.song_id}")).status_code == 200
 
     await apoll(there, timeout=20, what="the catalogue is followed again")
-    return (await house.client.get(f"/internal/songs/{extra.song_id}")).status_code
+    return (await recommender.client.get(f"/internal/songs/{extra.song_id}")).status_code
 
 
 async def test_the_process_serves_and_stops_when_it_is_told(log: KafkaSettings, valkey: ValkeyNode, tmp_path: Path):

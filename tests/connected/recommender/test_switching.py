@@ -17,10 +17,16 @@ from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting, write_collection
 from services.local.processes.valkey import ValkeyNode
 from services.recommender.snapshots import SnapshotStore
-from tests.connected.recommender.house import House, open_house, publish_songs, settings_for, switch_to
+from tests.connected.recommender.running import (
+    RunningRecommender,
+    publish_songs,
+    running_recommender,
+    settings_for,
+    switch_to,
+)
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 from tests.support.waiting import apoll
-from tests.unit.recommender.worlds import publish, publish_all, words
+from tests.unit.recommender.made_up import publish, publish_all, words
 
 pytestmark = pytest.mark.connected
 
@@ -59,7 +65,7 @@ class Versions:
 @pytest.fixture(params=["edge", "server"])
 async def opened(
     request: pytest.FixtureRequest, log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
-) -> AsyncIterator[tuple[House, Versions, list[LiveModel]]]:
+) -> AsyncIterator[tuple[RunningRecommender, Versions, list[LiveModel]]]:
     settings = settings_for(log, valkey.url, tmp_path)
     with contextlib.ExitStack() as started:
         server = started.enter_context(qdrant_wire()) if request.param == "server" else None
@@ -67,9 +73,9 @@ async def opened(
         first = await versions.made(0)
         await publish_songs(log, SONGS)
         await switch_to(log, *first)
-        async with open_house(_on(settings, server)) as house:
-            assert bool(house.parts.snapshots.current.remote) is (server is not None)
-            yield house, versions, first
+        async with running_recommender(_on(settings, server)) as recommender:
+            assert bool(recommender.parts.snapshots.current.remote) is (server is not None)
+            yield recommender, versions, first
 
 
 def _on(settings: Settings, server: QdrantWire | None) -> Settings:
@@ -79,8 +85,8 @@ def _on(settings: Settings, server: QdrantWire | None) -> Settings:
 class Load:
     """Playlists at a steady rate, whatever becomes of those before."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, recommender: RunningRecommender) -> None:
+        self._house = recommender
         self._asked: list[asyncio.Task[dict[str, Any]]] = []
 
     async def run(self) -> None:
@@ -93,8 +99,8 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def under_load(house: House) -> AsyncIterator[Load]:
-    load = Load(house)
+async def under_load(recommender: RunningRecommender) -> AsyncIterator[Load]:
+    load = Load(recommender)
     task = asyncio.create_task(load.run())
     try:
         yield load
@@ -103,17 +109,17 @@ async def under_load(house: House) -> AsyncIterator[Load]:
 
 
 async def test_a_switch_and_a_rollback_cost_no_playlist_and_mix_no_versions(opened):
-    house, versions, first = opened
+    recommender, versions, first = opened
     second = await versions.made(1)
-    async with under_load(house) as load:
+    async with under_load(recommender) as load:
         for live in (second, first, second):
-            await switch_to(house.settings.kafka, *live)
-            await house.serving(**{record.arm: record.version for record in live})
+            await switch_to(recommender.settings.kafka, *live)
+            await recommender.serving(**{record.arm: record.version for record in live})
     answers = await load.answers()
     assert len(answers) > PER_SECOND / 5
     assert all(len(answer["slots"]) == 6 for answer in answers), [a["left_out"] for a in answers if a["left_out"]]
-    after = await house.ask("after")
-    served = await house.logged()
+    after = await recommender.new_playlist("after")
+    served = await recommender.logged()
     _one_version_an_arm(served, [first, second])
     (last,) = [playlist for playlist in served if str(playlist.playlist_id) == after["playlist_id"]]
     assert {slot.model_version for slot in last.slots} >= {record.version for record in second}
@@ -130,28 +136,28 @@ def _one_version_an_arm(playlists: Sequence[Any], known: Sequence[Sequence[LiveM
 
 
 async def test_a_version_that_is_not_here_yet_leaves_the_old_one_serving(opened):
-    house, versions, first = opened
-    here = house.settings.vectors_dir
+    recommender, versions, first = opened
+    here = recommender.settings.vectors_dir
     elsewhere = here.with_name("not yet")
     record = publish(elsewhere, "tfidf", IDS, words(len(IDS), 60, seed=9))
-    await switch_to(house.settings.kafka, record)
+    await switch_to(recommender.settings.kafka, record)
 
     async def behind() -> bool:
-        return "tfidf" in (await house.client.get("/readyz")).json()["behind"]
+        return "tfidf" in (await recommender.client.get("/readyz")).json()["behind"]
 
     await apoll(behind, what="tfidf is behind its record")
-    state = (await house.client.get("/readyz")).json()
+    state = (await recommender.client.get("/readyz")).json()
     assert (state["ready"], state["left_out"]) == (True, {})
     assert record.collection in state["behind"]["tfidf"]
     old = next(each.version for each in first if each.arm == "tfidf")
     assert state["arms"]["tfidf"] == old
-    answer = await house.ask()
+    answer = await recommender.new_playlist()
     (slot,) = [slot for slot in answer["slots"] if slot["arm"] == "tfidf"]
-    assert house.claim(slot).model_version == old
-    assert 'animusic_recommender_model_behind{arm="tfidf"} 1.0' in (await house.client.get("/metrics")).text
+    assert recommender.signed_slot(slot).model_version == old
+    assert 'animusic_recommender_model_behind{arm="tfidf"} 1.0' in (await recommender.client.get("/metrics")).text
     await _arrives(versions, elsewhere, here, record)
-    await house.serving(tfidf=record.version)
-    assert (await house.client.get("/readyz")).json()["behind"] == {}
+    await recommender.serving(tfidf=record.version)
+    assert (await recommender.client.get("/readyz")).json()["behind"] == {}
 
 
 async def _arrives(versions: Versions, elsewhere: Path, here: Path, record: LiveModel) -> None:
@@ -169,14 +175,14 @@ async def test_an_arm_without_any_version_is_left_out_until_there_is_one(
     await publish_songs(log, SONGS)
     record = publish(elsewhere, "tfidf", IDS, words(len(IDS), 60))
     await switch_to(log, record)
-    async with open_house(settings) as house:
-        answer = await house.ask()
+    async with running_recommender(settings) as recommender:
+        answer = await recommender.new_playlist()
         assert record.collection in answer["left_out"]["tfidf"]
         assert "`animusic status` names the command" in answer["left_out"]["tfidf"]
-        assert "tfidf" in (await house.client.get("/readyz")).json()["left_out"]
+        assert "tfidf" in (await recommender.client.get("/readyz")).json()["left_out"]
         settings.vectors_dir.mkdir(parents=True, exist_ok=True)
         (elsewhere / record.collection).rename(settings.vectors_dir / record.collection)
-        await house.serving(tfidf=record.version)
+        await recommender.serving(tfidf=record.version)
 
 
 async def test_a_server_that_is_lost_costs_no_arm(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
@@ -185,18 +191,18 @@ async def test_a_server_that_is_lost_costs_no_arm(log: KafkaSettings, redis: Red
     with contextlib.ExitStack() as started:
         server = started.enter_context(qdrant_wire())
         await switch_to(log, *await Versions(tmp_path / "elsewhere", server).made(0))
-        async with open_house(_on(settings, server)) as house:
+        async with running_recommender(_on(settings, server)) as recommender:
             asked = len(server.asked)
-            assert len((await house.ask())["slots"]) == 6
+            assert len((await recommender.new_playlist())["slots"]) == 6
             assert server.asked[asked:] == ["query"] * 3
             again = await Versions(tmp_path / "elsewhere", server).made(1)
             await switch_to(log, *again)
-            await house.serving(**{record.arm: record.version for record in again})
+            await recommender.serving(**{record.arm: record.version for record in again})
             started.close()
-            answer = await house.ask()
+            answer = await recommender.new_playlist()
             assert (len(answer["slots"]), answer["left_out"]) == (6, {})
-            assert (await house.client.get("/readyz")).json()["left_out"] == {}
+            assert (await recommender.client.get("/readyz")).json()["left_out"] == {}
             failures = 'animusic_recommender_index_failures_total{arm="node2vec"} '
-            metrics = (await house.client.get("/metrics")).text.splitlines()
+            metrics = (await recommender.client.get("/metrics")).text.splitlines()
             (line,) = [line for line in metrics if line.startswith(failures)]
             assert float(line.removeprefix(failures)) >= 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.derive import derive
 from contracts.fold import Folded, fold
-from contracts.rederive import Derived, derive_again, derive_anew
+from contracts.rederive import Derived, derive_full, derive_incrementally
 from contracts.registers import LIKED, SETTLED, STARTED, VETO, WATCHED
 from tests.support.histories import history_strategy
 
@@ -47,7 +47,7 @@ def check(derived: Derived) -> None:
 
 @given(some_songs, st.lists(st.tuples(st.lists(one_change, max_size=3), st.none() | vetoes), max_size=8), st.booleans())
 def test_any_songs_changed_added_or_taken_away(songs, steps, told):
-    derived = derive_anew(songs, {}, ANIME_OF)
+    derived = derive_full(songs, {}, ANIME_OF)
     for changes, vetoed in steps:
         songs = dict(songs)
         for song, value in changes:
@@ -55,25 +55,25 @@ def test_any_songs_changed_added_or_taken_away(songs, steps, told):
                 songs.pop(song, None)
             else:
                 songs[song] = value
-        moved = {song for song, _ in changes} if told else None
-        derived = derive_again(derived, songs, derived.vetoes if vetoed is None else vetoed, moved)
+        changed_songs = {song for song, _ in changes} if told else None
+        derived = derive_incrementally(derived, songs, derived.vetoes if vetoed is None else vetoed, changed_songs)
         check(derived)
 
 
 @given(history_strategy(40))
 def test_event_by_event(events):
-    derived = derive_anew({}, {}, ANIME_OF)
+    derived = derive_full({}, {}, ANIME_OF)
     for end in range(len(events) + 1):
         folded = fold(events[:end]).get("u1", Folded())
-        derived = derive_again(derived, folded.songs, folded.vetoes)
+        derived = derive_incrementally(derived, folded.songs, folded.vetoes)
         check(derived)
 
 
 def test_what_did_not_change_is_the_same_object():
     liked = WATCHED.identity + LIKED.encode(1, bytes(16), 1) + STARTED.identity + SETTLED.encode(1, bytes(16))
     songs = {f"s{n}": liked for n in range(8)}
-    before = derive_anew(songs, {}, ANIME_OF)
+    before = derive_full(songs, {}, ANIME_OF)
     later = liked[: -SETTLED.width] + SETTLED.encode(2, bytes(16))
-    after = derive_again(before, {**songs, "s3": later}, {})
+    after = derive_incrementally(before, {**songs, "s3": later}, {})
     assert after.listener_state.favoured is before.listener_state.favoured
     assert after.listener_state.heard is before.listener_state.heard

@@ -12,7 +12,7 @@ from services.recommender.answering import profile_answer
 from services.recommender.catalogue import Catalogue
 from services.recommender.profile_views import ProfileView, ProfileViews
 from tests.support.histories import history_strategy
-from tests.unit.recommender.worlds import LOVED, SKIPPED, VETOED, catalogue_of, profile, song, view
+from tests.unit.recommender.made_up import LOVED, SKIPPED, VETOED, catalogue_of, profile, song, view
 
 ALIASES = {"a": "a-before", "anidb-1": "song-0", "mal-1": "anime-0"}
 
@@ -52,7 +52,7 @@ def test_a_profile_under_aliases_is_the_profile_under_own_ids(history, picks):
             expected = derived(replace(own[user]), plain, kept)
             found = derived(replace(asked[user]), aliased, kept_aliased)
             assert found.listener_state == expected.listener_state
-            np.testing.assert_array_equal(found.refused, expected.refused)
+            np.testing.assert_array_equal(found.excluded, expected.excluded)
 
 
 def under_an_alias(event):
@@ -77,7 +77,7 @@ def test_a_veto_of_an_alias_keeps_the_anime_out_and_can_be_taken_back_under_its_
 
 def test_an_id_of_a_song_means_that_song_whoever_has_it_as_an_alias():
     of = catalogue(aliases=True)
-    assert of.entries[of.row_of["b"]].song_id == "b" and of.own_ids(["b", "a-before", "x"]) == ("b", "a", "x")
+    assert of.songs[of.row_of["b"]].song_id == "b" and of.own_ids(["b", "a-before", "x"]) == ("b", "a", "x")
 
 
 def test_songs_that_share_a_video_are_all_found():

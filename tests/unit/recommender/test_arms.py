@@ -13,11 +13,20 @@ from services.recommender.arms.base import LeftOut
 from services.recommender.catalogue import Mask
 from services.recommender.picking import pick_all
 from services.recommender.snapshots import CatalogueSnapshot
-from tests.unit.recommender.worlds import ask, catalogue_of, clustered, mixed_songs, opened, publish, snapshot_of, song
+from tests.unit.recommender.made_up import (
+    catalogue_of,
+    clustered,
+    mixed_songs,
+    opened,
+    pick_request,
+    publish,
+    snapshot_of,
+    song,
+)
 
 EVERY = all_arms()
 SIZE = 40
-# The world is the same for all examples: nothing changes it.
+# All examples share the snapshot, which never changes.
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 
 masks = st.lists(st.booleans(), min_size=SIZE, max_size=SIZE).map(lambda bits: np.array(bits, dtype=bool))
@@ -43,7 +52,7 @@ def test_every_arm_of_the_contract_is_found():
 def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(
     snapshot: CatalogueSnapshot, mask, near, order
 ):
-    asked = ask(snapshot, mask, near=near)
+    asked = pick_request(snapshot, mask, near=near)
     picked = pick_all(asked, EVERY, order, lambda *_: None)
     seen = open_at_each_turn(snapshot, mask, picked, order)
     for arm in order:
@@ -53,7 +62,7 @@ def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(
             assert not seen[arm].any()
             assert picked.left_out[arm].startswith("nothing left")
     rows = [pick.row for pick in picked.picks.values()]
-    anime = [each.anime_id for row in rows for each in snapshot.catalogue.entries[row].anime]
+    anime = [each.anime_id for row in rows for each in snapshot.catalogue.songs[row].anime]
     assert len(set(rows)) == len(rows)
     assert len(set(anime)) == len(anime)
     assert np.array_equal(asked.eligible, mask)
@@ -63,7 +72,7 @@ def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(
 @given(mask=masks, near=st.sampled_from([None, "s003", "s017"]))
 @pytest.mark.parametrize("arm", CONTENT_ARMS)
 def test_a_content_arm_brings_the_nearest_open_song(snapshot: CatalogueSnapshot, arm, mask, near):
-    asked = ask(snapshot, mask, near=near)
+    asked = pick_request(snapshot, mask, near=near)
     pick = EVERY[arm].pick(asked)
     if not mask.any():
         assert pick is None
@@ -80,7 +89,7 @@ def test_a_content_arm_brings_the_nearest_open_song(snapshot: CatalogueSnapshot,
 def test_random_brings_every_open_song_as_often(snapshot: CatalogueSnapshot):
     mask = np.zeros(SIZE, dtype=bool)
     mask[[3, 8, 21, 30]] = True
-    asked = ask(snapshot, mask)
+    asked = pick_request(snapshot, mask)
     picks = [EVERY["random"].pick(asked) for _ in range(4_000)]
     assert {pick.p_song for pick in picks} == {0.25}
     counts = np.bincount([pick.row for pick in picks], minlength=SIZE)[[3, 8, 21, 30]]
@@ -90,13 +99,13 @@ def test_random_brings_every_open_song_as_often(snapshot: CatalogueSnapshot):
 
 def test_popular_brings_the_most_viewed_open_song(snapshot: CatalogueSnapshot):
     mask = np.ones(SIZE, dtype=bool)
-    assert snapshot.catalogue.entries[EVERY["popular"].pick(ask(snapshot, mask)).row].views == 38_000
+    assert snapshot.catalogue.songs[EVERY["popular"].pick(pick_request(snapshot, mask)).row].views == 38_000
     mask[snapshot.catalogue.row_of["s038"]] = False
-    assert snapshot.catalogue.entries[EVERY["popular"].pick(ask(snapshot, mask)).row].views == 37_000
+    assert snapshot.catalogue.songs[EVERY["popular"].pick(pick_request(snapshot, mask)).row].views == 37_000
 
 
 def test_an_arm_without_a_model_says_what_to_do(snapshot: CatalogueSnapshot):
-    asked = ask(CatalogueSnapshot(snapshot.catalogue, {}, {}), np.ones(SIZE, dtype=bool))
+    asked = pick_request(CatalogueSnapshot(snapshot.catalogue, {}, {}), np.ones(SIZE, dtype=bool))
     with pytest.raises(LeftOut, match="not built: animusic models build mpnet"):
         EVERY["mpnet"].pick(asked)
 
@@ -105,12 +114,12 @@ def test_an_arm_that_fails_costs_only_itself(snapshot: CatalogueSnapshot):
     class Broken:
         name = "tfidf"
 
-        def pick(self, ask):
+        def pick(self, pick_request):
             raise RuntimeError("disk on fire")
 
     seen: list[tuple[str, str | None]] = []
     picked = pick_all(
-        ask(snapshot, np.ones(SIZE, dtype=bool)),
+        pick_request(snapshot, np.ones(SIZE, dtype=bool)),
         {**EVERY, "tfidf": Broken()},
         ARMS,
         lambda arm, _, code: seen.append((arm, code)),
@@ -129,13 +138,13 @@ def test_songs_around_the_listener_that_are_all_closed_do_not_hide_the_rest(tmp_
     raw[:crowd] = raw[0] + 0.01 * clustered(crowd, 16, seed=4)
     names = [each.song_id for each in songs]
     snapshot = snapshot_of(catalogue, opened(tmp_path, [publish(tmp_path, "mpnet", names, raw)]))
-    asked = ask(snapshot, np.ones(len(catalogue), dtype=bool), near=names[0])
+    asked = pick_request(snapshot, np.ones(len(catalogue), dtype=bool), near=names[0])
     asked.take(catalogue.row_of[names[1]])
     pick = EVERY["mpnet"].pick(asked)
     bound = snapshot.models["mpnet"]
     scores = bound.model.scores(bound.model.total(bound.model.rows_of([names[0]])))
     best = names[crowd + int(np.argmax(scores[crowd:]))]
-    assert catalogue.entries[pick.row].song_id == best
+    assert catalogue.songs[pick.row].song_id == best
     assert asked.queries == {"mpnet": 3}
 
 
@@ -146,10 +155,10 @@ def test_a_model_older_than_the_catalogue_brings_what_both_know(tmp_path: Path):
     newer = catalogue_of([*songs[10:], *[song(900 + n, [900 + n], views=1) for n in range(5)]])
     snapshot = snapshot_of(newer, opened(tmp_path, [record]))
     bound = snapshot.models["node2vec"]
-    assert len(bound.strangers) == 10
+    assert len(bound.unknown_points) == 10
     assert bound.known.sum() == SIZE - 10
-    pick = EVERY["node2vec"].pick(ask(snapshot, np.ones(len(newer), dtype=bool), near="s003"))
-    assert newer.entries[pick.row].song_id in names[10:]
-    only_new = np.array([entry.song_id >= "s900" for entry in newer.entries])
-    picked = pick_all(ask(snapshot, only_new), EVERY, ["node2vec"], lambda *_: None)
+    pick = EVERY["node2vec"].pick(pick_request(snapshot, np.ones(len(newer), dtype=bool), near="s003"))
+    assert newer.songs[pick.row].song_id in names[10:]
+    only_new = np.array([entry.song_id >= "s900" for entry in newer.songs])
+    picked = pick_all(pick_request(snapshot, only_new), EVERY, ["node2vec"], lambda *_: None)
     assert picked.left_out["node2vec"].startswith("nothing left: its model knows none")

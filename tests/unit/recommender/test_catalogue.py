@@ -6,11 +6,11 @@ import pytest
 from contracts.catalogue import Anime, Appearance, Link, Song, WithdrawnSong
 from services.recommender.catalogue import build_catalogue
 from services.recommender.catalogue_song import UnreadableSong, read_song
-from tests.unit.recommender.worlds import catalogue_of, mixed_songs, song
+from tests.unit.recommender.made_up import catalogue_of, mixed_songs, song
 
 
 def ids(catalogue, rows):
-    return [catalogue.entries[row].song_id for row in rows]
+    return [catalogue.songs[row].song_id for row in rows]
 
 
 def test_popularity_is_views_then_rank_then_id():
@@ -47,7 +47,7 @@ def test_a_song_is_found_by_its_id_and_by_its_video():
 
 
 def test_a_made_up_video_is_no_place_to_listen():
-    entry = catalogue_of([song(1, [1], views=5, made_up=True)]).entries[0]
+    entry = catalogue_of([song(1, [1], views=5, made_up=True)]).songs[0]
     assert entry.youtube_id is None
     assert "yt-1" not in entry.url
 
@@ -71,7 +71,7 @@ def test_records_are_songs_withdrawals_or_refused():
 
 def test_views_are_those_of_the_most_viewed_link():
     links = tuple(Link(site="youtube", id=f"v{n}", views=views) for n, views in enumerate((None, 4, 9)))
-    assert catalogue_of([song(1, [1]).model_copy(update={"links": links})]).entries[0].views == 9
+    assert catalogue_of([song(1, [1]).model_copy(update={"links": links})]).songs[0].views == 9
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 
 from contracts.profiles import AnimeEntry
 from services.recommender.cold_start import cold_start, songs_of_list, weight_of_list
-from tests.unit.recommender.worlds import catalogue_of, mixed_songs, song
+from tests.unit.recommender.made_up import catalogue_of, mixed_songs, song
 
 CATALOGUE = catalogue_of(mixed_songs(60, 12))
 

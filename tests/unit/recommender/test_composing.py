@@ -7,7 +7,7 @@ from contracts.arms import ARMS, PAPER_ORDER
 from contracts.profiles import AnimeEntry
 from services.recommender.profile_views import ProfileViews
 from services.recommender.snapshots import CatalogueSnapshot
-from tests.unit.recommender.worlds import (
+from tests.unit.recommender.made_up import (
     LOVED,
     SKIPPED,
     VETOED,
@@ -62,7 +62,7 @@ def test_heard_vetoed_and_blacklisted_songs_are_not_picked(snapshot: CatalogueSn
 
 
 def test_a_listener_who_heard_everything_hears_it_again_but_no_veto(snapshot: CatalogueSnapshot):
-    heard = {entry.song_id: LOVED for entry in snapshot.catalogue.entries}
+    heard = {entry.song_id: LOVED for entry in snapshot.catalogue.songs}
     composed = composer().new(snapshot, view(snapshot.catalogue, songs=heard, vetoes={"mal-1": VETOED}), context())
     assert composed.lifted == "heard"
     assert len(composed.playlist.slots) == 6
@@ -139,7 +139,7 @@ def test_how_cold_a_listener_is_and_which_songs_stood_in(snapshot: CatalogueSnap
 def test_a_song_that_plays_now_is_heard_and_not_disliked(snapshot: CatalogueSnapshot):
     someone = view(snapshot.catalogue, songs={"s001": packed(started=5)})
     assert someone.listener_state.blacklisted == frozenset()
-    assert not (someone.refused == 0)[snapshot.catalogue.row_of["s001"]]
+    assert not (someone.excluded == 0)[snapshot.catalogue.row_of["s001"]]
 
 
 def test_no_heard_song_returns_in_a_long_session(snapshot: CatalogueSnapshot):

@@ -9,7 +9,7 @@ from services.recommender.cold_start import ColdStart
 from services.recommender.models import ServedModel
 from services.recommender.profile_vectors import ProfileVectors
 from services.recommender.snapshots import CatalogueSnapshot
-from tests.unit.recommender.worlds import clustered, words
+from tests.unit.recommender.made_up import clustered, words
 
 IDS = [f"s{n:03d}" for n in range(30)]
 NO_LIST = ColdStart((), 0.0)

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from contracts.playlists import ServedPlaylist, ServedSlot
 from services.profiles.reader import HistoryEntry
-from services.recommender.freshness import PATIENCE_MS, Watermarks
+from services.recommender.freshness import ACCEPT_AFTER_MS, Watermarks
 from services.recommender.recent import Recent, history_entry
-from tests.unit.recommender.worlds import WHEN, profile
+from tests.unit.recommender.made_up import WHEN, profile
 
 
 def served(number: int, revision: int = 0, *, user_id: str = "u", song: str = "a", at: int = 0) -> ServedPlaylist:
@@ -76,6 +76,6 @@ def test_a_store_that_stays_behind_is_taken_as_it_is():
     marks = Watermarks(lambda: now)
     assert marks.advance("u", profile(marks={"gone/0": 10}))
     assert not marks.advance("u", profile(marks={"new/0": 1}))
-    now += PATIENCE_MS + 1
+    now += ACCEPT_AFTER_MS + 1
     assert not marks.advance("u", profile(marks={"new/0": 1}))
     assert marks.advance("u", profile(marks={"new/0": 1}))

@@ -6,8 +6,8 @@ import pytest
 from services.recommender.answering import because, shared
 from services.recommender.models import ServedModel
 from services.recommender.snapshots import CatalogueSnapshot
+from tests.unit.recommender.made_up import catalogue_of, clustered, mixed_songs
 from tests.unit.recommender.test_profile_vectors import NoIndex
-from tests.unit.recommender.worlds import catalogue_of, clustered, mixed_songs
 
 
 @pytest.mark.parametrize("arm", ["mpnet", "minilm", "node2vec", "tfidf"])
@@ -37,7 +37,7 @@ def test_with_many_favourites_a_sketch_finds_the_same_ones():
 
 
 def test_what_two_songs_share_is_credits_then_tags():
-    one, other = catalogue_of(mixed_songs()).entries[0], catalogue_of(mixed_songs()).entries[12]
+    one, other = catalogue_of(mixed_songs()).songs[0], catalogue_of(mixed_songs()).songs[12]
     assert shared(one, other) == ["vocals: Ann", "composition: Ann", "tag: tag0"]
 
 

@@ -1,4 +1,4 @@
-"""Small worlds for the recommender's tests: made-up catalogues, listeners, and models on real shards."""
+"""Made-up catalogues, listeners, and models on real shards, for the recommender's tests."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from services.common.vectors.published import points_of, write_files
 from services.profiles.decoding import Content, ProfileState
 from services.profiles.reader import StoredProfile
 from services.recommender.arms import all_arms
-from services.recommender.arms.base import Ask
+from services.recommender.arms.base import PickRequest
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.catalogue_song import catalogue_song
 from services.recommender.composing import Composer, PlaylistContext
@@ -156,7 +156,7 @@ def opened(vectors_dir: Path, records: Iterable[LiveModel]) -> dict[str, ServedM
 
 
 def snapshot_of(catalogue: Catalogue, models: Mapping[str, ServedModel]) -> CatalogueSnapshot:
-    """A world with these models bound to the catalogue."""
+    """The catalogue snapshot with these models."""
     return CatalogueSnapshot(catalogue, {arm: bind(model, catalogue) for arm, model in models.items()})
 
 
@@ -171,7 +171,9 @@ def context(number: int = 1, revision: int = 0, resting: Iterable[str] = ()) -> 
     return PlaylistContext(UUID(int=number), revision, WHEN + number, True, frozenset(resting))
 
 
-def ask(snapshot: CatalogueSnapshot, mask: np.ndarray, *, near: str | None = None, seed: int = 0) -> Ask:
+def pick_request(
+    snapshot: CatalogueSnapshot, mask: np.ndarray, *, near: str | None = None, seed: int = 0
+) -> PickRequest:
     """A request whose listener sits at the song `near`, or at each model's mean."""
 
     def vector_of(bound: BoundModel) -> ProfileVector:
@@ -179,4 +181,6 @@ def ask(snapshot: CatalogueSnapshot, mask: np.ndarray, *, near: str | None = Non
         vector = bound.model.total(rows) if len(rows) else bound.model.mean
         return ProfileVector(vector, rows, "favoured" if len(rows) else "mean")
 
-    return Ask(snapshot.catalogue, mask, snapshot.models, snapshot.left_out, vector_of, np.random.default_rng(seed))
+    return PickRequest(
+        snapshot.catalogue, mask, snapshot.models, snapshot.left_out, vector_of, np.random.default_rng(seed)
+    )

@@ -18,12 +18,12 @@ from contracts.models import LiveModel
 from contracts.topics import CATALOGUE, MODELS
 from services.common.vectors.edge import EdgeIndex
 from services.common.vectors.index import Found, Query
-from services.recommender.look_ahead import LookAhead
 from services.recommender.metrics import BEHIND
 from services.recommender.models import ServedModel, open_model
+from services.recommender.prefetch import Prefetcher
 from services.recommender.snapshots import CatalogueSnapshot, SnapshotStore
 from tests.support.waiting import apoll
-from tests.unit.recommender.worlds import LOVED, clustered, composer, context, mixed_songs, publish, view
+from tests.unit.recommender.made_up import LOVED, clustered, composer, context, mixed_songs, publish, view
 
 SONGS = mixed_songs()
 NAMES = [song.song_id for song in SONGS]
@@ -185,7 +185,7 @@ async def test_what_is_served_is_no_matter_for_the_collector_and_ends_without_it
             async def freed() -> bool:
                 return former() is None and songs() is None
 
-            await apoll(freed, what="the former world is freed")
+            await apoll(freed, what="the former snapshot is freed")
             assert len(snapshots.current.catalogue) == len(SONGS) - 1
         finally:
             gc.enable()
@@ -266,9 +266,9 @@ async def _interleaved(shelf: Shelf, steps: list[tuple[str, int]]) -> None:
 
 
 async def _play(snapshot: CatalogueSnapshot, number: int) -> tuple[str | None, float, float, str]:
-    """(version of the slot, its score, the best score in the world's own version, that version)."""
+    """(version of the slot, its score, the best score in the snapshot's own version, that version)."""
     maker, someone = composer(seed=number), view(snapshot.catalogue, songs={f"s{number:03d}": LOVED})
-    await maker.look_ahead(snapshot, someone, LookAhead(5.0))
+    await maker.prefetch(snapshot, someone, Prefetcher(5.0))
     playlist = maker.new(snapshot, someone, context(number)).playlist
     bound = snapshot.models["mpnet"]
     (slot,) = [slot for slot in playlist.slots if slot.arm == "mpnet"]
@@ -289,12 +289,12 @@ async def test_an_index_that_hangs_costs_a_computation_and_is_left_alone_for_a_w
     async with following(shelf) as snapshots:
         snapshots.take([switch(first)])
         await serves(snapshots, first)
-        ahead = LookAhead(0.02, clock=lambda: now[0])
+        prefetcher = Prefetcher(0.02, clock=lambda: now[0])
         for number, expected in enumerate([1, 1, 2]):
             now[0] = 0.0 if number < 2 else 6.0
             someone = view(snapshots.current.catalogue, songs={f"s{number:03d}": LOVED})
             maker = composer(seed=number)
-            await maker.look_ahead(snapshots.current, someone, ahead)
+            await maker.prefetch(snapshots.current, someone, prefetcher)
             playlist = maker.new(snapshots.current, someone, context(number)).playlist
             assert "mpnet" in {slot.arm for slot in playlist.slots}
             assert len(asked) == expected

@@ -16,7 +16,7 @@ from services.recommender.metrics import INDEX_FAILURES, INDEX_SECONDS, QUERIES
 from services.recommender.models import BoundModel
 from services.recommender.profile_vectors import ProfileVector
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # More than of an index in this process: there is no second question, and many of the nearest may have been heard.
 NEAREST: Final = 256
@@ -24,7 +24,7 @@ NEAREST: Final = 256
 SILENT_SECONDS: Final = 5.0
 
 
-class LookAhead:
+class Prefetcher:
     """Fills `ProfileVector.nearest`. `longest`: the longest wait for all answers, in seconds."""
 
     def __init__(self, longest: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,4 +63,4 @@ class LookAhead:
         except Exception as fault:  # noqa: BLE001 - whatever is wrong with an index costs the arm a computation only
             INDEX_FAILURES.labels(arm).inc()
             self._silent_until[arm] = self._clock() + SILENT_SECONDS
-            _log.warning("the index of %s does not answer, the arm computes: %s", arm, fault or type(fault).__name__)
+            logger.warning("the index of %s does not answer, the arm computes: %s", arm, fault or type(fault).__name__)

@@ -37,14 +37,14 @@ def settings_for(log: KafkaSettings, redis_url: str, data_dir: Path, **own: Any)
 
 
 @dataclass
-class House:
+class RunningRecommender:
     """`client` speaks to the recommender; `log` appends what other parts would."""
 
     settings: Settings
     client: httpx.AsyncClient
     parts: Parts
 
-    async def ask(self, user_id: str = "u", **body: Any) -> dict[str, Any]:
+    async def new_playlist(self, user_id: str = "u", **body: Any) -> dict[str, Any]:
         """A new playlist; it must be there."""
         answer = await self.client.post("/internal/playlists", json={"user_id": user_id, **body})
         assert answer.status_code == 201, answer.text
@@ -104,11 +104,13 @@ async def switch_to(log: KafkaSettings, *records: LiveModel) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings, *, seed: int = 1, ready: bool = True) -> AsyncIterator[House]:
+async def running_recommender(
+    settings: Settings, *, seed: int = 1, ready: bool = True
+) -> AsyncIterator[RunningRecommender]:
     """A started recommender; with `ready`, one that has read the log."""
     async with running(settings, np.random.default_rng(seed)) as (app, parts):
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://recommender", timeout=20) as client:
             if ready:
                 await asyncio.wait_for(parts.snapshots.ready.wait(), 20)
-            yield House(settings, client, parts)
+            yield RunningRecommender(settings, client, parts)
