@@ -1,6 +1,6 @@
-"""The arms: who may bring a song to a listener.
+"""The arms: the sources that pick songs for a listener.
 
-An arm's code is part of every stored first exposure, so a code is never re-used; a new arm takes the next number.
+An arm's code is part of every stored first exposure, so codes are never reused. A new arm takes the next number.
 """
 
 from typing import Final
@@ -36,5 +36,5 @@ _SPELLINGS: Final[dict[str, str]] = {
 
 
 def arm_named(spelling: str) -> str | None:
-    """The arm that `spelling` means, in ours or in the paper's words ("TF-IDF", "popularity"); None if none."""
+    """The arm of a spelling, ours or the paper's ("TF-IDF", "popularity"); None for an unknown one."""
     return _SPELLINGS.get("".join(c for c in spelling.lower() if c.isalnum()))

@@ -1,6 +1,6 @@
 """Records of `animusic.catalogue.v1`, keyed by song: what a song is, where it appears, how it can be played.
 
-A song has an identity of its own; playback links hang off it. Nothing here is about YouTube but the kind of a link.
+A song has its own identity; playback links belong to it. Only the kind of a link names YouTube.
 """
 
 import re
@@ -16,9 +16,9 @@ from contracts.events import Id
 from contracts.ranges import ANIDB_ID, LIKES, MAL_ID, POPULARITY, RANK, RATING, SCORE, VIEWS
 
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
-# Apostrophes and primes, as they are typed: one mark.
+# Typed variants of the apostrophe and the prime count as one mark.
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u2032\u00b4`", "'"))
-# At a title's end these only close or separate: they tell no title from another.
+# At a title's end these only close or separate; they do not distinguish titles.
 _NO_MARK = frozenset('",;:。~〜≪≫')
 _OF_ANIDB = re.compile(r"anidb-(\d{1,15})")
 
@@ -26,18 +26,18 @@ _OF_ANIDB = re.compile(r"anidb-(\d{1,15})")
 def normalised(title: str) -> str:
     """A title for comparing: compatibility-folded, case-folded, letters and digits only.
 
-    A title without any letter or digit (say "!!!") keeps its characters, so that it is still somebody.
+    A title without any letter or digit (say "!!!") keeps its characters, so that it can still be identified.
     """
     folded = unicodedata.normalize("NFKC", title).casefold()
     return _NOT_WORD.sub("", folded) or folded.strip()
 
 
 def marks_of(title: str) -> str:
-    """The marks that a title ends with, which alone tell K-On! from K-On!!, and Gintama from Gintama' and Gintama°.
+    """The marks at a title's end. Only they distinguish K-On! from K-On!!, and Gintama from Gintama' and Gintama°.
 
-    Brackets, quotes, dashes and commas are no marks. A title without a letter or digit has none: it is one.
+    Brackets, quotes, dashes and commas are not marks. A title without a letter or digit has none.
     """
-    # Compatibility folding would make three full stops of an ellipsis.
+    # Compatibility folding would turn an ellipsis into three full stops.
     folded = unicodedata.normalize("NFKC", title.replace("…", " ")).translate(_APOSTROPHES).rstrip()
     end = len(folded)
     while end and _is_mark(folded[end - 1]):
@@ -60,19 +60,19 @@ def _hash_id(prefix: str, *parts: str) -> str:
 
 
 def anime_id_of(mal_id: int | None, title: str) -> str:
-    """The id of an anime that is new: `mal-<id>` where MyAnimeList knows it, else a hash of its title."""
+    """The id of a new anime: `mal-<id>` if it has a MyAnimeList id, else a hash of its title."""
     return f"mal-{mal_id}" if mal_id else _hash_id("anime-", anime_key(title))
 
 
 def earlier_anime_id(title: str) -> str:
-    """The id that an anime without a MyAnimeList id got before the marks at a title's end counted."""
+    """The former id of an anime without a MyAnimeList id, from before the marks at a title's end counted."""
     return _hash_id("anime-", normalised(title))
 
 
 def song_id_of(anidb_id: int | None, anime_id: str, title: str) -> str:
-    """The id of a song that is new: `anidb-<id>` where AniDB knows it, else a hash of its anime and normalised title.
+    """The id of a new song: `anidb-<id>` if it has an AniDB id, else a hash of its anime and normalised title.
 
-    Given once and kept: a later correction changes what the record says, never its id.
+    A song keeps its id: a later correction changes the record, never the id.
     """
     return f"anidb-{anidb_id}" if anidb_id else _hash_id("song-", anime_id, normalised(title))
 
@@ -83,7 +83,7 @@ def point_id_of(song_id: str) -> int:
 
 
 def catalogue_digest(values: Mapping[str, bytes]) -> str:
-    """32 hex digits that tell one catalogue from another: record values by song id, in whatever order they came."""
+    """32 hex digits that identify a catalogue: record values by song id, in any order."""
     digest = blake2b(digest_size=16)
     for song_id in sorted(values):
         for part in (song_id.encode(), values[song_id]):
@@ -91,14 +91,14 @@ def catalogue_digest(values: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-# Left out of a record where there are none: most records stay as short as they were.
+# Omitted from a record when empty, which keeps most records short.
 Aliases = Annotated[tuple[Id, ...], Field(exclude_if=lambda ids: not ids)]
 
 
 class Anime(BaseModel):
     """An anime in which a song appears, with what MyAnimeList says of it.
 
-    `anime_id` is given once and kept. `aliases`: other ids that mean this anime, after a correction.
+    `anime_id` never changes. `aliases`: other ids of this anime, after corrections.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -154,16 +154,15 @@ class Link(BaseModel):
 
     @property
     def url(self) -> str:
-        """Where a person goes to hear it."""
+        """The page that plays it."""
         return f"https://www.youtube.com/watch?v={self.id}"
 
 
 class Song(BaseModel):
     """One song. `appearances` has at least one entry; the first is the one that it is shown with.
 
-    `song_id` is given once and kept. `aliases`: other ids that mean this song: those of records that were merged into
-    it, and those that its corrected title, anime or AniDB id would have given. `anidb_id` is there only where the id
-    does not say it.
+    `song_id` never changes. `aliases`: other ids of this song: those of records merged into it, and those that its
+    corrected title, anime or AniDB id would have given. `anidb_id` is set only if `song_id` does not contain it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -188,7 +187,7 @@ class Song(BaseModel):
 
     @property
     def anidb(self) -> int | None:
-        """AniDB's id of the song, as far as it is known."""
+        """AniDB's id of the song; None if unknown."""
         named = _OF_ANIDB.fullmatch(self.song_id)
         return self.anidb_id or (int(named[1]) if named and ANIDB_ID.holds(int(named[1])) else None)
 
@@ -210,10 +209,10 @@ class Song(BaseModel):
 
 
 class WithdrawnSong(BaseModel):
-    """A song that left the catalogue: it is served no more, what was heard of it stays.
+    """A song that left the catalogue. It is not served any more; what listeners heard of it stays.
 
-    `merged_into`: the song that it turned out to be; that one's `aliases` name this one. `aliases`: its own, else: it
-    gets its id again when it comes back under one of them.
+    `merged_into`: the song of which this one is a duplicate; that song's `aliases` contain this id. `aliases`: its own.
+    If the song returns under one of them, it gets its id back.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -1,7 +1,7 @@
 """What is derived from a profile's registers and never stored: favoured, settled, favourability, blacklisted anime.
 
-Works on packed values as stored (see `contracts.registers`), since comparing encoded bytes is comparing values.
-A profile of 2,000 songs is unpacked in one sweep: this runs for every playlist.
+Works on packed values as stored (see `contracts.registers`), because encoded bytes compare as values do.
+It unpacks all songs of a profile in one call, because it runs for every playlist.
 """
 
 import struct
@@ -28,11 +28,11 @@ class ListenerState:
     """What follows from a listener's registers.
 
     Attributes:
-        heard: songs that were watched, started or settled, however long.
-        liked: songs whose last word was a like.
+        heard: songs that were watched, started or settled, for any length of time.
+        liked: songs whose latest like or unlike is a like.
         favoured: liked, or more than half watched.
         settled: songs that count for favourability: settled, or started and not the latest started.
-        vetoed: anime whose last word was a veto.
+        vetoed: anime whose latest veto or unveto is a veto.
         favourability: anime id -> favoured - not favoured, over its settled songs; only anime with a settled song.
         blacklisted: anime with a negative favourability.
         latest_started: the song that may still be playing; of two with the same register the higher id.
@@ -56,7 +56,7 @@ def derive(
     Args:
         songs: song id -> packed SERVED registers.
         vetoes: anime id -> encoded veto register.
-        anime_of: song id -> ids of its anime, each once; songs that the catalogue does not know may be missing.
+        anime_of: song id -> ids of its anime, each once; songs outside the catalogue may be missing.
     """
     heard, liked, favoured, settled = set(), set(), set(), set()
     latest, latest_when, latest_is_settled = None, _NOT_STARTED, False

@@ -1,6 +1,6 @@
 """Feedback events: as a client posts them (`ClientEvent`) and as the log keeps them (`FeedbackEvent`).
 
-The gateway turns the one into the other: it checks, converts seconds to whole milliseconds once, and stamps what a
+The gateway converts one into the other: it checks, converts seconds to whole milliseconds once, and stamps what a
 client may not say about itself (user, arrival time, the slot that a valid token verifies).
 """
 
@@ -17,12 +17,12 @@ Kind = Literal["shown", "started", "progress", "ended", "skipped", "liked", "unl
 AttributionKind = Literal["slot", "claimed", "none", "refused"]
 ArmName = Literal["mpnet", "minilm", "node2vec", "tfidf", "popular", "random"]
 
-# Nothing of ours happened before this day (2020-01-01): an older time is a unit mistake or a broken clock.
+# 2020-01-01. No event is older: an older time is in the wrong unit, or its clock is wrong.
 EARLIEST_MS: Final = 1_577_836_800_000
 LONGEST_SECONDS: Final = 24 * 3600.0
-# Players report a position slightly past the end; further past it the two numbers belong to different videos.
+# Players report a position slightly past the end. Beyond this, the two numbers belong to different videos.
 OVERSHOOT_SECONDS: Final = 5.0
-# The type of the error of an event whose times contradict each other: each can be true, both cannot.
+# Error type of an event whose two times contradict each other.
 CONTRADICTION: Final = "contradiction"
 
 ANIME_KINDS: Final = frozenset({"vetoed", "unvetoed"})
@@ -40,11 +40,11 @@ ModelVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class ClientEvent(BaseModel):
-    """One event as a client posts it. Unknown fields are ignored, so that a newer client still gets through.
+    """One event as a client posts it. Unknown fields are ignored, so that newer clients work.
 
-    `occurred_at` is milliseconds since the epoch on the *server's* clock: a client corrects its own by the
-    `server_time` of the last answer, once, when it makes the event. `event_id` is any UUID, made once and kept through
-    every retry. The gateway drops a value that breaks these rules where the event makes sense without it.
+    `occurred_at` is milliseconds since the epoch on the *server's* clock: when a client creates an event, it corrects
+    its clock by the `server_time` of the last answer. `event_id` is any UUID; every retry sends the same one. The
+    gateway drops a value that breaks these rules, if the event makes sense without it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -146,10 +146,9 @@ class FeedbackEvent(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-# A breaking change of FeedbackEvent is a new version: the model as it is now becomes an `Older` here, with an upcaster.
+# A breaking change of FeedbackEvent needs a new version: the present model becomes an `Older` here, with an upcaster.
 EVENT_VERSIONS: Final[Versions[FeedbackEvent]] = Versions(TypeAdapter(FeedbackEvent))
-# An event of the log, whatever its version, as the newest one says it. Raises pydantic.ValidationError; `first_error`
-# says it in words.
+# Reads an event of any version as the newest model. Raises pydantic.ValidationError; `first_error` describes it.
 read_event: Final = EVENT_VERSIONS.read
 
 

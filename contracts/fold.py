@@ -1,6 +1,6 @@
 """The fold: from a feedback event to the registers that it writes, and a whole profile in plain Python.
 
-This is the reference of the law. The Redis script of `services.profiles` and the ClickHouse tables of
+This is the reference implementation. The Redis script of `services.profiles` and the ClickHouse tables of
 `services.warehouse` must give the same bytes for the same set of events; one differential test runs all three.
 """
 
@@ -45,7 +45,7 @@ def watched_value(watch_ms: int, duration_ms: int) -> bytes:
 
 
 def exposure_value(event: FeedbackEvent) -> bytes | None:
-    """The first-exposure register that an attributed event writes; None when nothing vouches for its arm."""
+    """The first-exposure register that an attributed event writes; None if the event has no arm."""
     code = ATTRIBUTION_CODES.get(event.attribution)
     if code is None or event.arm is None:
         return None
@@ -154,14 +154,14 @@ def fold(events: Iterable[FeedbackEvent]) -> dict[str, Folded]:
     return users
 
 
-# ---- names and digests of what a store of profiles holds --------------------------------------------------------
+# ---- fields and digests in a store of profiles --------------------------------------------------------
 
 SONG_FIELD = b"s"
 VETO_FIELD = b"v"
 LIST_FIELD = b"l"
 VERSION_FIELD = b"#"
 CHANGES_FIELD = b"~"
-# How a reader finds out what changed: no part of what was folded, random in part.
+# Readers find changes by these. They do not follow from the events, and are partly random.
 UNFOLDED_FIELDS = frozenset({VERSION_FIELD, CHANGES_FIELD})
 
 
@@ -179,7 +179,7 @@ Stored = dict[bytes, bytes]
 
 
 def merge_stored(fields: Stored, name: bytes, value: bytes) -> None:
-    """Merge one field into a user's, as the store does: a song register by register, all else the higher bytes."""
+    """Merge one field into a user's, as the store does: songs by register, other fields by the higher bytes."""
     old = fields.get(name)
     if old is None:
         fields[name] = value
@@ -190,16 +190,16 @@ def merge_stored(fields: Stored, name: bytes, value: bytes) -> None:
 
 
 def stored_fields(folded: Folded) -> Stored:
-    """What a store of profiles holds of one user's feedback: field -> value, exactly."""
+    """The exact fields of one user's feedback in a store of profiles: field -> value."""
     fields = {song_field(song): packed for song, packed in folded.songs.items()}
     fields.update((veto_field(anime), value) for anime, value in folded.vetoes.items())
     return fields
 
 
 def digest_sum(user_id: str, fields: Iterable[tuple[bytes, bytes]]) -> int:
-    """The sum of 128-bit digests of stored fields (name, value) of a user: stores are compared without any order."""
+    """The sum of 128-bit digests of stored fields (name, value) of a user: comparing stores needs no order."""
     user = user_id.encode()
-    # What all of them begin with is hashed once.
+    # The common prefix is hashed once.
     start = blake2b(len(user).to_bytes(4, "big") + user, digest_size=16)
     total = 0
     for name, value in fields:

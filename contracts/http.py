@@ -1,4 +1,4 @@
-"""HTTP bodies: what the gateway answers to the world, and what it asks of the recommender.
+"""HTTP bodies: of the gateway's public API, and of its requests to the recommender.
 
 Times are integers, milliseconds since the epoch (UTC).
 """
@@ -18,7 +18,7 @@ MAX_BODY_BYTES = 256 * 1024
 
 
 class Body(BaseModel):
-    """A request body: unknown fields are an error, so that a typing mistake is not silently nothing."""
+    """A request body: unknown fields are an error, so that a typing mistake is reported."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,7 +27,7 @@ class Body(BaseModel):
 
 
 class NewSession(Body):
-    """`POST /v1/sessions`: a guest today; verified AniList identities take the same route later."""
+    """`POST /v1/sessions`: opens a guest's session. Verified AniList identities will use the same route."""
 
     guest: Literal[True]
 
@@ -40,7 +40,7 @@ class SessionAnswer(BaseModel):
 
 
 class EventsBody(Body):
-    """`POST /v1/events`. Each event is checked by itself (see ClientEvent): one bad event does not lose the others."""
+    """`POST /v1/events`. Each event is checked separately (see ClientEvent); a bad one does not affect the others."""
 
     events: Annotated[list[Any], Field(min_length=1, max_length=MAX_EVENTS)]
 
@@ -53,14 +53,14 @@ class RejectedEvent(BaseModel):
 
 
 class EventWarning(BaseModel):
-    """Something about an accepted event that was not believed. `reason` is `code: sentence`."""
+    """A value of an accepted event that was dropped or corrected. `reason` is `code: sentence`."""
 
     event_id: str | None
     reason: str
 
 
 class LogPosition(BaseModel):
-    """Where the accepted events of one post lie."""
+    """The position of the accepted events of one post."""
 
     topic: str
     partition: int
@@ -69,7 +69,7 @@ class LogPosition(BaseModel):
 
 
 class EventsAnswer(BaseModel):
-    """`receipt` is null when nothing was accepted. `warnings`: what of the accepted events was not believed."""
+    """`receipt` is null when nothing was accepted. `warnings`: dropped or corrected values."""
 
     accepted: int
     rejected: list[RejectedEvent]
@@ -79,14 +79,14 @@ class EventsAnswer(BaseModel):
     warnings: list[EventWarning] = []
 
 
-# What a list's scores are of, in AniList's words.
+# The scale of a list's scores, in AniList's terms.
 ScoreFormat = Literal["POINT_100", "POINT_10_DECIMAL", "POINT_10", "POINT_5", "POINT_3"]
 
 
 class AnimeListBody(Body):
     """`PUT /v1/profile/anime`: the whole list; it replaces the one before.
 
-    An entry that breaks the rules is left out, or taken without its status or score; the answer says so.
+    An entry that breaks the rules is left out, or accepted without its status or score; the answer counts these.
     """
 
     entries: Annotated[list[AnimeEntry], Field(max_length=20_000)]
@@ -94,7 +94,7 @@ class AnimeListBody(Body):
 
 
 class ListNote(BaseModel):
-    """Entries of an anime list about which something was not believed: how many, and the first few as they were sent.
+    """Entries of an anime list that were left out or changed: their number, and the first few as they were sent.
 
     `reason` is `code: sentence`.
     """
@@ -105,7 +105,7 @@ class ListNote(BaseModel):
 
 
 class AnimeListAnswer(BaseModel):
-    """`count`: anime of the list now. `left_out`: entries that are not in it. `warnings`: what it lost."""
+    """`count`: anime in the stored list. `left_out`: entries that are not in it. `warnings`: dropped values."""
 
     count: int
     receipt: str
@@ -128,7 +128,7 @@ class RestOfPlaylist(Body):
 
 
 class Because(BaseModel):
-    """One favoured song that weighed in a pick, and what the two share."""
+    """One favoured song that contributed to a pick, and what the two songs share."""
 
     song_id: str
     title: str
@@ -153,15 +153,16 @@ class PlaylistSlot(BaseModel):
     why: list[Because]
 
 
-# Why a playlist is not as personal as it will be again by itself: the store of profiles does not answer; it lacks what
-# has been in the log for a while (wiped, restored, or its consumer stopped); it did not reach `not_before` in time.
+# Why a playlist was made from an old profile. `unavailable`: the store of profiles does not answer. `behind`: the store
+# lags behind the log (it was emptied or restored, or its consumer stopped). `not_before`: the profile did not reach the
+# receipt in time. Each passes without action of the client.
 Stale = Literal["unavailable", "behind", "not_before"]
 
 
 class PlaylistAnswer(BaseModel):
     """`reflects`: mark name -> mark of the profile it was made from. `cold`: `list`, `mean`, or null when adapted.
 
-    `stale`: why it is not fresh. With `unavailable` and `behind`, `cold` says nothing about the listener.
+    `stale`: why the profile was not fresh. With `unavailable` and `behind`, `cold` says nothing about the listener.
     """
 
     playlist_id: UUID
@@ -196,7 +197,7 @@ class AnimeFavourability(BaseModel):
 
 
 class ProfileAnswer(BaseModel):
-    """What the system believes about a listener."""
+    """The profile of a listener, with what is derived from it."""
 
     user_id: str
     heard: list[HeardSong]
@@ -226,7 +227,7 @@ class AnimeHits(BaseModel):
 
 
 class SongAnswer(BaseModel):
-    """A song. `shared_with`: the other songs that have the video which was asked for; this one was served last."""
+    """A song. `shared_with`: the other songs of the requested video; the song itself was served last."""
 
     song: Song
     url: str
@@ -234,7 +235,7 @@ class SongAnswer(BaseModel):
 
 
 class Problem(BaseModel):
-    """Every error: a stable `error` code and a sentence that says what to do."""
+    """The body of every error: a stable `error` code, and a sentence that says what to do."""
 
     error: str
     message: str
@@ -247,14 +248,14 @@ Username = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class PaperProfile(BaseModel):
-    """Ids that cannot be read are left out, and the answer says so."""
+    """Unreadable ids are left out, and the answer lists them."""
 
     anilist_username: Username
     mal_ids: Annotated[list[int], Field(max_length=20_000)]
 
 
 class PaperFeedback(BaseModel):
-    """What is not known may be left out or null; a value that cannot be true is dropped, and the answer says so."""
+    """Unknown values may be absent or null. An impossible value is dropped, and the answer lists it."""
 
     anilist_username: Username
     song_id: Id
@@ -265,14 +266,14 @@ class PaperFeedback(BaseModel):
 
 
 class PaperFeedbackAnswer(BaseModel):
-    """`warnings` (`code: sentence`): what was not believed; left out where all was."""
+    """`warnings` (`code: sentence`): dropped values; absent if there are none."""
 
     status: Literal["ok"] = "ok"
     warnings: list[str] = Field(default=[], exclude_if=not_)
 
 
 class PaperProfileAnswer(BaseModel):
-    """`count`: the anime that the list has now. The other two as in AnimeListAnswer; left out where they are empty."""
+    """`count`: anime in the stored list. The other two are as in AnimeListAnswer, and absent if empty."""
 
     status: Literal["ok"] = "ok"
     count: int
@@ -296,7 +297,7 @@ class PaperPlaylist(BaseModel):
 
 
 class MarkToReach(Body):
-    """The record at `offset` must have had its effect on the profile."""
+    """The profile must reflect the record at `offset`."""
 
     topic_id: str
     partition: int

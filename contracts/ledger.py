@@ -1,11 +1,11 @@
-"""Records of `animusic.ledger.v1`: who counted which ids, so that "is anything lost?" is arithmetic and not belief.
+"""Records of `animusic.ledger.v1`: counts and digests of event ids, so that "is anything lost?" can be computed.
 
-Two that do not know of each other count the same ids: the gateway what the broker acknowledged to it (`Account`), the
-probe what it then reads in the topic (`Tally`). Both speak of ranges of offsets, so each can be held against the rows
-of ClickHouse by itself, and a range that nobody accounts for is unknown and not lost.
+Two parts count the same ids independently: the gateway those that the broker acknowledged (`AcknowledgementEntry`), the
+probe those that it reads in the topic (`Tally`). Both give ranges of offsets, so each can be compared with the rows of
+ClickHouse. A range without an entry is unknown, not lost.
 
-The digest of a range is the sum of its event ids, as numbers, modulo 2^128: order does not matter, parts add up, and
-where a single id is missing the difference of two digests *is* that id.
+The digest of a range is the sum of its event ids, as numbers, modulo 2^128. The order does not matter, and digests of
+parts add up. If one id is missing, the difference of two digests is that id.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from contracts.events import EARLIEST_MS, Id
 
 HOUR_MS: Final = 3_600_000
 DIGESTS: Final = 1 << 128
-# Users of this namespace are the probe's: no session route gives such an id away, and no analyst's view shows them.
+# Prefix of the probe's users. No session gets such an id, and the analysts' views leave them out.
 PROBE_PREFIX: Final = "probe-"
 
 Count = Annotated[int, Field(ge=0)]
@@ -38,7 +38,7 @@ def digest_of(ids: Iterable[int]) -> int:
 
 
 def is_probe(user_id: str) -> bool:
-    """Whether a user is the probe and no listener."""
+    """Whether a user is the probe."""
     return user_id.startswith(PROBE_PREFIX)
 
 
@@ -49,7 +49,7 @@ class Span(BaseModel):
         hour: its beginning, ms since the epoch.
         records: events among them.
         digest: of their ids, 32 hex digits.
-        unreadable: records among them that are no event; they are the dead letters' business.
+        unreadable: records among them that are not events; they become dead letters.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -78,7 +78,7 @@ class _Open:
 
 
 class Ranges:
-    """Makes spans of what is noted in the order of offsets: neighbours of one partition and hour become one."""
+    """Builds spans from batches in the order of offsets: adjacent ones of one partition and hour are joined."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Open] = {}
@@ -100,7 +100,7 @@ class Ranges:
         last.unreadable += unreadable
 
     def take(self) -> list[Span]:
-        """What was noted since the last call."""
+        """The spans since the last call."""
         found = [*self._closed, *self._open.items()]
         self._open, self._closed = {}, []
         return [
@@ -112,8 +112,8 @@ class Ranges:
         ]  # fmt: skip
 
 
-class Account(BaseModel):
-    """What the broker acknowledged to one gateway process since it last said so.
+class AcknowledgementEntry(BaseModel):
+    """What the broker acknowledged to one gateway process since its last entry.
 
     Attributes:
         writer: the process; a restarted one has another name.
@@ -136,10 +136,10 @@ class Account(BaseModel):
 
 
 class Tally(BaseModel):
-    """What the probe read in the topic, and how far the live generation of profiles had come by then.
+    """What the probe read in the topic, and the marks of the live generation of profiles at that time.
 
     Attributes:
-        folded: partition -> mark of Redis, the lowest of its shards; a partition without a mark is not named.
+        folded: partition -> mark of Redis, the lowest of its shards; partitions without a mark are absent.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -159,7 +159,7 @@ class Tally(BaseModel):
 
 
 class Round(BaseModel):
-    """One round of the synthetic listener. A leg that did not come to its end is null, and `trouble` says why.
+    """One round of the synthetic listener. A step that did not finish is null, and `trouble` says why.
 
     Attributes:
         accepted_ms: from the post of a like to its 202.
@@ -185,5 +185,5 @@ class Round(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-LedgerRecord = Annotated[Account | Tally | Round, Field(discriminator="kind")]
+LedgerRecord = Annotated[AcknowledgementEntry | Tally | Round, Field(discriminator="kind")]
 LEDGER_RECORD: Final[TypeAdapter[Any]] = TypeAdapter(LedgerRecord)

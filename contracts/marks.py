@@ -1,14 +1,14 @@
-"""Marks: how far into the log a store has come.
+"""Marks: a store's high-water mark in each partition of the log.
 
-A mark is the offset of the *next* record: everything before it has had its effect. It is named by the topic's id and
-the partition, so a topic that was deleted and made again is another topic, and its records are read from the start.
+A mark is the offset of the *next* record: the store reflects every record before it. Its name has the topic's id and
+the partition. A topic that was deleted and created again has another id, so its records are read from the start.
 """
 
 from typing import NamedTuple
 
 
 class MarkName(NamedTuple):
-    """Which log a mark measures. `topic_id` is 32 hex digits."""
+    """The partition that a mark belongs to. `topic_id` is 32 hex digits."""
 
     topic_id: str
     partition: int
@@ -22,5 +22,5 @@ class MarkName(NamedTuple):
         """The inverse of `field`. Raises ValueError on anything else."""
         topic_id, _, partition = field.partition("/")
         if len(topic_id) != 32:
-            raise ValueError(f"not the name of a mark: {field!r}")
+            raise ValueError(f"not a mark's name: {field!r}; it must be `topic_id/partition`")
         return cls(topic_id, int(partition))

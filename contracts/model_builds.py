@@ -1,7 +1,7 @@
-"""Records of `animusic.model-builds.v1`, keyed by arm: what each build cost and came to, and every switch of an arm.
+"""Records of `animusic.model-builds.v1`, keyed by arm: the cost and outcome of each build, and every switch of an arm.
 
-`animusic.models.v1` is compacted to what is live; this topic keeps what was, so that an arm can go back. A build that
-was killed has no record.
+`animusic.models.v1` is compacted to the live versions. This topic keeps the history, so that an arm can be rolled back.
+A killed build has no record.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Stage(BaseModel):
-    """What one stage of a build took. CPU is of all threads of the process and of the children that it waited for."""
+    """The time of one stage of a build. CPU time counts all threads of the process and its finished children."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -25,7 +25,7 @@ class Stage(BaseModel):
 
 
 class Machine(BaseModel):
-    """Where a build ran. `device`: what computed the vectors, `cpu` or a GPU's name."""
+    """The machine of a build. `device` computed the vectors: `cpu` or a GPU's name."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -35,19 +35,19 @@ class Machine(BaseModel):
 
 
 class ModelBuild(BaseModel):
-    """One build, or one switch to what an earlier build had made.
+    """One build, or one switch to the result of an earlier build.
 
     Attributes:
-        version: None when a build failed before it knew its version.
-        outcome: `built` and published; `failed`, thrown away; `switched` or `rolled back` without a build.
-        went_live: whether the arm was switched to `version` by this.
-        replaced: the version that was live before, for going back; None when none was.
-        why: of a failure, the sentence that was said.
+        version: None if the build failed before its version was known.
+        outcome: `built` and published; `failed` and discarded; `switched` or `rolled back` without a build.
+        went_live: whether this record switched the arm to `version`.
+        replaced: the version that was live before, for a rollback; None if there was none.
+        why: the error message of a failure.
         started_at: milliseconds since the epoch.
-        seconds, cpu_seconds: of the whole; `stages` says it by stage (catalogue, vectors, checks, index, publish).
-        peak_memory_bytes: the largest resident size of the process during the build; 0 where it is not known.
-        songs: points of the collection; `encoded` of them were computed now, `reused` had been before.
-        left_out: songs that the model has nothing to say about.
+        seconds, cpu_seconds: of the whole build; `stages`: by stage (catalogue, vectors, checks, index, publish).
+        peak_memory_bytes: the largest resident size of the process during the build; 0 if unknown.
+        songs: points of the collection. `encoded`: vectors computed in this build; `reused`: vectors of an earlier one.
+        left_out: songs without a vector in this model.
         recall: recall@10 of the index against an exact search.
     """
 

@@ -11,12 +11,12 @@ class LiveModel(BaseModel):
     """One switch of an arm to a collection.
 
     Attributes:
-        version: digest of catalogue content and parameters, 16 hex digits; names the collection `<arm>-<version>`.
+        version: digest of catalogue content and parameters, 16 hex digits; it names the collection `<arm>-<version>`.
         vectors: dense (float32, cosine) or sparse.
         dimension: of a dense vector; the vocabulary's size for a sparse one.
         songs: number of points.
         catalogue_digest: of the catalogue that it was built from, 32 hex digits.
-        params: what the build was told, for people.
+        params: the parameters of the build, for people.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -1,6 +1,6 @@
-"""Where a user lives: shard, partition, Redis hash tag.
+"""Where a user's data is: shard, partition, Redis hash tag.
 
-The number of shards is fixed for ever. A partition holds whole shards (`shard % partitions`), so adding partitions
+The number of shards never changes. A partition holds whole shards (`shard % partitions`), so adding partitions
 moves whole shards and never splits one.
 """
 

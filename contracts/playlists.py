@@ -11,10 +11,10 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class ServedSlot(BaseModel):
-    """One slot: which song, which arm brought it, and with which probabilities it was drawn.
+    """One slot: its song, the arm that picked it, and the probabilities of the draw.
 
-    `p_arm` = P(arm at this slot), `p_song` = P(song | arm, earlier picks). `kept` marks a slot that an earlier revision
-    had already served and that this one did not pick again.
+    `p_arm` = P(arm at this slot), `p_song` = P(song | arm, earlier picks). `kept`: an earlier revision served this
+    slot, and this one did not pick it again.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -34,13 +34,14 @@ class ServedPlaylist(BaseModel):
     """A playlist as served.
 
     Attributes:
-        picks: the arms in the order in which they picked (drawn apart from the slots' order).
-        withdrawn: song ids of the former revision that this one replaced: withdrawn, not unreached.
-        reflects: mark name (`topic id/partition`) -> mark of the profile that it was made from.
+        picks: the arms in the order in which they picked (drawn independently of the slots' order).
+        withdrawn: song ids of the former revision that this one replaced. An analysis must not count
+            them as not reached.
+        reflects: mark name (`topic id/partition`) -> mark of the profile it was made from.
         profile_digest: digest of that profile's stored fields, 32 hex digits.
-        cold: why content arms did not (only) follow favourites: `list`, `mean`, or None when fully adapted.
-        cold_songs: songs of the anime list that stood in for likes.
-        left_out: arm -> why it brought nothing.
+        cold: what content arms used beside favourites: `list`, `mean`, or None when fully adapted.
+        cold_songs: songs of the anime list that replaced likes.
+        left_out: arm -> why it picked nothing.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -1,6 +1,6 @@
 """Records of `animusic.profiles.v1`, keyed by user: the anime list, or that the user is forgotten.
 
-Compacted: the record with the highest offset holds. A forgotten user stays forgotten by a permanent record, since
+The topic is compacted: the record with the highest offset counts. A permanent record keeps a user forgotten, because
 tombstones expire.
 """
 
@@ -36,7 +36,7 @@ class AnimeList(BaseModel):
 
 
 class Forgotten(BaseModel):
-    """The user asked to be forgotten: no consumer may ever show anything of them again."""
+    """The user asked to be forgotten: no consumer may show anything of them again."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -1,8 +1,8 @@
-"""What the numbers of a catalogue may be: one table for the reader of files, the contract, and ClickHouse's columns.
+"""The valid ranges of catalogue numbers: one table for the file reader, the contract, and ClickHouse's columns.
 
-A `Range` in the annotation of a field leaves out, upon reading, what lies outside. It does not refuse the record: a
-record of an older version that holds such a number stays a song, is served, and fits its columns. The published schema
-stays as it is, because all that it took is still taken.
+A field with a `Range` reads a number outside it as None. It does not reject the record: an old record with such a
+number stays a song, is served, and fits its columns. The published schema does not change, because it still accepts
+everything that it accepted before.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Range:
         return core_schema.no_info_after_validator_function(self.kept, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "description": f"{self}; null where a record says anything else"}
+        return {**handler(schema), "description": f"{self}; null where a record has another value"}
 
 
 # MyAnimeList counts its ids, ranks and popularity from 1; a 0 means that there is none.
@@ -49,10 +49,10 @@ SCORE: Final = Range(0, 10)
 RATING: Final = Range(0, 10)
 VIEWS: Final = Range(0, _UINT64)
 LIKES: Final = Range(0, _UINT64)
-# Most often a part of a song's id, and no field of its own.
+# Usually a part of the song's id and not a separate field.
 ANIDB_ID: Final = Range(1, _UINT32)
 
-# Column of a catalogue file -> what its numbers may be.
+# Column of a catalogue file -> its valid range.
 OF_COLUMN: Final[Mapping[str, Range]] = {
     "MAL_ID": MAL_ID,
     "MAL_Rank": RANK,

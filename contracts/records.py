@@ -1,4 +1,4 @@
-"""The record of every topic, by every version of it that may lie in the log. The one way to read a record."""
+"""How to read a record of any topic, in any of its versions. All readers use this module."""
 
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ VERSIONS: Final[dict[str, Versions[Any]]] = {
 def read_record(topic: str, value: bytes) -> Any:
     """A record of any topic but the dead letters.
 
-    Raises pydantic.ValidationError for what is none, NewerSchema for what only a later program can read (both are
-    ValueErrors); KeyError for another topic.
+    Raises pydantic.ValidationError for an invalid record, NewerSchema for a newer version than this program reads (both
+    are ValueErrors); KeyError for another topic.
     """
     return VERSIONS[topic].read(value)

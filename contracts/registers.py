@@ -1,7 +1,7 @@
-"""The registers of a profile: tuples whose lexicographic minimum or maximum *is* the merge.
+"""The registers of a profile: tuples merged by their lexicographic minimum or maximum.
 
-Encodings are fixed-width and order-preserving (big-endian, unsigned), so comparing two encoded registers byte by byte
-gives the order of the tuples. The identity of `max` is all zero bytes, of `min` all 0xFF: an absent register. Hence
+Encodings are fixed-width and order-preserving (big-endian, unsigned), so encoded registers compare byte by byte
+as the tuples do. The identity of `max` is all zero bytes, of `min` all 0xFF: an absent register. Hence
 Redis compares bytes, ClickHouse keeps `SimpleAggregateFunction(min|max, Tuple(...))`, Python calls `min` and `max`.
 """
 
@@ -90,7 +90,7 @@ FIRST_EXPOSURE: Final = Register(
 
 REGISTERS: Final[tuple[Register, ...]] = (WATCHED, LIKED, STARTED, SETTLED, VETO, PLAYED, FIRST_EXPOSURE)
 
-# What serving reads of a (user, song), packed one after the other into a single Redis value.
+# The registers of a (user, song) that serving reads, packed into one Redis value in this order.
 SERVED: Final[tuple[Register, ...]] = (WATCHED, LIKED, STARTED, SETTLED)
 SERVED_WIDTH: Final = sum(register.width for register in SERVED)
 SERVED_IDENTITY: Final = b"".join(register.identity for register in SERVED)

@@ -1,7 +1,7 @@
 """Signed tokens: sessions, served slots, receipts.
 
 All are `base64url(payload || HMAC-SHA256 truncated to 16 bytes)`, with a purpose byte under the signature, so that one
-kind never passes for another. Verifying needs the key and no store.
+kind is not accepted as another. Verifying needs the key and no store.
 Errors are `TokenRefused`; its reason is safe to show.
 """
 
@@ -27,7 +27,7 @@ _SESSION_STRUCT: Final = struct.Struct(">Q")
 
 
 class TokenRefused(ValueError):
-    """A token that is not good. `str()` is a short reason: malformed, forged, foreign, swapped, stale or expired."""
+    """An invalid token. `str()` is a short reason: malformed, forged, foreign, swapped, stale or expired."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SignedSlot:
 
 @dataclass(frozen=True)
 class Receipt:
-    """Where an accepted event lies: topic id (32 hex digits), partition, offset of its last record."""
+    """The position of accepted events: topic id (32 hex digits), partition, offset of its last record."""
 
     topic_id: str
     partition: int
@@ -55,7 +55,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Session:
-    """Who a bearer is, until `expires_at` (ms)."""
+    """The user of a bearer token, until `expires_at` (ms)."""
 
     user_id: str
     expires_at: int
@@ -71,7 +71,7 @@ class Signer:
 
     def __init__(self, key: bytes) -> None:
         if len(key) < 32:
-            raise ValueError("the signing key must have at least 32 bytes; `openssl rand -hex 32` makes one")
+            raise ValueError("the signing key must have at least 32 bytes; create one with `openssl rand -hex 32`")
         self._key = key
 
     def _sign(self, purpose: bytes, payload: bytes) -> str:
@@ -154,7 +154,7 @@ class Signer:
         return self._sign(_SESSION, _SESSION_STRUCT.pack(session.expires_at) + session.user_id.encode())
 
     def read_session(self, token: str, *, now: int) -> Session:
-        """Whose session it is. Raises TokenRefused: malformed, forged, expired."""
+        """The session of a bearer token. Raises TokenRefused: malformed, forged, expired."""
         payload = self._verify(_SESSION, token)
         if len(payload) <= _SESSION_STRUCT.size:
             raise TokenRefused("malformed")

@@ -1,4 +1,4 @@
-"""Every topic of the log in one table: who writes it, how it is cut, how long it is kept."""
+"""Every topic of the log in one table: its writer, its key, its retention."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -11,9 +11,9 @@ class Topic:
     """One topic.
 
     Attributes:
-        name: as Kafka knows it; the suffix is the version of what its records mean.
+        name: the name in Kafka; the suffix is the version of its records' meaning.
         keyed_by: what the record key holds. `user` topics are placed by `contracts.placement`.
-        cleanup: `keep` for ever, `compact` to the last record of a key, or `expire` after `retention_ms`.
+        cleanup: `keep` all records, `compact` to the last record of a key, or `expire` after `retention_ms`.
         retention_ms: milliseconds; None where nothing expires.
     """
 
@@ -25,9 +25,9 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """The topic-level configuration of Kafka that makes it so."""
+        """The topic's configuration in Kafka."""
         if self.cleanup == "compact":
-            # Consumers that were away for a month must still see what was removed meanwhile.
+            # A consumer that was stopped for a month must still see the tombstones.
             return {"cleanup.policy": "compact", "delete.retention.ms": str(30 * DAY_MS)}
         retention = -1 if self.retention_ms is None else self.retention_ms
         return {"cleanup.policy": "delete", "retention.ms": str(retention), "retention.bytes": "-1"}
@@ -46,7 +46,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     FEEDBACK, PLAYLISTS, PROFILES, CATALOGUE, MODELS, MODEL_BUILDS, LEDGER, DEAD_LETTERS,
 )  # fmt: skip
 
-# Topics that hold little and must be read in one order have one partition; the others share `kafka.partitions`.
+# Small topics that must be read in one order have one partition; the others have `kafka.partitions`.
 SINGLE_PARTITION: Final[frozenset[str]] = frozenset(
     {MODELS.name, MODEL_BUILDS.name, LEDGER.name, DEAD_LETTERS.name, CATALOGUE.name}
 )

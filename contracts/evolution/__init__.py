@@ -1,5 +1,5 @@
-"""How records change their shape over the years without a record being lost.
+"""Schema evolution: how records change without losing old ones.
 
-`versions` reads what was written in any published version, `compatible` says which changes of a published schema would
-lose old records, `meanings` what a kind of event means. See docs/tasks/add-an-event.md and decision 15.
+`versions` reads records of any published version. `compatible` finds changes of a published schema that would lose old
+records. `meanings` lists the register writes of each kind of event. See docs/tasks/add-an-event.md and decision 15.
 """

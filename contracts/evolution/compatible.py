@@ -1,8 +1,8 @@
-"""Which changes of a JSON Schema lose records that were written under it. Pure.
+"""Finds changes of a JSON Schema that lose records that were written under it. Pure.
 
-A change is compatible when everything that the published schema took is still taken, read to the end, and means the
-same where a field is absent. The check knows the part of JSON Schema that pydantic writes; a keyword that it does not
-know may not change at all.
+A change is compatible if the new schema accepts everything that the published one accepted, reads every field of it,
+and gives absent fields the same meaning. The check knows the JSON Schema keywords that pydantic writes. An unknown
+keyword must not change.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 Schema = Mapping[str, Any]
 _ABSENT: Final = object()
-# Words for people, and what is compared through the schema that it belongs to.
+# Not compared: descriptions, and keywords that are compared with the schema they belong to.
 _PLAIN: Final = frozenset({"$schema", "$id", "$defs", "$ref", "title", "description", "examples", "discriminator"})
 _COMPARED: Final = frozenset(
     {
@@ -46,7 +46,7 @@ class _Comparison:
         self._seen: set[tuple[str, str]] = set()
 
     def compare(self, old: Schema, new: Schema, where: str) -> Iterator[Break]:
-        """What of `old` is lost in `new`."""
+        """What `new` loses of `old`."""
         references = (old.get("$ref", ""), new.get("$ref", ""))
         if all(references):
             if references in self._seen:
@@ -59,9 +59,9 @@ class _Comparison:
             yield from self._one_of(one, news, where, alone=alone)
 
     def _one_of(self, old: Schema, news: list[Schema], where: str, *, alone: bool) -> Iterator[Break]:
-        """`old` must fit into one of `news`; where it fits into none, the nearest of its own sort says why.
+        """`old` must fit into one of `news`; otherwise the breaks of the nearest alternative are reported.
 
-        `alone`: there is no choice on either side, so that they are meant to be the same, whatever their sort.
+        `alone`: each side has one alternative, so the two are compared even if their types differ.
         """
         tried = [(new, list(self._single(old, new, where))) for new in news]
         if any(not found for _, found in tried):
@@ -70,7 +70,7 @@ class _Comparison:
         if alike:
             yield from min(alike, key=len)
         else:
-            yield Break(where, f"no longer takes {_described(old)}")
+            yield Break(where, f"no longer accepts {_described(old)}")
 
     def _single(self, old: Schema, new: Schema, where: str) -> Iterator[Break]:
         yield from _types(old, new, where)
@@ -88,9 +88,9 @@ class _Comparison:
         for name, schema in before.items():
             at = f"{where}.{name}" if where else name
             if "properties" not in new:
-                break  # whatever comes is kept whole
+                break  # the whole object is kept
             if name not in after:
-                yield Break(at, "would be read no longer: what records say there is lost")
+                yield Break(at, "would not be read any more: records lose this field")
                 continue
             yield from self.compare(schema, after[name], at)
             if name not in old.get("required", ()) and name not in new.get("required", ()):
@@ -105,9 +105,9 @@ class _Comparison:
         if after is True or before is False or (old.get("type") != "object" and old.get("type") is not None):
             return
         if after is False:
-            yield Break(where, "would refuse fields that it does not know")
+            yield Break(where, "would reject unknown fields")
         elif before is True:
-            yield Break(where, "would limit the values of fields that it does not know")
+            yield Break(where, "would limit the values of unknown fields")
         else:
             yield from self.compare(before, after, f"{where}.*" if where else "*")
 
@@ -129,7 +129,7 @@ def _types(old: Schema, new: Schema, where: str) -> Iterator[Break]:
     if after is None:
         return
     if before is None:
-        yield Break(where, f"took anything and would take {' or '.join(sorted(after))} only")
+        yield Break(where, f"accepted anything and would accept {' or '.join(sorted(after))} only")
         return
     wide = after | {"integer"} if "number" in after else after
     for name in sorted(before - wide):
@@ -145,7 +145,7 @@ def _values(old: Schema, new: Schema, where: str) -> Iterator[Break]:
         return
     gone = [value for value in before if value not in after]
     if gone:
-        yield Break(where, f"would no longer take {_words(gone)}")
+        yield Break(where, f"would no longer accept {_words(gone)}")
 
 
 def _bounds(old: Schema, new: Schema, where: str) -> Iterator[Break]:
@@ -165,7 +165,7 @@ def _bounds(old: Schema, new: Schema, where: str) -> Iterator[Break]:
 def _defaults(old: Schema, new: Schema, where: str) -> Iterator[Break]:
     before, after = old.get("default", _ABSENT), new.get("default", _ABSENT)
     if before != after or type(before) is not type(after):
-        yield Break(where, f"where it is absent, it meant {_said(before)} and would mean {_said(after)}")
+        yield Break(where, f"an absent value meant {_shown(before)} and would mean {_shown(after)}")
 
 
 def _lowest(schema: Schema) -> tuple[float, bool] | None:
@@ -183,7 +183,7 @@ def _highest(schema: Schema) -> tuple[float, bool] | None:
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
-    """A reference replaced by what it refers to; words beside it hold as well."""
+    """The schema that a reference names, with the keywords beside the reference."""
     while "$ref" in schema:
         target = definitions[schema["$ref"].rpartition("/")[2]]
         schema = {**target, **{word: value for word, value in schema.items() if word != "$ref"}}
@@ -191,7 +191,7 @@ def _resolved(schema: Schema, definitions: Schema) -> Schema:
 
 
 def _alternatives(schema: Schema, definitions: Schema) -> list[Schema]:
-    """The schemas of which one must hold; a list of types is taken apart, too."""
+    """The alternatives of which one must match."""
     found = schema.get("anyOf") or schema.get("oneOf")
     if not found:
         return [schema]
@@ -213,7 +213,7 @@ def _value_list(schema: Schema) -> list[Any] | None:
 
 
 def _sort(schema: Schema) -> tuple[Any, ...]:
-    """What makes two alternatives the same one: their type, and what their constant fields say."""
+    """The key by which alternatives are matched: their type and their constant fields."""
     constants = {name: field["const"] for name, field in schema.get("properties", {}).items() if "const" in field}
     return tuple(sorted(_type_names(schema) or ())), tuple(sorted(constants.items(), key=repr))
 
@@ -227,5 +227,5 @@ def _words(values: list[Any]) -> str:
     return ", ".join(map(repr, values))
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "nothing" if value is _ABSENT or value is None else repr(value)

@@ -1,7 +1,7 @@
-"""What an event means: the register writes that follow from it. Pure.
+"""What an event means: its register writes. Pure.
 
-A schema cannot say this. So published events are kept with what they wrote; a change of the code after which one of
-them would write something else is refused, since a replay would then make another profile of the same log.
+A schema cannot express this, so published events are stored with their writes. A code change that alters the writes of
+a published event is rejected, because a replay of the same log would then build different profiles.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Records of several schema versions in one topic: each is read by its own version's model, then lifted to the newest.
+"""Records of several schema versions in one topic: each is read by the model of its version, then upcast to the newest.
 
-A record says its version in `schema`; one that says none is of version 1. Consumers only ever see the newest model.
+The field `schema` holds the version; without it, the version is 1. Consumers only see the newest model.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ _HEAD: Final = len(b'{"schema":1,')
 
 @dataclass(frozen=True)
 class Older:
-    """A version that is no longer written.
+    """A version that is not written any more.
 
     Attributes:
-        reader: takes its records, and only them.
-        upcast: what it said, as the next version says it. Pure, total over what `reader` takes: what the older version
-            could not know becomes the value that means unknown, never a guess.
+        reader: accepts exactly the records of this version.
+        upcast: converts a record to the next version. Pure, and total over what `reader` accepts. A field that the
+            older version did not have becomes the value for unknown, never a guess.
     """
 
     reader: TypeAdapter[Any]
@@ -30,9 +30,9 @@ class Older:
 
 
 class NewerSchema(ValueError):
-    """A record of a later version than this code knows. Nothing is wrong with it: it must wait for the upgrade.
+    """A record of a newer version than this program reads. The record is valid and must wait for the upgrade.
 
-    Never a reason for a dead letter: all records may be like it from now on.
+    It must not become a dead letter: all later records may have the same version.
     """
 
     def __init__(self, version: int, newest: int) -> None:
@@ -43,7 +43,7 @@ class NewerSchema(ValueError):
 
 
 class Versions(Generic[R]):
-    """How the records of one topic are read, whichever version they are of.
+    """Reads the records of one topic, of any version.
 
     Args:
         newest: reads the version that is written now.
@@ -62,10 +62,10 @@ class Versions(Generic[R]):
         self._by_head = {b'{"schema":%d,' % number: read for number, read in self._readers.items()}
 
     def read(self, value: bytes) -> R:
-        """The record as the newest version says it.
+        """The record as the newest model.
 
-        Raises NewerSchema for a later version than the newest here, pydantic.ValidationError when it is no record of
-        its version, or its version is none.
+        Raises NewerSchema for a newer version than this program reads; pydantic.ValidationError for a record that does
+        not match its version, or whose version is invalid.
         """
         known = self._by_head.get(value[:_HEAD])
         return known(value) if known is not None else self._read_whole(value)
@@ -74,12 +74,12 @@ class Versions(Generic[R]):
         version = _version_of(value)
         if version is not None and version > self.newest:
             raise NewerSchema(version, self.newest)
-        # What says no version that ever was is told so by the newest model.
+        # The newest model reports an invalid version.
         return self._readers.get(version or 0, self._readers[self.newest])(value)
 
 
 def _lifting(versions: tuple[Older, ...]) -> Callable[[bytes], Any]:
-    """Read by the first of these, then upcast by each."""
+    """A reader of the first of these versions that upcasts through all of them."""
     read = versions[0].reader.validate_json
     upcasts = [version.upcast for version in versions]
 
@@ -93,7 +93,7 @@ def _lifting(versions: tuple[Older, ...]) -> Callable[[bytes], Any]:
 
 
 def _version_of(value: bytes) -> int | None:
-    """The version that a record says; None when it is no record at all, which any reader finds out by itself."""
+    """A record's version; None if it has no valid one, which the readers report."""
     try:
         found = from_json(value)
     except ValueError:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import uuid4
 
-from contracts.ledger import MOST_SPANS, Account, Ranges, Span
+from contracts.ledger import MOST_SPANS, AcknowledgementEntry, Ranges, Span
 from services.common.process.clock import now_ms
 from services.common.process.tasks import end
 from services.gateway.partition_batcher import PendingAppend
@@ -90,7 +90,7 @@ class AcknowledgementLedger:
 
     async def _appended(self, topic_id: str, spans: list[Span]) -> bool:
         now = now_ms()
-        entry = Account(
+        entry = AcknowledgementEntry(
             kind="account", writer=self.writer, topic=self._topic, topic_id=topic_id, said_at=now, spans=tuple(spans)
         )
         try:

@@ -28,7 +28,7 @@ from contracts.http import (
     Username,
 )
 from services.gateway.problems import Refused
-from services.gateway.reading import without_faults
+from services.gateway.reading import drop_invalid_fields
 
 SMALL_BODY_BYTES: Final = 16 * 1024
 # 20,000 entries, spelled out with blanks, stay below it.
@@ -47,14 +47,14 @@ class Events(EventsBody):
     events: Annotated[list[SkipValidation[ClientEvent]], Field(min_length=1, max_length=MAX_EVENTS)]
 
 
-class AnyAnimeList(Body):
+class RawAnimeList(Body):
     """An AnimeListBody whose entries are read one by one."""
 
     entries: list[Any]
     score_format: ScoreFormat | None = None
 
 
-class AnyPaperProfile(BaseModel):
+class RawPaperProfile(BaseModel):
     """A PaperProfile whose ids are read one by one."""
 
     anilist_username: Username
@@ -162,12 +162,12 @@ def _whole(digits: str) -> float:
         return float(digits)
 
 
-def read_leniently(model: type[_Model], value: Any, beside: frozenset[str] = frozenset()) -> tuple[_Model, list[str]]:
+def read_leniently(model: type[_Model], value: Any, optional: frozenset[str] = frozenset()) -> tuple[_Model, list[str]]:
     """A JSON value as a model without those of the fields `beside` that cannot be read, and a sentence for each.
 
     Raises Refused 400 when something else is wrong.
     """
     try:
-        return without_faults(model, value, beside)
+        return drop_invalid_fields(model, value, optional)
     except ValidationError as error:
         raise Refused(400, "malformed", first_error(error)) from None

@@ -133,15 +133,15 @@ class EventLog:
         try:
             appended = await self._writers[topic].append(user_id, values, now, digest)
             async with asyncio.timeout(self._seconds):
-                topic_id = await self._ids.id_of(topic, again=appended.anew)
+                topic_id = await self._ids.id_of(topic, again=appended.topic_recreated)
         except LogUnavailable as unavailable:
             raise log_unavailable(str(unavailable)) from unavailable
         except TimeoutError:
             raise log_unavailable("it does not tell its topics' ids") from None
-        return _located(topic, topic_id, appended)
+        return _position_and_receipt(topic, topic_id, appended)
 
 
-def _located(topic: str, topic_id: str, at: Appended) -> tuple[LogPosition, Receipt]:
+def _position_and_receipt(topic: str, topic_id: str, at: Appended) -> tuple[LogPosition, Receipt]:
     position = LogPosition(
         topic=topic, partition=at.partition, first_offset=at.first_offset, last_offset=at.last_offset
     )

@@ -61,9 +61,9 @@ class HostOriginPolicy:
     ) -> None:
         """`paper_extensions`: those that may call the paper's endpoints; None: all of them while bound to loopback."""
         self._hosts = {name.lower() for name in allowed_hosts} | {own_host.lower()}
-        self._origins = frozenset(map(_spelled, allowed_origins))
+        self._origins = frozenset(map(_normalised, allowed_origins))
         self._on_loopback = is_loopback(own_host)
-        self._extensions = None if paper_extensions is None else frozenset(map(_spelled, paper_extensions))
+        self._extensions = None if paper_extensions is None else frozenset(map(_normalised, paper_extensions))
 
     def check(self, method: str, path: str, headers: Headers) -> str | None:
         """The foreign origin that may ask, None where there is none. Raises Refused 400, 403 or 421."""
@@ -94,7 +94,7 @@ class HostOriginPolicy:
         own = origin.partition("://")[2].lower() == host.lower() and origin.startswith(("http://", "https://"))
         if own:
             return None
-        asking = _spelled(origin)
+        asking = _normalised(origin)
         if asking in self._origins:
             return origin
         if not _EXTENSION.fullmatch(asking):
@@ -109,7 +109,7 @@ class HostOriginPolicy:
         return bool(self._extensions & {extension, extension.partition("://")[2], "*"})
 
 
-def _spelled(origin: str) -> str:
+def _normalised(origin: str) -> str:
     return origin.rstrip("/").lower()
 
 

@@ -16,7 +16,7 @@ from services.common.settings import GatewaySettings
 from services.gateway.problems import Refused
 
 DAY_MS: Final = 86_400_000
-_WHAT_TO_DO: Final = {
+_TOKEN_PROBLEMS: Final = {
     "malformed": "the bearer token is not one of ours",
     "forged": "the bearer token was not signed by this installation",
     "expired": "the session has expired",
@@ -80,9 +80,9 @@ class Identity:
         try:
             return self._signer.read_session(token.strip(), now=now).user_id
         except TokenRefused as refusal:
-            raise _unauthorised(_WHAT_TO_DO[str(refusal)]) from None
+            raise _unauthorised(_TOKEN_PROBLEMS[str(refusal)]) from None
         except UnicodeDecodeError:
-            raise _unauthorised(_WHAT_TO_DO["malformed"]) from None
+            raise _unauthorised(_TOKEN_PROBLEMS["malformed"]) from None
 
     def charge_post(self, user_id: str) -> None:
         """Count one post of a user. Raises Refused 429."""

@@ -36,7 +36,7 @@ class Subscription:
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
         self._closed = False
 
     def put(self, message: bytes) -> bool:
@@ -45,13 +45,13 @@ class Subscription:
         if lost:
             self._waiting.popleft()
         self._waiting.append(message)
-        self._news.set()
+        self._wake.set()
         return not lost
 
     def close(self) -> None:
         """End the stream after what is queued."""
         self._closed = True
-        self._news.set()
+        self._wake.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
         """The stream: what was queued, and a heartbeat where nothing was."""
@@ -60,10 +60,10 @@ class Subscription:
                 yield self._waiting.popleft()
             if self._closed:
                 return
-            self._news.clear()
+            self._wake.clear()
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await self._news.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 yield b": still here\n\n"
 
@@ -80,11 +80,11 @@ class Hub:
         self._open = 0
         self._closed = False
 
-    def watched(self, user_id: str) -> bool:
+    def has_subscribers(self, user_id: str) -> bool:
         """Whether this user has a subscriber."""
         return user_id in self._streams
 
-    def check_room(self, user_id: str) -> None:
+    def check_limits(self, user_id: str) -> None:
         """Raises Refused 429 when too many streams are open."""
         if self._open >= STREAMS or len(self._streams.get(user_id, ())) >= STREAMS_PER_USER:
             raise Refused(429, "too_many", "too many live streams are open; close one", retry_after=5)
@@ -98,7 +98,7 @@ class Hub:
             stream.close()
         return stream
 
-    def leave(self, user_id: str, stream: Subscription) -> None:
+    def unsubscribe(self, user_id: str, stream: Subscription) -> None:
         """Forget a stream; with the last one all that is known about the user's lists."""
         streams = self._streams.get(user_id)
         if streams is None or stream not in streams:
@@ -120,32 +120,32 @@ class Hub:
 
     def accepted(self, user_id: str, events: Sequence[ClientEvent], at: LogPosition, receipt: Receipt) -> None:
         """Tell where each event lies, and follow them into the profile."""
-        if not self.watched(user_id):
+        if not self.has_subscribers(user_id):
             return
         for offset, event in enumerate(events, at.first_offset):
-            self._tell(user_id, "accepted", _whereabouts(event, at, offset))
+            self._publish(user_id, "accepted", _whereabouts(event, at, offset))
         self._begin_following(user_id, [str(event.event_id) for event in events], at.topic, receipt)
 
     def list_written(self, user_id: str, count: int, at: LogPosition, receipt: Receipt) -> None:
         """Tell that the anime list was replaced, and follow it into the profile."""
-        if self.watched(user_id):
-            self._tell(user_id, "anime_list", {"count": count, "partition": at.partition, "offset": at.last_offset})
+        if self.has_subscribers(user_id):
+            self._publish(user_id, "anime_list", {"count": count, "partition": at.partition, "offset": at.last_offset})
             self._begin_following(user_id, [], at.topic, receipt)
 
     def resumed(self, user_id: str, body: bytes) -> None:
         """Note the songs of a playlist that was asked for again. `body` is a PlaylistAnswer's JSON."""
-        if self.watched(user_id):
+        if self.has_subscribers(user_id):
             self._last_list[user_id] = _songs_of(orjson.loads(body))
 
     def served(self, user_id: str, body: bytes) -> None:
         """Tell which songs of a playlist were not in the list before it. `body` is a PlaylistAnswer's JSON."""
-        if not self.watched(user_id):
+        if not self.has_subscribers(user_id):
             return
         playlist: dict[str, Any] = orjson.loads(body)
         songs = _songs_of(playlist)
         before = self._last_list.get(user_id, [])
         self._last_list[user_id] = songs
-        news = {
+        data = {
             "playlist_id": playlist["playlist_id"],
             "revision": playlist["revision"],
             "fresh": playlist["fresh"],
@@ -153,7 +153,7 @@ class Hub:
             "changed": [song for song in songs if song not in before],
             "gone": [song for song in before if song not in songs],
         }
-        self._tell(user_id, "playlist", news)
+        self._publish(user_id, "playlist", data)
 
     def _begin_following(self, user_id: str, event_ids: list[str], topic: str, receipt: Receipt) -> None:
         if sum(user == user_id for user in self._following.values()) >= FOLLOWED_POSTS:
@@ -173,10 +173,10 @@ class Hub:
             reached = answer.reached
         after_ms = round((time.monotonic() - began) * 1000, 1)
         where = {"topic": topic, "partition": receipt.partition, "offset": receipt.offset}
-        self._tell(user_id, "profile", {"event_ids": event_ids, "reached": reached, "after_ms": after_ms, **where})
+        self._publish(user_id, "profile", {"event_ids": event_ids, "reached": reached, "after_ms": after_ms, **where})
 
-    def _tell(self, user_id: str, name: str, news: dict[str, Any]) -> None:
-        message = message_of(name, news)
+    def _publish(self, user_id: str, name: str, data: dict[str, Any]) -> None:
+        message = message_of(name, data)
         for stream in self._streams.get(user_id, ()):
             if not stream.put(message):
                 self._metrics.live_dropped.inc()
@@ -186,9 +186,9 @@ class Hub:
         self._metrics.subscribers.set(self._open)
 
 
-def message_of(name: str, news: dict[str, Any]) -> bytes:
+def message_of(name: str, data: dict[str, Any]) -> bytes:
     """One server-sent event; its data is one line of JSON."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(news))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
 
 
 def _whereabouts(event: ClientEvent, at: LogPosition, offset: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from services.gateway.recommender_client import RecommenderClient
 from services.gateway.stamp import Stamp, Stamper
 
 _HOUR_MS: Final = 3_600_000
-_RECEIPT_WAS: Final = {
+_RECEIPT_PROBLEMS: Final = {
     "malformed": "is not a receipt",
     "forged": "was not signed by this installation",
     "foreign": "is another user's",
@@ -51,7 +51,7 @@ class Parts:
         try:
             return self.signer.read_receipt(token, user_id=user_id)
         except TokenRefused as refused:
-            why = _RECEIPT_WAS.get(str(refused), str(refused))
+            why = _RECEIPT_PROBLEMS.get(str(refused), str(refused))
             raise Refused(400, "bad_receipt", f"not_before {why}; leave it out, or send the last receipt") from None
 
 

@@ -23,7 +23,7 @@ _CODES: Final = {
     "": "incomplete",
 }
 # What an event may do without, unless its kind needs it.
-_BESIDE: Final = frozenset(
+_OPTIONAL_FIELDS: Final = frozenset(
     {
         "slot_token", "play_id", "watch_seconds", "played_seconds", "duration_seconds", "direction", "link", "rate",
         "muted", "hidden", "song_id", "anime_id",
@@ -47,7 +47,7 @@ class Rejection:
         return self.reason.partition(":")[0]
 
 
-class NotTaken(Exception):
+class UnreadableEvent(Exception):
     """An event that cannot be read."""
 
     def __init__(self, rejection: Rejection) -> None:
@@ -72,7 +72,7 @@ def read_event(raw: Any) -> Reading:
         return _salvage(raw, error)
 
 
-def echo(raw: Any) -> str | None:
+def event_id_as_sent(raw: Any) -> str | None:
     """The event's id as the client spelled it, so that it finds the event again; None for anything else."""
     given = raw.get("event_id") if isinstance(raw, dict) else None
     if not isinstance(given, str) or len(given) > _LONGEST_ECHO or not given.isascii():
@@ -82,17 +82,17 @@ def echo(raw: Any) -> str | None:
 
 def _salvage(raw: Any, error: ValidationError) -> Reading:
     if not isinstance(raw, dict):
-        raise _not_taken(raw, error)
+        raise _unreadable(raw, error)
     kept, dropped = _with_a_time(raw)
     first: ValidationError | None = None
     while True:
         try:
             event = _EVENT.validate_python(kept)
         except ValidationError as again:
-            found = faults(again)
+            found = invalid_fields(again)
             first = first or again
-            if not found.keys() <= _BESIDE & kept.keys():
-                raise _not_taken(raw, first) from None
+            if not found.keys() <= _OPTIONAL_FIELDS & kept.keys():
+                raise _unreadable(raw, first) from None
             dropped += sentences(found)
             kept = {name: value for name, value in kept.items() if name not in found}
         else:
@@ -120,17 +120,17 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def _not_taken(raw: Any, error: ValidationError) -> NotTaken:
+def _unreadable(raw: Any, error: ValidationError) -> UnreadableEvent:
     details = error.errors(include_url=False, include_input=False, include_context=False)
-    needed = [detail for detail in details if not detail["loc"] or detail["loc"][0] not in _BESIDE]
+    needed = [detail for detail in details if not detail["loc"] or detail["loc"][0] not in _OPTIONAL_FIELDS]
     detail = (needed or details)[0]
     where = str(detail["loc"][0]) if detail["loc"] else ""
     code = "missing" if detail["type"] == "missing" else _CODES.get(where, "bad_value")
     code = "bad_value" if detail["type"] == CONTRADICTION else code
-    return NotTaken(Rejection(echo(raw), f"{code}: {sentence(detail)}"))
+    return UnreadableEvent(Rejection(event_id_as_sent(raw), f"{code}: {sentence(detail)}"))
 
 
-def faults(error: ValidationError) -> dict[str, str]:
+def invalid_fields(error: ValidationError) -> dict[str, str]:
     """Field -> what is wrong with it. Of times that contradict each other both are wrong; "" is the whole."""
     found: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
@@ -149,7 +149,7 @@ def sentences(found: dict[str, str]) -> list[str]:
     return [f"dropped: {', '.join(names)}: {why}" for why, names in fields.items()]
 
 
-def without_faults(model: type[_Model], value: Any, beside: frozenset[str]) -> tuple[_Model, list[str]]:
+def drop_invalid_fields(model: type[_Model], value: Any, optional: frozenset[str]) -> tuple[_Model, list[str]]:
     """A parsed value as a model, without those of the fields `beside` that cannot be read, and the warnings about them.
 
     Raises ValidationError when something else is wrong.
@@ -157,8 +157,8 @@ def without_faults(model: type[_Model], value: Any, beside: frozenset[str]) -> t
     try:
         return model.model_validate(value), []
     except ValidationError as error:
-        found = faults(error)
-        if not isinstance(value, dict) or not found.keys() <= beside & value.keys():
+        found = invalid_fields(error)
+        if not isinstance(value, dict) or not found.keys() <= optional & value.keys():
             raise
     kept = {name: each for name, each in value.items() if name not in found}
     return model.model_validate(kept), sentences(found)

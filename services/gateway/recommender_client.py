@@ -140,7 +140,7 @@ class RecommenderClient:
             return f"no answer within {READY_SECONDS:g} s"
         except aiohttp.ClientError as error:
             return f"cannot be reached: {error}"
-        return _trouble_said(self._expected, answer.status, raw)
+        return _readiness_problem(self._expected, answer.status, raw)
 
     @property
     def _pool(self) -> aiohttp.ClientSession:
@@ -157,7 +157,7 @@ def turns_of(timing: str) -> Iterator[tuple[str, float]]:
             yield arm, float(duration) / 1e3
 
 
-def _trouble_said(expected: ProcessIdentity, status: int, raw: bytes) -> str | None:
+def _readiness_problem(expected: ProcessIdentity, status: int, raw: bytes) -> str | None:
     """Why the answer of a /readyz is none of a recommender that can serve, or None. Whatever answers may say 200."""
     try:
         body = orjson.loads(raw)

@@ -15,17 +15,17 @@ import orjson
 
 from contracts.events import SCHEMA, ClientEvent
 from contracts.tokens import SignedSlot, Signer, TokenRefused
-from services.gateway.reading import UNKNOWN_MS, NotTaken, Rejection, echo, read_event
+from services.gateway.reading import UNKNOWN_MS, Rejection, UnreadableEvent, event_id_as_sent, read_event
 from services.gateway.times import Times
 
 _TOKENS_REMEMBERED: Final = 20_000
 # Clocks that agree within this are right: a smaller correction gets no warning.
-_SAID_AHEAD_MS: Final = 1_000
+_WARN_AHEAD_MS: Final = 1_000
 # Further ahead is no clock that drifted; a client may send any number of digits, and the answer does not repeat them.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
 _BEFORE_TOKEN: Final = "before_token"
 # In the order of FeedbackEvent's fields.
-_AS_GIVEN: Final = (
+_COPIED_FIELDS: Final = (
     "song_id", "anime_id", "play_id", "watch_ms", "played_ms", "duration_ms", "direction", "link", "rate", "muted",
     "hidden",
 )  # fmt: skip
@@ -109,15 +109,15 @@ class Stamper:
         for raw in raw_events:
             try:
                 reading = read_event(raw)
-            except NotTaken as not_taken:
-                result.rejected.append(not_taken.rejection)
+            except UnreadableEvent as unreadable:
+                result.rejected.append(unreadable.rejection)
                 continue
             event = reading.event
             attribution = _UNREADABLE_TOKEN if reading.without_token else self._attribute(event, stamp, aliases)
             result.events.append(event)
             attributions.append(attribution)
             for reason in (*reading.dropped, *_warnings(event, attribution, stamp.received_at)):
-                result.warnings.append(Warned(echo(raw), reason))
+                result.warnings.append(Warned(event_id_as_sent(raw), reason))
         self._stamp(result, attributions, stamp)
         return result
 
@@ -179,7 +179,7 @@ def log_value(event: ClientEvent, attribution: Attribution, stamp: Stamp, occurr
         "occurred_at": occurred_at,
         "received_at": stamp.received_at,
     }
-    for name in _AS_GIVEN:
+    for name in _COPIED_FIELDS:
         value = given[name]
         if value is not None:
             fields[name] = value
@@ -209,7 +209,7 @@ def _warnings(event: ClientEvent, attribution: Attribution, now: int) -> list[st
     """Warnings about an event that could be read: a time ahead of the server's, its slot token."""
     warnings = []
     ahead = event.occurred_at - now
-    if ahead > _SAID_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
+    if ahead > _WARN_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
         by = "far" if ahead > _FAR_AHEAD_MS else f"{(ahead + 500) // 1000} s"
         warnings.append(
             f"clock_ahead: occurred_at is {by} ahead of the server, so its time is that of arrival; "

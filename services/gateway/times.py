@@ -114,7 +114,7 @@ def arrange(timed_events: Sequence[TimedEvent], now: int, newest: int) -> None:
     `newest`: when the newest event of earlier posts happened. An event that is ahead is later
     than one before it in the post, and earlier than a later one about the same subject.
     """
-    _part_equal_times(timed_events)
+    _separate_equal_times(timed_events)
     ahead = sum(timed.ahead for timed in timed_events)
     if not ahead:
         return
@@ -137,7 +137,7 @@ def _lower(times: dict[str | None, int], timed: TimedEvent) -> None:
         times[timed.subject] = min(times.get(timed.subject, timed.at), timed.at)
 
 
-def _part_equal_times(timed_events: Sequence[TimedEvent]) -> None:
+def _separate_equal_times(timed_events: Sequence[TimedEvent]) -> None:
     """Of two equal times of one subject (a coarse clock), the later event in the post gets the later time."""
     # Subject -> the highest time as given, and as it is now.
     highest: dict[str, tuple[int, int]] = {}

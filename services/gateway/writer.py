@@ -46,7 +46,7 @@ class Appended:
     partition: int
     first_offset: int
     last_offset: int
-    anew: bool
+    topic_recreated: bool
 
 
 class LogWriter:
@@ -114,7 +114,7 @@ class LogWriter:
         except TimeoutError:
             raise self._unavailable("timeout", f"no acknowledgement within {self._timeout:g} s") from None
         except KafkaError as error:
-            raise self._unavailable(type(error).__name__, _in_words(error)) from error
+            raise self._unavailable(type(error).__name__, _describe(error)) from error
 
     async def _append(self, user_id: str, values: list[bytes], time_ms: int, digest: int) -> Appended:
         producer = await self._connection()
@@ -127,7 +127,7 @@ class LogWriter:
         self._enqueue(batcher, pending)
         expected = batcher.next_offset
         first = await pending.done
-        return Appended(partition, first, first + len(values) - 1, anew=first < expected)
+        return Appended(partition, first, first + len(values) - 1, topic_recreated=first < expected)
 
     def _enqueue(self, batcher: PartitionBatcher, pending: PendingAppend) -> None:
         if self._queued + pending.size > QUEUE_BYTES:
@@ -173,7 +173,7 @@ class LogWriter:
 
     def _on_failure(self, producer: AIOKafkaProducer, error: Exception) -> None:
         logger.warning("a batch for %s was not acknowledged: %r", self.topic, error)
-        self._failed_at, self._failure = time.monotonic(), _in_words(error)
+        self._failed_at, self._failure = time.monotonic(), _describe(error)
         if self._producer is producer:
             self._connected.clear()
             self._broken.set()
@@ -216,7 +216,7 @@ class LogWriter:
         return LogUnavailable(detail)
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """What went wrong; where the operator can repair it, what to do."""
     if isinstance(error, InvalidTimestampError):
         return "the broker does not believe this machine's clock: set it right"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from contracts.ledger import Account, Round, Tally
+from contracts.ledger import AcknowledgementEntry, Round, Tally
 from services.warehouse.rows import Placed
 
 _SPAN = pa.schema(
@@ -30,14 +30,14 @@ _ROUND = pa.schema(
 )  # fmt: skip
 
 
-def spans(rows: Sequence[Placed[Account | Tally]]) -> pa.Table:
+def spans(rows: Sequence[Placed[AcknowledgementEntry | Tally]]) -> pa.Table:
     """Rows of `ledger_spans`: one a range. `source` says who counted it: the gateway, or a reader of the topic."""
     return _table(_SPAN, [row for _, said in rows for row in _spans_of(said)])
 
 
-def _spans_of(said: Account | Tally) -> list[dict[str, Any]]:
+def _spans_of(said: AcknowledgementEntry | Tally) -> list[dict[str, Any]]:
     about = {
-        "source": "gateway" if isinstance(said, Account) else "topic",
+        "source": "gateway" if isinstance(said, AcknowledgementEntry) else "topic",
         "writer": said.writer,
         "topic": said.topic,
         "topic_id": said.topic_id,

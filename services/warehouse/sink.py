@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from contracts.catalogue import Song, WithdrawnSong
 from contracts.events import FeedbackEvent, first_error
-from contracts.ledger import Account, Round, Tally
+from contracts.ledger import AcknowledgementEntry, Round, Tally
 from contracts.marks import MarkName
 from contracts.model_builds import ModelBuild
 from contracts.models import LiveModel
@@ -26,7 +26,7 @@ from services.warehouse.rows import Place, Placed
 R = TypeVar("R")
 Value = (
     FeedbackEvent | ServedPlaylist | Song | WithdrawnSong | LiveModel | ModelBuild | AnimeList | Forgotten
-    | Account | Tally | Round | None
+    | AcknowledgementEntry | Tally | Round | None
 )  # fmt: skip
 
 TOPICS: Final = (
@@ -42,7 +42,7 @@ TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]
     ("catalogue", (Song, WithdrawnSong), rows.catalogue),
     ("model_switches", (LiveModel,), rows.model_switches),
     ("model_builds", (ModelBuild,), rows.model_builds),
-    ("ledger_spans", (Account, Tally), rows_of_ledger.spans),
+    ("ledger_spans", (AcknowledgementEntry, Tally), rows_of_ledger.spans),
     ("ledger_folded", (Tally,), rows_of_ledger.folded),
     ("probe_rounds", (Round,), rows_of_ledger.rounds),
     ("forgotten", (Forgotten,), rows.forgotten),

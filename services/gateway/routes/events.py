@@ -16,7 +16,7 @@ from services.gateway.problems import Refused, problems
 from services.gateway.stamp import SWAPPED, Stamped
 
 # Of one post: a listener plays few songs at once, and a client that makes tokens up must not cost a request for each.
-_MOST_ASKED: Final = 5
+_MOST_LOOKUPS: Final = 5
 _EXAMPLE: Final[dict[str, Any]] = {
     "events": [
         {
@@ -87,7 +87,9 @@ async def _aliases(parts: Parts, user_id: str, stamped: Stamped) -> dict[str, li
     """
     events = zip(stamped.events, stamped.attributions, strict=True)
     found = {}
-    for song_id in sorted({event.song_id for event, said in events if said == SWAPPED and event.song_id})[:_MOST_ASKED]:
+    for song_id in sorted({event.song_id for event, said in events if said == SWAPPED and event.song_id})[
+        :_MOST_LOOKUPS
+    ]:
         with suppress(Refused):
             answer = await parts.recommender.get(user_id, "/internal/songs/{}", song_id)
             if answer.status == 200:

@@ -22,16 +22,16 @@ router = APIRouter(tags=["profile"])
 @router.get("/v1/me/live", response_class=Response, responses={**_STREAM, **problems(401, 429)})
 async def live(parts: GatewayParts, user_id: Reader) -> Response:
     """What happens to each of my clicks, as it happens."""
-    parts.hub.check_room(user_id)
+    parts.hub.check_limits(user_id)
     headers = {"x-accel-buffering": "no"}
-    return StreamingResponse(_news(parts.hub, user_id), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_messages(parts.hub, user_id), media_type="text/event-stream", headers=headers)
 
 
-async def _news(hub: Hub, user_id: str) -> AsyncIterator[bytes]:
+async def _messages(hub: Hub, user_id: str) -> AsyncIterator[bytes]:
     stream = hub.subscribe(user_id)
     try:
         yield message_of("hello", {"user_id": user_id, "server_time": now_ms(), "heartbeat_seconds": HEARTBEAT_SECONDS})
         async for message in stream.messages():
             yield message
     finally:
-        hub.leave(user_id, stream)
+        hub.unsubscribe(user_id, stream)

@@ -31,7 +31,7 @@ from contracts.http import (
     Username,
 )
 from contracts.tokens import Receipt
-from services.gateway.bodies import AnyPaperProfile, JsonRoute, read_leniently
+from services.gateway.bodies import JsonRoute, RawPaperProfile, read_leniently
 from services.gateway.identity import paper_user
 from services.gateway.parts import GatewayParts, Parts
 from services.gateway.problems import Refused, problems
@@ -44,7 +44,7 @@ WAIT_MS: Final = 900
 WAIT_SECONDS: Final = 1.0
 
 # What a like can do without.
-BESIDE_A_LIKE: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
+OPTIONAL_FIELDS: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
 _WRITE_PROBLEMS: Final = problems(400, 413, 415, 429, 503)
 _OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
 _PROFILE_EXAMPLE: Final = {"anilist_username": "new", "mal_ids": [5114, 9253, 16498]}
@@ -67,11 +67,11 @@ async def upload(
     parts: GatewayParts, raw: Annotated[SkipValidation[PaperProfile], Body(examples=[_PROFILE_EXAMPLE])]
 ) -> PaperProfileAnswer:
     """Replace a user's anime list."""
-    body, _ = read_leniently(AnyPaperProfile, raw)
-    user_id = _charged(parts, body.anilist_username)
+    body, _ = read_leniently(RawPaperProfile, raw)
+    user_id = _user_within_rate(parts, body.anilist_username)
     read = readable("mal_ids", body.mal_ids)
     receipt = await write_list(parts, user_id, read.entries)
-    await _reflected(parts.recommender, user_id, receipt)
+    await _wait_until_reflected(parts.recommender, user_id, receipt)
     return PaperProfileAnswer(count=len(read.entries), left_out=read.left_out, warnings=read.warnings)
 
 
@@ -80,22 +80,22 @@ async def feedback(
     parts: GatewayParts, raw: Annotated[SkipValidation[PaperFeedback], Body(examples=[_FEEDBACK_EXAMPLE])]
 ) -> PaperFeedbackAnswer:
     """What a user did with a recommended song."""
-    body, dropped = read_leniently(PaperFeedback, raw, BESIDE_A_LIKE)
+    body, dropped = read_leniently(PaperFeedback, raw, OPTIONAL_FIELDS)
     arm, unknown = _arm_of(body)
-    user_id = _charged(parts, body.anilist_username)
-    song_id = await song_meant(parts.recommender, user_id, body.song_id, arm)
+    user_id = _user_within_rate(parts, body.anilist_username)
+    song_id = await resolve_song(parts.recommender, user_id, body.song_id, arm)
     stamp = parts.stamp(user_id)
     events, impossible = paper_events(body, song_id, stamp.received_at)
     stamped = parts.stamper.self_reported(events, arm, stamp)
     token, _ = await log_events(parts, user_id, stamped)
-    await _reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
+    await _wait_until_reflected(parts.recommender, user_id, parts.signer.read_receipt(token, user_id=user_id))
     return PaperFeedbackAnswer(warnings=[*dropped, *unknown, *impossible])
 
 
 @router.get("/playlist", response_model=PaperPlaylist, responses=problems(400, 429, 503))
 async def playlist(parts: GatewayParts, anilist_username: Annotated[Username, Query()]) -> PaperPlaylist | Response:
     """A playlist for a user."""
-    user_id = _charged(parts, anilist_username)
+    user_id = _user_within_rate(parts, anilist_username)
     answer = await parts.recommender.post(user_id, "/internal/playlists", body=PlaylistRequest(user_id=user_id))
     if answer.status != 201:
         return answer.response()
@@ -134,7 +134,7 @@ def _event(fields: dict[str, Any]) -> ClientEvent:
     return ClientEvent.model_validate({**fields, "event_id": uuid4()})
 
 
-async def song_meant(recommender: RecommenderClient, user_id: str, ref: str, arm: str | None) -> str:
+async def resolve_song(recommender: RecommenderClient, user_id: str, ref: str, arm: str | None) -> str:
     """The id of the song that a client means by its id, or by a YouTube id. Raises Refused 404 for an unknown one.
 
     It is asked anew every time: songs may share a video, and then it is the one that this listener was served.
@@ -146,7 +146,7 @@ async def song_meant(recommender: RecommenderClient, user_id: str, ref: str, arm
     return SongAnswer.model_validate_json(answer.body).song.song_id
 
 
-async def _reflected(recommender: RecommenderClient, user_id: str, receipt: Receipt) -> None:
+async def _wait_until_reflected(recommender: RecommenderClient, user_id: str, receipt: Receipt) -> None:
     """Wait until the profile reflects a write; after a second the client is answered anyway."""
     try:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -155,7 +155,7 @@ async def _reflected(recommender: RecommenderClient, user_id: str, receipt: Rece
         return
 
 
-def _charged(parts: Parts, username: str) -> str:
+def _user_within_rate(parts: Parts, username: str) -> str:
     user_id = paper_user(username)
     parts.identity.charge_post(user_id)
     return user_id

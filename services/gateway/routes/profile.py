@@ -12,7 +12,7 @@ from contracts.profiles import AnimeEntry, AnimeList
 from contracts.tokens import Receipt
 from contracts.topics import PROFILES
 from services.common.process.clock import now_ms
-from services.gateway.bodies import AnyAnimeList, JsonRoute, read_leniently
+from services.gateway.bodies import JsonRoute, RawAnimeList, read_leniently
 from services.gateway.lists import NothingReadable, ReadList, read_list
 from services.gateway.parts import GatewayParts, Parts, Reader, Writer
 from services.gateway.problems import Refused, problems
@@ -27,7 +27,7 @@ async def put_anime_list(
     parts: GatewayParts, user_id: Writer, raw: Annotated[SkipValidation[AnimeListBody], Body(examples=[_EXAMPLE])]
 ) -> AnimeListAnswer:
     """Replace the listener's anime list. What can be read of it is taken; the answer counts the rest."""
-    body, dropped = read_leniently(AnyAnimeList, raw, frozenset({"score_format"}))
+    body, dropped = read_leniently(RawAnimeList, raw, frozenset({"score_format"}))
     read = readable("entries", body.entries, body.score_format)
     of_all = [ListNote(reason=reason, count=len(read.entries), examples=[]) for reason in dropped]
     receipt = await write_list(parts, user_id, read.entries)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from contracts.events import FeedbackEvent
-from contracts.ledger import PROBE_PREFIX, Account, Ranges, Tally
+from contracts.ledger import PROBE_PREFIX, AcknowledgementEntry, Ranges, Tally
 from contracts.playlists import ServedPlaylist
 from contracts.topics import FEEDBACK
 from services.common.clickhouse import ChdbConnection
@@ -51,7 +51,7 @@ class Hour:
 
     def accounted(self, *bounds: tuple[int, int], writer: str = "gateway-1") -> None:
         """A gateway says that it was acknowledged these."""
-        said = Account(
+        said = AcknowledgementEntry(
             kind="account", writer=writer, topic=FEEDBACK.name, topic_id=TOPIC_ID, said_at=self.at,
             spans=self.spans(*bounds),
         )  # fmt: skip

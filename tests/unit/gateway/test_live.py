@@ -1,4 +1,4 @@
-"""Live news: what a user is told about each click, bounded in memory."""
+"""Live events about each click of a user, bounded in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,9 +57,9 @@ def playlist(revision: int, *songs: str) -> bytes:
 
 
 async def test_a_click_is_followed_into_the_profile() -> None:
-    news, asked = hub()
-    stream = news.subscribe("u1")
-    news.accepted("u1", EVENTS, AT, RECEIPT)
+    live, asked = hub()
+    stream = live.subscribe("u1")
+    live.accepted("u1", EVENTS, AT, RECEIPT)
     first, second, profile = await told(stream, 3)
     assert first == (
         "accepted",
@@ -74,60 +74,60 @@ async def test_a_click_is_followed_into_the_profile() -> None:
 
 
 async def test_a_recommender_that_cannot_say_is_told_as_not_reached() -> None:
-    news, _ = hub(recommender_unavailable("is away"))
-    stream = news.subscribe("u1")
-    news.accepted("u1", EVENTS[:1], AT, RECEIPT)
+    live, _ = hub(recommender_unavailable("is away"))
+    stream = live.subscribe("u1")
+    live.accepted("u1", EVENTS[:1], AT, RECEIPT)
     assert (await told(stream, 2))[1][1]["reached"] is False
 
 
 async def test_nothing_is_asked_for_a_user_whom_nobody_watches() -> None:
-    news, asked = hub()
-    other = news.subscribe("u2")
-    stream = news.subscribe("u1")
-    news.leave("u1", stream)
-    news.accepted("u1", EVENTS, AT, RECEIPT)
-    news.served("u1", b"this is not even read")
+    live, asked = hub()
+    other = live.subscribe("u2")
+    stream = live.subscribe("u1")
+    live.unsubscribe("u1", stream)
+    live.accepted("u1", EVENTS, AT, RECEIPT)
+    live.served("u1", b"this is not even read")
     await asyncio.sleep(0)
     assert asked.calls == []
-    assert not news.watched("u1")
-    assert news.watched("u2")
-    news.leave("u2", other)
+    assert not live.has_subscribers("u1")
+    assert live.has_subscribers("u2")
+    live.unsubscribe("u2", other)
 
 
 async def test_a_playlist_tells_which_songs_are_new_and_which_are_gone() -> None:
-    news, _ = hub()
-    stream = news.subscribe("u1")
-    news.resumed("u1", playlist(0, "a", "b", "c"))
-    news.served("u1", playlist(1, "a", "d", "c"))
+    live, _ = hub()
+    stream = live.subscribe("u1")
+    live.resumed("u1", playlist(0, "a", "b", "c"))
+    live.served("u1", playlist(1, "a", "d", "c"))
     ((name, told_of),) = await told(stream, 1)
     assert (name, told_of["revision"], told_of["changed"], told_of["gone"]) == ("playlist", 1, ["d"], ["b"])
 
 
 async def test_a_slow_reader_loses_the_oldest_news_and_no_memory() -> None:
-    news, _ = hub()
-    stream = news.subscribe("u1")
+    live, _ = hub()
+    stream = live.subscribe("u1")
     for revision in range(QUEUE + 10):
-        news.served("u1", playlist(revision, "a"))
+        live.served("u1", playlist(revision, "a"))
     heard = await told(stream, QUEUE)
     assert [each[1]["revision"] for each in heard] == list(range(10, QUEUE + 10))
 
 
 async def test_a_users_streams_are_bounded() -> None:
-    news, _ = hub()
-    streams = [news.subscribe("u1") for _ in range(STREAMS_PER_USER)]
+    live, _ = hub()
+    streams = [live.subscribe("u1") for _ in range(STREAMS_PER_USER)]
     with pytest.raises(Refused) as refused:
-        news.check_room("u1")
+        live.check_limits("u1")
     assert refused.value.status == 429
-    news.leave("u1", streams[0])
-    news.leave("u1", streams[0])
-    news.check_room("u1")
+    live.unsubscribe("u1", streams[0])
+    live.unsubscribe("u1", streams[0])
+    live.check_limits("u1")
 
 
 async def test_closing_ends_every_stream_after_what_it_holds() -> None:
-    news, _ = hub()
-    stream = news.subscribe("u1")
-    news.served("u1", playlist(0, "a"))
-    news.close()
-    late = news.subscribe("u1")
+    live, _ = hub()
+    stream = live.subscribe("u1")
+    live.served("u1", playlist(0, "a"))
+    live.close()
+    late = live.subscribe("u1")
     assert len([message async for message in stream.messages()]) == 1
     assert [message async for message in late.messages()] == []

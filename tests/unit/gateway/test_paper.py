@@ -8,9 +8,9 @@ import pytest
 
 from contracts.http import LogPosition, PaperFeedback
 from contracts.tokens import Receipt
-from services.gateway.reading import without_faults
+from services.gateway.reading import drop_invalid_fields
 from services.gateway.routes import paper
-from services.gateway.routes.paper import BESIDE_A_LIKE, paper_events
+from services.gateway.routes.paper import OPTIONAL_FIELDS, paper_events
 from services.gateway.stamp import Stamped
 
 NOW = 1_790_000_000_000
@@ -19,7 +19,7 @@ NOW = 1_790_000_000_000
 def read(**changes: object) -> tuple[PaperFeedback, list[str]]:
     said = {"anilist_username": "new", "song_id": "yt", "recommended_by": "TF-IDF", "watch_time": 61.5,
             "total_video_time": 90, "liked": False, **changes}  # fmt: skip
-    return without_faults(PaperFeedback, said, BESIDE_A_LIKE)
+    return drop_invalid_fields(PaperFeedback, said, OPTIONAL_FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_a_like_is_kept_whatever_arm_it_names(
 ) -> None:
     logged: list[dict[str, Any]] = []
 
-    async def song_meant(*_: object) -> str:
+    async def resolve_song(*_: object) -> str:
         return "song-a"
 
     async def log_events(parts: Any, user_id: str, stamped: Stamped) -> tuple[str, LogPosition | None]:
@@ -102,9 +102,9 @@ async def test_a_like_is_kept_whatever_arm_it_names(
     async def reflected(*_: object) -> None:
         return
 
-    for stub in (song_meant, log_events):
+    for stub in (resolve_song, log_events):
         monkeypatch.setattr(paper, stub.__name__, stub)
-    monkeypatch.setattr(paper, "_reflected", reflected)
+    monkeypatch.setattr(paper, "_wait_until_reflected", reflected)
     body = {"anilist_username": "new", "song_id": "a", "recommended_by": named, "liked": True}
     answer = await client.post("/feedback", json=body)
     assert answer.status_code == 200, answer.text

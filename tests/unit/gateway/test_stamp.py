@@ -143,10 +143,10 @@ def test_a_bad_token_leaves_the_arm_null_and_says_why(given_token: str, refusal:
 
 
 def test_a_token_that_was_good_grows_stale_and_stays_its_users() -> None:
-    echo, to = {**LIKED, "slot_token": token()}, stamper()
+    event_id_as_sent, to = {**LIKED, "slot_token": token()}, stamper()
     later = NOW + 48 * HOUR_MS
     attributions = [
-        to.post([{**echo, "occurred_at": stamp.received_at}], stamp).attributions[0]
+        to.post([{**event_id_as_sent, "occurred_at": stamp.received_at}], stamp).attributions[0]
         for stamp in (STAMP, Stamp("u1", later, 48 * HOUR_MS), Stamp("u2", NOW, 48 * HOUR_MS), STAMP)
     ]
     assert attributions == ["slot", "refused_stale", "refused_foreign", "slot"]
