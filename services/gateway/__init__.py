@@ -1,1 +1,1 @@
-"""HTTP in, log out: authenticate, check, stamp, append, answer; and the recommender's only door to the world."""
+"""HTTP in, log out: authenticates, checks, stamps and appends; and forwards requests to the recommender."""

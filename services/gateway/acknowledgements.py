@@ -1,8 +1,8 @@
 """The acknowledgement ledger: which offsets the broker acknowledged to this gateway.
 
-They are appended to `animusic.ledger.v1` every few seconds. Entries that are lost with a killed process (ten seconds at
-most) are unknown, and never a loss: a reader sees offsets that no entry covers. So an entry must not claim more than
-was acknowledged. What is in doubt, because the topic was deleted and created again meanwhile, is left out.
+It is appended to `animusic.ledger.v1` every few seconds. A killed process loses up to ten seconds of entries; a reader
+sees their offsets as unknown, not as lost. An entry must therefore only contain acknowledged records. If the topic may
+have been deleted and created again meanwhile, the ranges in doubt get no entry.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from services.gateway.writer import LogUnavailable
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS: Final = 3.0
-# Ranges that wait while the ledger's topic cannot be written. Beyond this they are dropped, and thus unknown.
+# Ranges that wait while the ledger's topic cannot be written. The oldest ones beyond this are dropped.
 MOST_WAITING: Final = 200_000
 
 Append = Callable[[str, list[bytes], int], Awaitable[object]]
@@ -29,10 +29,10 @@ TopicId = Callable[[], Awaitable[str]]
 
 
 class AcknowledgementLedger:
-    """Records what is acknowledged, and appends it to the ledger every `every_seconds` and at the end."""
+    """Records acknowledged batches, and appends entries every `every_seconds` and at the end."""
 
     def __init__(self, topic: str, topic_id: TopicId, append: Append, every_seconds: float = 10.0) -> None:
-        """`topic_id` asks the broker; `append` writes a record of the ledger, keyed by this process."""
+        """`topic_id` asks the broker for the topic's id; `append` writes an entry, keyed by this process."""
         self.writer = f"gateway-{uuid4().hex}"
         self._ranges = Ranges()
         self._topic = topic
@@ -40,7 +40,7 @@ class AcknowledgementLedger:
         self._append = append
         self._every_seconds = every_seconds
         self._known_id: str | None = None
-        # Acknowledged, but the topic's id was not asked since: it may be another topic.
+        # Acknowledged since the last check of the topic's id, so possibly in another topic.
         self._unconfirmed: list[Span] = []
         self._waiting: list[Span] = []
         self._task: asyncio.Task[None] | None = None
@@ -53,11 +53,11 @@ class AcknowledgementLedger:
             first += count
 
     def start(self) -> None:
-        """Begin to append entries."""
+        """Start to append entries."""
         self._task = asyncio.create_task(self._publish_regularly(), name="the gateway's acknowledgement ledger")
 
     async def close(self) -> None:
-        """Append the rest, within bounds."""
+        """Append the remaining entries, within CLOSE_SECONDS."""
         if self._task is not None:
             await end(self._task)
         with contextlib.suppress(TimeoutError):
@@ -65,20 +65,20 @@ class AcknowledgementLedger:
                 await self.publish()
 
     async def _publish_regularly(self) -> None:
-        # An id that is known before the first range makes the first period as certain as the others.
+        # The id is fetched before the first range, so that a change in the first period is detected, too.
         self._known_id = await self._topic_id()
         while True:
             await asyncio.sleep(self._every_seconds)
             await self.publish()
 
     async def publish(self) -> None:
-        """Append entries for what was acknowledged since the last time; what cannot be appended waits."""
+        """Append entries for the batches since the last call. Ranges that cannot be appended wait."""
         self._unconfirmed += self._ranges.take()
         topic_id = await self._topic_id()
         self._waiting += self._unconfirmed
         self._unconfirmed = []
         if topic_id != self._known_id and self._waiting:
-            logger.warning("the topic was created anew: %d ranges get no ledger entry", len(self._waiting))
+            logger.warning("the topic was deleted and created again: %d ranges get no ledger entry", len(self._waiting))
             self._waiting.clear()
         self._known_id = topic_id
         del self._waiting[:-MOST_WAITING]
@@ -96,6 +96,6 @@ class AcknowledgementLedger:
         try:
             await self._append(self.writer, [entry.log_value()], now)
         except LogUnavailable as unavailable:
-            logger.warning("a ledger entry waits: %s", unavailable)
+            logger.warning("a ledger entry could not be appended and waits: %s", unavailable)
             return False
         return True

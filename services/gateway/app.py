@@ -31,11 +31,13 @@ KEEP_ALIVE_SECONDS: Final = 30
 # Objects that Python makes before it looks for cycles. FastAPI leaves some behind with every request; at Python's own
 # threshold the search took a tenth of the gateway's CPU.
 COLLECT_AFTER: Final = 20_000
-_ABOUT: Final = "Feedback in, playlists out. Times are milliseconds since the epoch; every error is a Problem."
+_ABOUT: Final = (
+    "Accepts feedback and serves playlists. Times are milliseconds since the epoch; every error is a Problem."
+)
 
 
 def build_parts(settings: Settings) -> Parts:
-    """Everything that the routes use, not started yet. Raises ValueError when there is no usable signing key."""
+    """Everything that the routes use, not started yet. Raises ValueError if the signing key is missing or unusable."""
     metrics = Metrics()
     signer = Signer(settings.signing_key())
     recommender = RecommenderClient(
@@ -57,7 +59,7 @@ def build_parts(settings: Settings) -> Parts:
 
 
 def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
-    """The ASGI app; its lifespan starts and stops the parts. It starts without a broker and turns ready with it."""
+    """The ASGI app; its lifespan starts and stops the parts. It starts without a broker and is ready with one."""
     parts = made or build_parts(settings)
 
     @contextlib.asynccontextmanager
@@ -86,7 +88,7 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
     answer_with_problems(app)
     asked = settings.gateway
     policy = HostOriginPolicy(settings.host, asked.allowed_hosts, asked.allowed_origins, asked.paper_extensions)
-    # The last one added is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(HostOriginCheck, policy=policy)
     app.add_middleware(RequestMetrics, metrics=parts.metrics)
     app.add_middleware(SecurityHeaders)
@@ -94,13 +96,13 @@ def build_app(settings: Settings, made: Parts | None = None) -> FastAPI:
 
 
 def paper_is_on(settings: Settings) -> bool:
-    """Whether the paper's endpoints are served: as set, else only on loopback."""
+    """Whether the paper's endpoints are served: by the setting; without it, only on loopback."""
     asked = settings.gateway.paper_endpoints
     return is_loopback(settings.host) if asked is None else asked
 
 
 def build_server(settings: Settings, parts: Parts) -> HttpServer:
-    """The server of the app. When it is told to stop, it ends live streams."""
+    """The server of the app. On stop it ends the live streams."""
     return HttpServer(
         build_app(settings, parts),
         stop_seconds=STOP_SECONDS,
@@ -111,9 +113,9 @@ def build_server(settings: Settings, parts: Parts) -> HttpServer:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what is under way, flush the log, and return.
+    """Serve until SIGTERM or SIGINT; then finish the requests under way, flush the log, and return.
 
-    Run it on uvloop. Raises CannotListen when the port is taken, ValueError when there is no usable signing key.
+    Run it on uvloop. Raises CannotListen when the port is in use, ValueError if the signing key is missing or unusable.
     """
     gc.set_threshold(COLLECT_AFTER)
     server = build_server(settings, build_parts(settings))

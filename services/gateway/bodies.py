@@ -1,7 +1,7 @@
-"""Bodies in: declared as JSON, no longer than the route takes, parsed once.
+"""Request bodies: declared as JSON, limited in length, parsed once.
 
-Routes declare their bodies as FastAPI routes do; `JsonRoute` is how they are read. A body that is read leniently is
-declared with SkipValidation: FastAPI documents its model and hands over the JSON value, for `read_leniently`.
+Routes declare their bodies as FastAPI routes do; `JsonRoute` reads them. A body that is read leniently is
+declared with SkipValidation: FastAPI then documents the model and passes the JSON value, for `read_leniently`.
 """
 
 import json
@@ -31,31 +31,31 @@ from services.gateway.problems import Refused
 from services.gateway.reading import drop_invalid_fields
 
 SMALL_BODY_BYTES: Final = 16 * 1024
-# 20,000 entries, spelled out with blanks, stay below it.
+# 20,000 formatted entries fit.
 LIST_BODY_BYTES: Final = 2 * 1024 * 1024
-# A longer length needs no reading to be too large.
+# A Content-Length with more digits is too large in any case.
 _LENGTH_DIGITS: Final = 18
-# What Python and others write for a number that is none.
+# JSON extensions that Python and others write for non-finite numbers.
 _NO_NUMBER: Final = re.compile(rb"NaN|Infinity")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Events(EventsBody):
-    """Events of one listener. Each is checked by itself: one bad event does not lose the others."""
+    """Events of one listener. Each is checked separately; a bad one does not affect the others."""
 
     events: Annotated[list[SkipValidation[ClientEvent]], Field(min_length=1, max_length=MAX_EVENTS)]
 
 
 class RawAnimeList(Body):
-    """An AnimeListBody whose entries are read one by one."""
+    """An AnimeListBody whose entries are not validated yet."""
 
     entries: list[Any]
     score_format: ScoreFormat | None = None
 
 
 class RawPaperProfile(BaseModel):
-    """A PaperProfile whose ids are read one by one."""
+    """A PaperProfile whose ids are not validated yet."""
 
     anilist_username: Username
     mal_ids: list[Any]
@@ -69,10 +69,10 @@ _MOST_BYTES: Final[dict[Any, int]] = {
 
 
 class JsonRoute(APIRoute):
-    """A route whose body is JSON: 415, 413 and 400 as `read_body` and `parse_json` say, after 401 and 429."""
+    """A route with a JSON body. It answers 415, 413 or 400 (see `read_body`, `parse_json`) after 401 and 429."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, with a request that reads its body so."""
+        """FastAPI's handler, with a request that limits and parses its body."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -91,7 +91,7 @@ class JsonRoute(APIRoute):
 
 
 class _JsonRequest(Request):
-    """FastAPI reads a body before it asks who sends it. So a body that is refused counts as missing until then."""
+    """FastAPI reads the body before it authenticates. So a rejected body is kept back as missing until then."""
 
     def __init__(self, request: Request, limit: int) -> None:
         super().__init__(request.scope, request.receive)
@@ -113,7 +113,7 @@ class _JsonRequest(Request):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The raw body. Raises Refused: 415 when not declared as JSON, 413 as soon as it is longer than `limit` bytes."""
+    """The raw body. Raises Refused: 415 if it is not declared as JSON, 413 once it exceeds `limit` bytes."""
     kind = request.headers.get("content-type", "")
     if kind != "application/json" and kind.partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "not_json", "send the body as JSON with Content-Type: application/json")
@@ -129,7 +129,9 @@ async def read_body(request: Request, limit: int) -> bytes:
                 raise _too_large(limit)
             chunks.append(chunk)
     except ClientDisconnect:
-        raise Refused(400, "malformed", "the connection ended before the body did") from None
+        raise Refused(
+            400, "malformed", "the connection ended before the whole body arrived; send the request again"
+        ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -140,19 +142,19 @@ def _too_large(limit: int) -> Refused:
 def parse_json(raw: bytes) -> Any:
     """The value of a JSON text. Raises Refused 400.
 
-    NaN, Infinity and a number too large for a double (1e999) are read, although the first two are no JSON: many writers
-    make them of a division by zero. A whole number of more digits than Python reads is infinite, too. Whoever takes
-    such a number refuses or drops it by itself; the rest is not lost.
+    NaN, Infinity and numbers too large for a double (1e999) are accepted, although the first two are not JSON: many
+    writers produce them by a division by zero. An integer with more digits than Python reads becomes infinite. The
+    validation of the field rejects or drops such a number; the rest of the body is kept.
     """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         if not _NO_NUMBER.search(raw) and "infinity" not in str(error):
-            raise Refused(400, "malformed", f"the body is no JSON: {error}") from None
+            raise Refused(400, "malformed", f"the body is not JSON: {error}") from None
     try:
         return json.loads(raw, parse_int=_whole)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "malformed", f"the body is no JSON: {error}") from None
+        raise Refused(400, "malformed", f"the body is not JSON: {error}") from None
 
 
 def _whole(digits: str) -> float:
@@ -163,9 +165,9 @@ def _whole(digits: str) -> float:
 
 
 def read_leniently(model: type[_Model], value: Any, optional: frozenset[str] = frozenset()) -> tuple[_Model, list[str]]:
-    """A JSON value as a model without those of the fields `beside` that cannot be read, and a sentence for each.
+    """A JSON value as a model, without invalid `optional` fields, and a warning for each of these.
 
-    Raises Refused 400 when something else is wrong.
+    Raises Refused 400 if another field is invalid.
     """
     try:
         return drop_invalid_fields(model, value, optional)

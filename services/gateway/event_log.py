@@ -1,4 +1,4 @@
-"""The event log as the gateway uses it: the topics that it writes, their ids, and whether they can be written now."""
+"""The event log as the gateway uses it: the topics that it writes, their ids, and whether they are writable."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 IDS_EVERY_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 5.0
-# A topic that got more partitions is noticed within this time; until then records go where they went before.
+# New partitions of a topic are used within this time.
 METADATA_AGE_MS: Final = 30_000
-# zlib, of Python's standard library: a list of 20,000 anime is over the broker's 1 MB as it is and 100 KB compressed.
+# Compressed by gzip: a list of 20,000 anime exceeds the broker's 1 MB uncompressed and takes 100 KB compressed.
 LIST_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 class TopicIds:
-    """The ids of the topics, asked again every few seconds: a topic may be deleted and created again meanwhile."""
+    """The ids of the topics, refreshed every few seconds, because a topic may be deleted and created again."""
 
     def __init__(self, settings: KafkaSettings, topics: tuple[str, ...]) -> None:
         self._bootstrap = settings.bootstrap_servers
@@ -43,7 +43,7 @@ class TopicIds:
         self.trouble: str | None = "the log has not answered yet"
 
     async def id_of(self, topic: str, *, again: bool = False) -> str:
-        """The topic's id; waits until it is known. `again`: ask the broker, since the topic may be another one now."""
+        """The topic's id; waits until it is known. `again`: ask the broker, as the topic may have been recreated."""
         if again or topic not in self._known:
             async with self._fresh:
                 self._wake.set()
@@ -51,7 +51,7 @@ class TopicIds:
         return self._known[topic]
 
     async def keep(self) -> None:
-        """Ask every few seconds, without end."""
+        """Refresh the ids every few seconds, until cancelled."""
         while True:
             self._wake.clear()
             try:
@@ -74,7 +74,7 @@ class TopicIds:
 
 
 class EventLog:
-    """What the gateway appends to."""
+    """The topics that the gateway appends to."""
 
     def __init__(self, settings: KafkaSettings, metrics: Metrics, *, account_seconds: float = 10.0) -> None:
         seconds = settings.request_timeout_ms / 1000
@@ -95,14 +95,14 @@ class EventLog:
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to connect; returns at once, with or without a broker."""
+        """Start to connect; returns at once, with or without a broker."""
         self._watch = asyncio.create_task(self._ids.keep(), name="topic ids")
         for writer in self._writers.values():
             writer.start()
         self._ledger.start()
 
     async def close(self) -> None:
-        """Flush, within bounds; the ledger's last entry comes after the appends that it covers."""
+        """Flush, within a time limit. The ledger's last entry follows the appends that it covers."""
         ledger_writer = self._writers[LEDGER.name]
         await asyncio.gather(*(writer.close() for writer in self._writers.values() if writer is not ledger_writer))
         await self._ledger.close()
@@ -111,7 +111,7 @@ class EventLog:
             await end(self._watch)
 
     def trouble(self) -> str | None:
-        """Why an event could probably not be logged now; None when it could."""
+        """Why an event probably cannot be logged now; None if it can."""
         writer = self._writers[FEEDBACK.name]
         found = self._ids.trouble or writer.trouble()
         self._metrics.log_ready.set(0 if found else 1)
@@ -126,9 +126,9 @@ class EventLog:
     async def append(
         self, topic: str, user_id: str, values: list[bytes], now: int, digest: int = 0
     ) -> tuple[LogPosition, Receipt]:
-        """Append a user's records; where they lie, once the broker has acknowledged them. `digest`: of event ids.
+        """Append a user's records; returns their position once the broker acknowledged them. `digest`: of event ids.
 
-        Raises Refused 503: see services.gateway.writer for what is then known of them.
+        Raises Refused 503; services.gateway.writer says whether the records may have been written.
         """
         try:
             appended = await self._writers[topic].append(user_id, values, now, digest)
@@ -137,7 +137,7 @@ class EventLog:
         except LogUnavailable as unavailable:
             raise log_unavailable(str(unavailable)) from unavailable
         except TimeoutError:
-            raise log_unavailable("it does not tell its topics' ids") from None
+            raise log_unavailable("it did not return its topics' ids in time") from None
         return _position_and_receipt(topic, topic_id, appended)
 
 

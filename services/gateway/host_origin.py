@@ -1,11 +1,11 @@
-"""The host/origin policy: which requests are answered at all.
+"""The host/origin policy: which requests the gateway answers.
 
 The system listens on loopback, where any web page in the user's browser can reach it. So the Host header must name this
-server (an attacker's name that resolves to 127.0.0.1 does not), and a web origin must be our own or configured. A
-request that a foreign page makes without naming its origin (an image, a script) is refused by its Sec-Fetch headers.
+server, which rejects an attacker's name that resolves to 127.0.0.1. A web origin must be the server's own or
+configured. A foreign page's request without an Origin header (an image, a script) is rejected by its Sec-Fetch headers.
 
 The paper's own client is a browser extension, whose id differs from browser to browser. So on loopback every extension
-may call the paper's endpoints, elsewhere those that are configured. A page cannot claim an extension's origin.
+may call the paper's endpoints, elsewhere the configured ones. A page cannot send an extension's origin.
 """
 
 import ipaddress
@@ -18,15 +18,15 @@ from starlette.datastructures import Headers
 
 from services.gateway.problems import Refused
 
-# What the paper's own client calls.
+# The endpoints of the paper's own client.
 PAPER_PATHS: Final = frozenset({"/upload_anilist_profile", "/feedback", "/playlist"})
 _EXTENSION: Final = re.compile(r"(chrome|moz|safari-web)-extension://[a-z0-9-]{1,64}")
-# A link from any site may lead here.
+# Any site may link to these pages.
 PAGES: Final = frozenset({"/", "/docs"})
 
 
 def host_name(host: str) -> str | None:
-    """The name of a Host header without its port, lower case; None when it is not one."""
+    """The name of a Host header without its port, lower case; None if it is invalid."""
     if host.startswith("["):
         name, closed, rest = host[1:].partition("]")
         if not closed or (rest and not (rest[0] == ":" and rest[1:].isdecimal())):
@@ -59,14 +59,14 @@ class HostOriginPolicy:
         allowed_origins: Iterable[str],
         paper_extensions: Iterable[str] | None = None,
     ) -> None:
-        """`paper_extensions`: those that may call the paper's endpoints; None: all of them while bound to loopback."""
+        """`paper_extensions`: extensions that may call the paper's endpoints; None: all, while bound to loopback."""
         self._hosts = {name.lower() for name in allowed_hosts} | {own_host.lower()}
         self._origins = frozenset(map(_normalised, allowed_origins))
         self._on_loopback = is_loopback(own_host)
         self._extensions = None if paper_extensions is None else frozenset(map(_normalised, paper_extensions))
 
     def check(self, method: str, path: str, headers: Headers) -> str | None:
-        """The foreign origin that may ask, None where there is none. Raises Refused 400, 403 or 421."""
+        """The allowed foreign origin of a request, None for our own. Raises Refused 400, 403 or 421."""
         host = headers.get("host", "")
         self._check_host(host)
         origin = headers.get("origin")
@@ -81,7 +81,7 @@ class HostOriginPolicy:
     def _check_host(self, host: str) -> None:
         name = host_name(host)
         if name is None:
-            raise Refused(400, "bad_host", "the request has no readable Host header")
+            raise Refused(400, "bad_host", "the request has no valid Host header")
         if not (is_loopback(name) or name in self._hosts or "*" in self._hosts):
             raise Refused(
                 421,

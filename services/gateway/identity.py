@@ -1,6 +1,6 @@
-"""Who asks, and how often: bearer tokens, guests, the paper's users in a namespace of their own, and rate limits.
+"""Identity and rate limits: bearer tokens, guests, and the paper's users, whose ids have their own namespace.
 
-A verified identity (AniList) will be one more way to come by a `Session`; everything behind it stays the same.
+A verified identity (AniList) will be another way to get a `Session`; nothing else will change.
 """
 
 import time
@@ -17,23 +17,22 @@ from services.gateway.problems import Refused
 
 DAY_MS: Final = 86_400_000
 _TOKEN_PROBLEMS: Final = {
-    "malformed": "the bearer token is not one of ours",
+    "malformed": "the bearer token is malformed",
     "forged": "the bearer token was not signed by this installation",
     "expired": "the session has expired",
 }
 
 
 def paper_user(username: str) -> str:
-    """The user id of one of the paper's users: any unicode name maps to an id, and never to a guest's."""
+    """The user id of one of the paper's users: any unicode name maps to an id that no guest has."""
     name = unicodedata.normalize("NFC", username)
     return "paper-" + blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class Buckets:
-    """Token buckets: one a name. A bucket holds `burst` tokens and regains `per_second`.
+    """Token buckets, one for each name. A bucket holds `burst` tokens and regains `per_second`.
 
-    At most `most` buckets are remembered; the one that was asked longest ago is forgotten first, and starts full
-    again.
+    At most `most` buckets are kept. The least recently used one is dropped first, and starts full again.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str) -> float:
-        """Take a token: 0.0 when there was one, else the seconds until there is."""
+        """Take a token. Returns 0.0, or the seconds until the next token if the bucket is empty."""
         now = self._clock()
         level, then = self._levels.pop(name, (self._burst, now))
         level = min(self._burst, level + (now - then) * self._per_second)
@@ -58,7 +57,7 @@ class Buckets:
 
 
 class Identity:
-    """Opens sessions, says whose a request is, and keeps each user within their rate limit."""
+    """Opens sessions, identifies the user of a request, and enforces rate limits."""
 
     def __init__(self, signer: Signer, settings: GatewaySettings) -> None:
         self._signer = signer

@@ -1,8 +1,7 @@
-"""An anime list as a client spelled it: what can be read is taken, and what cannot is counted by reason.
+"""Reads anime lists leniently: accepts the readable entries, and counts the others by reason.
 
-Lists come from AniList and MyAnimeList, through exports and other tools: with the status names of either, with scores
-of 0, null or of 100, and with anime that MyAnimeList does not have. An anime is in the list by its MAL id alone; it
-stays in the list when its status or its score cannot be read.
+Lists come from AniList and MyAnimeList, through exports and other tools. Status names, score scales and missing values
+differ, and some anime have no MAL id. An entry needs only its MAL id; an unreadable status or score is dropped.
 """
 
 import json
@@ -20,7 +19,7 @@ EXAMPLES: Final = 3
 _LONGEST_EXAMPLE: Final = 80
 BEST: Final = 10.0
 
-# Beside our own names: AniList's, MyAnimeList's numbers, and what exports call them.
+# Our own names, AniList's, MyAnimeList's numbers, and those of exports.
 _STATUSES: Final[dict[str, ListStatus]] = {
     **{name: name for name in get_args(ListStatus)},
     "current": "watching",
@@ -34,33 +33,33 @@ _STATUSES: Final[dict[str, ListStatus]] = {
     "4": "dropped",
     "6": "plan_to_watch",
 }
-# AniList's three smileys are worth 35, 60 and 85 of 100 there.
+# AniList counts its three smileys as 35, 60 and 85 of 100.
 _SMILEYS: Final = {1.0: 3.5, 2.0: 6.0, 3.0: 8.5}
 
 _NO_MAL_ID: Final = "no_mal_id: the entry has no MAL id"
-_BAD_MAL_ID: Final = f"bad_mal_id: mal_id is no whole number from 1 to {MOST_MAL_ID}"
+_BAD_MAL_ID: Final = f"bad_mal_id: mal_id is not a whole number from 1 to {MOST_MAL_ID}"
 _DUPLICATE: Final = "duplicate: the anime is in the list already; its first entry counts"
 _TOO_MANY: Final = f"too_many: a list holds {MOST_ENTRIES:,} anime at most"
 _BAD_STATUS: Final = "bad_status: the status is not known; the anime is taken without it"
-_BAD_SCORE: Final = "bad_score: the score lies outside its scale or is no number; the anime is taken without it"
+_BAD_SCORE: Final = "bad_score: the score is outside its scale or not a number; the anime is taken without it"
 _OF_100: Final = (
-    "scores_of_100: most scores are over 10, so all were read as of 100 and divided by ten; send score_format to say it"
+    "scores_of_100: most scores are over 10, so all were divided by ten; send score_format to avoid this guess"
 )
-_EMPTY: Final = "empty_list: the list is empty now, whatever it held before"
+_EMPTY: Final = "empty_list: the list is empty now; former entries were removed"
 
 
 class NothingReadable(Exception):
-    """Entries were sent and none can be read; `str()` says why, in one sentence."""
+    """None of the sent entries is readable; `str()` says why, in one sentence."""
 
 
 class _Notes:
-    """Entries by the reason why something of them was not taken."""
+    """Rejected or changed entries, by reason."""
 
     def __init__(self) -> None:
         self._found: dict[str, ListNote] = {}
 
     def add(self, reason: str, *raw: object) -> None:
-        """Count `raw`, an entry as it was sent; the first few of a reason are its examples."""
+        """Count `raw`, entries as they were sent; the first few of a reason become its examples."""
         note = self._found.setdefault(reason, ListNote(reason=reason, count=0, examples=[]))
         note.count += len(raw)
         note.examples += [_example(each) for each in raw[: EXAMPLES - len(note.examples)]]
@@ -72,7 +71,7 @@ class _Notes:
 
 @dataclass
 class ReadList:
-    """A list that was read: its entries, the entries that are not in it, and what of its entries was dropped."""
+    """A list that was read: its entries, the entries left out, and the dropped values."""
 
     entries: list[AnimeEntry] = field(default_factory=list)
     left_out: list[ListNote] = field(default_factory=list)
@@ -88,7 +87,7 @@ class _Entry:
 
 
 def read_list(raw_entries: Sequence[Any], score_format: ScoreFormat | None = None) -> ReadList:
-    """What can be read of a list. Raises NothingReadable when there are entries and none can be."""
+    """The readable part of a list. Raises NothingReadable if there are entries and none is readable."""
     left_out, warnings = _Notes(), _Notes()
     entries = _entries(raw_entries, left_out, warnings)
     if raw_entries and not entries:
@@ -132,7 +131,7 @@ def _status(entry: dict[str, Any], warnings: _Notes) -> ListStatus | None:
 
 
 def _score(entry: dict[str, Any], warnings: _Notes) -> float | None:
-    """The score as it was given, of whatever scale; None where there is none, which AniList says with 0."""
+    """The score as it was sent, in any scale; None if there is none (AniList sends 0)."""
     given = entry.get("score")
     if given in (None, "", 0):
         return None
@@ -144,10 +143,10 @@ def _score(entry: dict[str, Any], warnings: _Notes) -> float | None:
 
 
 def _scale(entries: Sequence[_Entry], score_format: ScoreFormat | None, warnings: _Notes) -> None:
-    """Make every score one of 0-10.
+    """Convert every score to 0-10.
 
-    Without a format a list is of 10, or of 100 where most of its scores can only be that; a few over 10 among others
-    are mistakes. A list of stars or smileys cannot be told from a low one of 10 and is read as that.
+    Without a format the scale is 10, or 100 if most scores are over 10; a few scores over 10 are mistakes. Stars and
+    smileys cannot be distinguished from low scores of 10, and are read as these.
     """
     scored = [entry for entry in entries if entry.score is not None]
     convert = _CONVERSIONS[score_format or _format_of(scored)]
@@ -184,7 +183,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, however it is spelled."""
+    """A finite number, given as a number or a string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

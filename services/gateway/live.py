@@ -1,7 +1,7 @@
-"""Live news for a user: their click was accepted -> it is in the profile after n ms -> the list that changed.
+"""Live events for a user: an event was accepted; the profile reflects it after n ms; the playlist changed.
 
-A subscriber has a bounded queue; when it reads too slowly it loses the oldest news. Without a subscriber of the user
-the recommender is not asked.
+Each subscriber has a bounded queue; a slow one loses the oldest messages. Without a subscriber of the user the
+recommender is not asked.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Subscription:
         self._closed = False
 
     def put(self, message: bytes) -> bool:
-        """Queue a message; False when the oldest one was lost for it."""
+        """Queue a message; False if the oldest one was dropped for it."""
         lost = len(self._waiting) >= QUEUE
         if lost:
             self._waiting.popleft()
@@ -49,12 +49,12 @@ class Subscription:
         return not lost
 
     def close(self) -> None:
-        """End the stream after what is queued."""
+        """End the stream after the queued messages."""
         self._closed = True
         self._wake.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """The stream: what was queued, and a heartbeat where nothing was."""
+        """The stream: queued messages, and a heartbeat while there are none."""
         while True:
             while self._waiting:
                 yield self._waiting.popleft()
@@ -90,7 +90,7 @@ class Hub:
             raise Refused(429, "too_many", "too many live streams are open; close one", retry_after=5)
 
     def subscribe(self, user_id: str) -> Subscription:
-        """A new stream; `leave` ends it."""
+        """A new stream; end it with `unsubscribe`."""
         stream = Subscription()
         self._streams[user_id].add(stream)
         self._count(1)
@@ -99,7 +99,7 @@ class Hub:
         return stream
 
     def unsubscribe(self, user_id: str, stream: Subscription) -> None:
-        """Forget a stream; with the last one all that is known about the user's lists."""
+        """Remove a stream; the last one of a user also removes the user's last playlist."""
         streams = self._streams.get(user_id)
         if streams is None or stream not in streams:
             return
@@ -119,7 +119,7 @@ class Hub:
             task.cancel()
 
     def accepted(self, user_id: str, events: Sequence[ClientEvent], at: LogPosition, receipt: Receipt) -> None:
-        """Tell where each event lies, and follow them into the profile."""
+        """Publish the position of each event, and follow them into the profile."""
         if not self.has_subscribers(user_id):
             return
         for offset, event in enumerate(events, at.first_offset):
@@ -127,18 +127,18 @@ class Hub:
         self._begin_following(user_id, [str(event.event_id) for event in events], at.topic, receipt)
 
     def list_written(self, user_id: str, count: int, at: LogPosition, receipt: Receipt) -> None:
-        """Tell that the anime list was replaced, and follow it into the profile."""
+        """Publish that the anime list was replaced, and follow it into the profile."""
         if self.has_subscribers(user_id):
             self._publish(user_id, "anime_list", {"count": count, "partition": at.partition, "offset": at.last_offset})
             self._begin_following(user_id, [], at.topic, receipt)
 
     def resumed(self, user_id: str, body: bytes) -> None:
-        """Note the songs of a playlist that was asked for again. `body` is a PlaylistAnswer's JSON."""
+        """Remember the songs of a resumed playlist. `body` is a PlaylistAnswer's JSON."""
         if self.has_subscribers(user_id):
             self._last_list[user_id] = _songs_of(orjson.loads(body))
 
     def served(self, user_id: str, body: bytes) -> None:
-        """Tell which songs of a playlist were not in the list before it. `body` is a PlaylistAnswer's JSON."""
+        """Publish which songs of a playlist are new. `body` is a PlaylistAnswer's JSON."""
         if not self.has_subscribers(user_id):
             return
         playlist: dict[str, Any] = orjson.loads(body)
@@ -167,7 +167,7 @@ class Hub:
         try:
             answer = await self._wait_for(user_id, receipt, PROFILE_WAIT_MS)
         except Refused as refused:
-            logger.info("a click of %s could not be followed: %s", user_id, refused)
+            logger.info("an event of %s could not be followed into the profile: %s", user_id, refused)
             reached = False
         else:
             reached = answer.reached

@@ -14,7 +14,7 @@ from services.gateway.problems import Refused, problem
 
 logger = logging.getLogger(__name__)
 
-# YouTube's player refuses to play where it gets no referrer at all.
+# YouTube's player does not play without a referrer.
 _ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
@@ -30,12 +30,12 @@ _PREFLIGHT: Final = {
     "access-control-max-age": "600",
 }
 _ASKS_PRIVATE: Final = "access-control-request-private-network"
-# Where the policy leaves the foreign origin that may ask, for the headers.
+# Scope key of the allowed foreign origin.
 _FOREIGN: Final = "animusic.foreign_origin"
 
 
 class SecurityHeaders:
-    """Adds the security headers to every answer, and what lets an allowed foreign origin read it."""
+    """Adds the security headers to every answer, and the CORS headers for an allowed foreign origin."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,9 +79,9 @@ class RequestMetrics:
             await self._app(scope, receive, send_and_note)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            # Where an answer was begun and not ended, the server closes the connection by itself.
+            # If the answer has begun already, the server closes the connection.
             if not status:
-                failed = problem(500, "failed", "the server failed; its log says what went wrong")
+                failed = problem(500, "failed", "the server failed; see its log for the cause")
                 await failed(scope, receive, send_and_note)
         finally:
             route = getattr(scope.get("route"), "path", "none")
@@ -89,7 +89,7 @@ class RequestMetrics:
 
 
 class HostOriginCheck:
-    """Refuses what the host/origin policy refuses, and answers preflights."""
+    """Rejects requests by the host/origin policy, and answers preflights."""
 
     def __init__(self, app: ASGIApp, policy: HostOriginPolicy) -> None:
         self._app = app
@@ -121,7 +121,7 @@ def _headers_for(foreign: str | None) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _preflight(headers: Headers) -> Response:
-    """What a browser wants to know before it sends an allowed origin's request."""
+    """The answer to a preflight of an allowed origin."""
     answer = Response(status_code=204, headers=_PREFLIGHT)
     if headers.get(_ASKS_PRIVATE) == "true":
         answer.headers["access-control-allow-private-network"] = "true"

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-# The broker takes batches up to 1,048,588 bytes; a post of the largest body, stamped, stays well below this.
+# The broker accepts batches up to 1,048,588 bytes. The largest stamped post stays well below BATCH_BYTES.
 BATCH_BYTES: Final = 900_000
 _RECORD_OVERHEAD: Final = 32
 
 
 class Builder(Protocol):
-    """What aiokafka's BatchBuilder offers."""
+    """The part of aiokafka's BatchBuilder that is used."""
 
     def append(self, *, timestamp: int | None, key: bytes | None, value: bytes | None) -> object: ...
 
@@ -27,7 +27,7 @@ class Builder(Protocol):
 class PendingAppend:
     """Records of one user that wait for their acknowledgement. `done` gets the offset of the first record.
 
-    `digest` is the sum of their event ids (contracts.ledger), 0 for records that are no events.
+    `digest` is the sum of their event ids (contracts.ledger), 0 for other records.
     """
 
     key: bytes
@@ -38,7 +38,7 @@ class PendingAppend:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in a batch, rounded up."""
+        """Its bytes in a batch, rounded up."""
         return sum(map(len, self.values)) + len(self.values) * (len(self.key) + _RECORD_OVERHEAD)
 
 
@@ -48,7 +48,7 @@ class PartitionBatcher:
 
     Attributes:
         sent_at: monotonic seconds when that batch was sent; None when there is none.
-        next_offset: offset after the last acknowledged record; a lower one means that the topic is another one.
+        next_offset: offset after the last acknowledged record; a lower one means that the topic was recreated.
     """
 
     partition: int
@@ -58,13 +58,13 @@ class PartitionBatcher:
     next_offset: int = 0
 
     def stuck_for(self) -> float:
-        """Seconds that the sent batch has waited for its acknowledgement."""
+        """Seconds since the unacknowledged batch was sent; 0 if there is none."""
         return 0.0 if self.sent_at is None else time.monotonic() - self.sent_at
 
     def fill(self, builder: Builder) -> tuple[list[PendingAppend], int]:
         """Move waiting appends into a batch, as many as fit: (appends, bytes taken off the queue).
 
-        An append whose client was already told that it failed (its future is cancelled) is left out.
+        An append that has already failed (its future is cancelled) is left out.
         """
         appends: list[PendingAppend] = []
         room, taken = BATCH_BYTES, 0
@@ -81,7 +81,7 @@ class PartitionBatcher:
         return appends, taken
 
     def settle(self, appends: list[PendingAppend], base_offset: int) -> None:
-        """Tell each append of an acknowledged batch its first offset."""
+        """Complete each append of an acknowledged batch with its first offset."""
         for append, offset in _offsets(appends, base_offset):
             if not append.done.done():
                 append.done.set_result(offset)
@@ -89,7 +89,7 @@ class PartitionBatcher:
 
 
 def fail(appends: list[PendingAppend], error: BaseException) -> None:
-    """Tell each append of a batch that it was not acknowledged."""
+    """Fail each append of a batch."""
     for append in appends:
         if not append.done.done():
             append.done.set_exception(error)

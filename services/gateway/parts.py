@@ -1,4 +1,4 @@
-"""What the routes are made of, and who asks: FastAPI's dependencies."""
+"""The dependencies of the routes: the gateway's parts, and the user of a request."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -41,11 +41,11 @@ class Parts:
     hub: Hub
 
     def stamp(self, user_id: str) -> Stamp:
-        """What a post of this user that arrives now is stamped with."""
+        """The stamp of a post of this user that arrives now."""
         return Stamp(user_id, now_ms(), int(self.settings.gateway.slot_token_hours * _HOUR_MS))
 
     def receipt_of(self, token: str | None, user_id: str) -> Receipt | None:
-        """The user's receipt, None for none. Raises Refused 400."""
+        """The user's receipt; None without a token. Raises Refused 400."""
         if token is None:
             return None
         try:
@@ -83,7 +83,7 @@ class _SessionWithinRate(_Session):
         return user_id
 
 
-# What a route asks for: the parts; the user who reads; the user who writes, within the rate limit.
+# Parameters of routes: the parts; the user of a read; the user of a write, within the rate limit.
 GatewayParts = Annotated[Parts, Depends(_parts)]
 Reader = Annotated[str, Depends(_Session())]
 Writer = Annotated[str, Depends(_SessionWithinRate())]

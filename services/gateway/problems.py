@@ -1,20 +1,20 @@
-"""The error contract: every way in which the gateway refuses, with its status and code.
+"""The error contract: every error of the gateway, with its status and code.
 
-    400 malformed            the body or a parameter is not what the route takes, or nothing of a list can be read
+    400 malformed            the body or a parameter is invalid, or no entry of a list is readable
     400 bad_receipt          `not_before` is malformed, forged, or another user's
-    400 bad_host             no Host header that could be read
+    400 bad_host             no valid Host header
     401 unauthorised         no bearer token, or one that is malformed, forged or expired
-    403 wrong_origin         another web site is asking, or an extension that may not
+    403 wrong_origin         the request comes from another web site, or from an extension that is not allowed
     404 not_found            no such route, song, playlist or page
     405 wrong_method
-    413 too_large            the body has more bytes, or more events, than the route takes
+    413 too_large            the body has more bytes, or more events, than the route accepts
     415 not_json             the body is not declared as application/json
     421 wrong_host           the Host header names another server (DNS rebinding)
     429 too_many             one user posts, or one address opens sessions, too fast; Retry-After
     503 log_unavailable      the log did not acknowledge in time; Retry-After. What was sent may or may not be in it:
                              send it again with the same event ids
-    503 recommender_unavailable  it did not answer in time or not sensibly; Retry-After
-    500 failed               a fault of the gateway; its log says what
+    503 recommender_unavailable  it did not answer in time, or its answer was invalid; Retry-After
+    500 failed               a fault of the gateway; its log has the cause
 
 A body is always `contracts.http.Problem`.
 """
@@ -34,8 +34,8 @@ from contracts.http import Problem
 
 _WHEN: Final = {
     400: "Malformed; the message says what",
-    401: "No bearer token, or not a good one",
-    404: "There is no such thing",
+    401: "No bearer token, or an invalid one",
+    404: "Not found",
     413: "Too many bytes or events",
     415: "Not declared as JSON",
     429: "Too fast; wait for Retry-After",
@@ -44,7 +44,7 @@ _WHEN: Final = {
 
 
 class Refused(HTTPException):
-    """A request is answered with an error. `retry_after` is in seconds."""
+    """An error answer. `retry_after` is in seconds."""
 
     def __init__(self, status: int, error: str, message: str, *, retry_after: float | None = None) -> None:
         headers = {}
@@ -96,7 +96,7 @@ def answer_with_problems(app: FastAPI) -> None:
 
 
 def _invalid(detail: dict[str, Any]) -> Response:
-    """What is wrong with a body or a parameter; its first part of `loc` says which of them."""
+    """The answer for an invalid body or parameter; the first part of `loc` says which of the two."""
     if detail["type"] == "too_long":
         context = detail["ctx"]
         many, most = context["actual_length"], context["max_length"]
@@ -105,8 +105,10 @@ def _invalid(detail: dict[str, Any]) -> Response:
 
 
 def log_unavailable(detail: str) -> Refused:
-    """The log cannot take, or did not acknowledge, a write."""
-    message = f"the log did not take it ({detail}); send the same again, with the same event ids, after Retry-After"
+    """The log did not acknowledge a write."""
+    message = (
+        f"the log did not acknowledge the write ({detail}); send it again with the same event ids, after Retry-After"
+    )
     return Refused(503, "log_unavailable", message, retry_after=1)
 
 

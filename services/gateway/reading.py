@@ -1,7 +1,7 @@
-"""Lenient reading: what can be true is kept; what cannot is dropped, and a sentence says so.
+"""Lenient reading: valid values are kept, invalid ones are dropped with a warning.
 
-A like is not lost for a number beside it. Only what makes an event what it is must be readable: its id, its kind, what
-it is about, and some number for its time.
+An invalid optional value does not lose an event. Only its id, its kind, its song or anime, and a number for its time
+must be readable.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from contracts.events import CONTRADICTION, EARLIEST_MS, ClientEvent, sentence
 
 _EVENT: Final[TypeAdapter[ClientEvent]] = TypeAdapter(ClientEvent)
-# Stands for a time that cannot be true: it is later than any other, so it becomes the time of arrival.
+# Replaces an impossible time. It is later than any other, so it becomes the time of arrival.
 UNKNOWN_MS: Final = 1 << 52
 # The field at fault -> the code of the rejection; every other fault is `bad_value`.
 _CODES: Final = {
@@ -22,7 +22,7 @@ _CODES: Final = {
     "event_id": "bad_event_id",
     "": "incomplete",
 }
-# What an event may do without, unless its kind needs it.
+# Optional, unless the event's kind needs them.
 _OPTIONAL_FIELDS: Final = frozenset(
     {
         "slot_token", "play_id", "watch_seconds", "played_seconds", "duration_seconds", "direction", "link", "rate",
@@ -36,19 +36,19 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An event that is not taken; `reason` is `code: sentence`."""
+    """A rejected event; `reason` is `code: sentence`."""
 
     event_id: str | None
     reason: str
 
     @property
     def code(self) -> str:
-        """The part of the reason that never changes its wording."""
+        """The stable part of the reason."""
         return self.reason.partition(":")[0]
 
 
 class UnreadableEvent(Exception):
-    """An event that cannot be read."""
+    """The event is unreadable and rejected."""
 
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.reason)
@@ -57,7 +57,7 @@ class UnreadableEvent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An event, what was dropped of it (`code: sentence`), and whether its slot token was among that."""
+    """An event, the warnings about dropped values (`code: sentence`), and whether its slot token was dropped."""
 
     event: ClientEvent
     dropped: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Reading:
 
 
 def read_event(raw: Any) -> Reading:
-    """One event of a post, without what cannot be true. Raises NotTaken."""
+    """One event of a post, without invalid values. Raises UnreadableEvent."""
     try:
         return Reading(_EVENT.validate_python(raw))
     except ValidationError as error:
@@ -73,7 +73,7 @@ def read_event(raw: Any) -> Reading:
 
 
 def event_id_as_sent(raw: Any) -> str | None:
-    """The event's id as the client spelled it, so that it finds the event again; None for anything else."""
+    """The event's id as the client sent it, so that the client recognises it; None if it is not a short string."""
     given = raw.get("event_id") if isinstance(raw, dict) else None
     if not isinstance(given, str) or len(given) > _LONGEST_ECHO or not given.isascii():
         return None
@@ -100,7 +100,7 @@ def _salvage(raw: Any, error: ValidationError) -> Reading:
 
 
 def _with_a_time(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The event with a time that the contract can read, if any number is there, and the warnings about it."""
+    """The event with a time that the contract accepts, if it has any number, and the warnings about it."""
     at = _whole(raw.get("occurred_at"))
     if at is None:
         return dict(raw), []
@@ -111,7 +111,7 @@ def _with_a_time(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _whole(value: Any) -> int | None:
-    """A number as a whole one, however it is spelled; None for what is none."""
+    """A number, given as a number or a string, as an integer; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -131,7 +131,7 @@ def _unreadable(raw: Any, error: ValidationError) -> UnreadableEvent:
 
 
 def invalid_fields(error: ValidationError) -> dict[str, str]:
-    """Field -> what is wrong with it. Of times that contradict each other both are wrong; "" is the whole."""
+    """Field -> its error. Times that contradict each other are both errors; "" stands for the whole event."""
     found: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
         if detail["type"] == CONTRADICTION:
@@ -142,7 +142,7 @@ def invalid_fields(error: ValidationError) -> dict[str, str]:
 
 
 def sentences(found: dict[str, str]) -> list[str]:
-    """The warnings about dropped values, `dropped: fields: why`: one sentence for the fields of one fault."""
+    """The warnings about dropped values, `dropped: fields: why`: one for all fields with the same error."""
     fields: dict[str, list[str]] = {}
     for name, why in found.items():
         fields.setdefault(why, []).append(name)
@@ -150,9 +150,9 @@ def sentences(found: dict[str, str]) -> list[str]:
 
 
 def drop_invalid_fields(model: type[_Model], value: Any, optional: frozenset[str]) -> tuple[_Model, list[str]]:
-    """A parsed value as a model, without those of the fields `beside` that cannot be read, and the warnings about them.
+    """A parsed value as a model, without its invalid `optional` fields, and the warnings about these.
 
-    Raises ValidationError when something else is wrong.
+    Raises ValidationError if another field is invalid.
     """
     try:
         return model.model_validate(value), []

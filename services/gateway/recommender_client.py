@@ -1,7 +1,7 @@
-"""The only client of the recommender: bytes in, bytes out, bounded in time.
+"""The only client of the recommender. It passes bodies on as bytes, with a timeout.
 
-aiohttp and not httpx: beside a local server a call cost 0.12 ms of CPU against 1.2 ms (httpcore alone 0.76 ms), and
-every playlist passes through here.
+It uses aiohttp, because every playlist passes through here: a call to a local server took 0.12 ms of CPU, with httpx
+1.2 ms, with httpcore 0.76 ms.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.problems import Refused, recommender_unavailable
 
 _JSON: Final = {"content-type": "application/json"}
-# Below uvicorn's 5 s, so that a connection is never re-used in the moment in which the other side closes it.
+# Below uvicorn's 5 s, so that no connection is reused while the server closes it.
 KEEP_ALIVE_SECONDS: Final = 4.0
 READY_SECONDS: Final = 2.0
 CONNECTIONS: Final = 256
@@ -34,14 +34,14 @@ CONNECTIONS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer below 500: its status and its JSON, as it came. `timing`: its Server-Timing, what each arm took."""
+    """An answer below 500: its status and its JSON, unchanged. `timing`: its Server-Timing, the time of each arm."""
 
     status: int
     body: bytes
     timing: str = ""
 
     def response(self) -> Response:
-        """Hand it on untouched."""
+        """The same answer for the gateway's client."""
         headers = {"Server-Timing": self.timing} if self.timing else None
         return Response(self.body, self.status, headers, media_type="application/json")
 
@@ -51,15 +51,15 @@ class Answer:
 
 
 def mark_of(receipt: Receipt) -> MarkToReach:
-    """What the profile must have reached to reflect a receipt."""
+    """The mark that the profile must reach to reflect a receipt."""
     return MarkToReach(topic_id=receipt.topic_id, partition=receipt.partition, offset=receipt.offset)
 
 
 class RecommenderClient:
-    """Asks the recommender that serves a user's shard. Raises Refused 503 when it has no usable answer."""
+    """Calls the recommender that serves a user's shard. Raises Refused 503 without a valid answer."""
 
     def __init__(self, urls: list[str], *, timeout_seconds: float, metrics: Metrics, installation: str = "") -> None:
-        """`installation`: the one that recommenders must be of; "" takes any."""
+        """`installation`: the installation that the recommenders must belong to; "" accepts any."""
         self._urls = [url.rstrip("/") for url in urls]
         self._expected = ProcessIdentity("recommender", installation)
         self._timeout = timeout_seconds
@@ -67,7 +67,7 @@ class RecommenderClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Make the pool of connections; none is opened yet."""
+        """Create the connection pool; it opens no connection yet."""
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
@@ -95,7 +95,7 @@ class RecommenderClient:
         return MarkAnswer.model_validate_json(answer.body)
 
     async def trouble(self) -> dict[str, str | None]:
-        """By address: why that recommender cannot serve now, or None."""
+        """Address -> why that recommender cannot serve now, or None."""
         found = await asyncio.gather(*(self._trouble_of(url) for url in self._urls))
         return dict(zip(self._urls, found, strict=True))
 
@@ -150,7 +150,7 @@ class RecommenderClient:
 
 
 def turns_of(timing: str) -> Iterator[tuple[str, float]]:
-    """(arm, seconds) for each arm that a Server-Timing header names; milliseconds there, what is no arm is left out."""
+    """(arm, seconds) for each arm in a Server-Timing header (milliseconds there); other entries are ignored."""
     for part in timing.split(","):
         arm, _, duration = part.strip().partition(";dur=")
         if arm in ARMS and duration:
@@ -158,7 +158,7 @@ def turns_of(timing: str) -> Iterator[tuple[str, float]]:
 
 
 def _readiness_problem(expected: ProcessIdentity, status: int, raw: bytes) -> str | None:
-    """Why the answer of a /readyz is none of a recommender that can serve, or None. Whatever answers may say 200."""
+    """Why the answer of /readyz is not that of a ready recommender, or None. Any HTTP server may answer 200."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -174,7 +174,7 @@ def _usable(answer: aiohttp.ClientResponse, raw: bytes) -> Answer:
         if answer.content_type == "application/json":
             return Answer(answer.status, raw, answer.headers.get("server-timing", ""))
         if answer.status == 404:
-            raise Refused(404, "not_found", "the recommender has nothing of that name")
+            raise Refused(404, "not_found", "the recommender has no such path")
         raise recommender_unavailable(f"answered {answer.status} without JSON")
     refused = recommender_unavailable(f"answered {answer.status}")
     if answer.status == 503:

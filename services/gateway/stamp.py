@@ -1,7 +1,7 @@
-"""From what a client posted to what the log keeps: the core of the gateway. Pure: it reads no clock and no store.
+"""Turns posted events into records of the log: the core of the gateway. Pure: it reads no clock and no store.
 
-A client says what happened. Its user, its time of arrival and its arm are stamped here. One bad event never loses the
-others, and one bad value never loses its event (`reading`). No event lies ahead of its arrival (`times`).
+A client says what happened; this module stamps the user, the time of arrival and the arm. A bad event does not affect
+the others, a bad value does not lose its event (`reading`), and no event is later than its arrival (`times`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +19,9 @@ from services.gateway.reading import UNKNOWN_MS, Rejection, UnreadableEvent, eve
 from services.gateway.times import Times
 
 _TOKENS_REMEMBERED: Final = 20_000
-# Clocks that agree within this are right: a smaller correction gets no warning.
+# A smaller clock difference gets no warning.
 _WARN_AHEAD_MS: Final = 1_000
-# Further ahead is no clock that drifted; a client may send any number of digits, and the answer does not repeat them.
+# Beyond this the warning only says `far`: a client may send any number of digits.
 _FAR_AHEAD_MS: Final = 366 * 86_400_000
 _BEFORE_TOKEN: Final = "before_token"
 # In the order of FeedbackEvent's fields.
@@ -33,7 +33,7 @@ _COPIED_FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What the gateway knows about a post: whose it is, when it arrived (ms), how old a slot token may be (ms)."""
+    """What the gateway knows about a post: its user, its arrival (ms), the maximum age of a slot token (ms)."""
 
     user_id: str
     received_at: int
@@ -42,7 +42,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Which arm an event counts for, and how that is known: `kind` is the log's `attribution`.
+    """The arm of an event, and how it is known. `kind` is the log's `attribution`.
 
     slot: verified by a slot token, whose content is `signed_slot`. claimed: the client reported `arm` itself, without a
     token (the paper's endpoints). refused: the token was rejected; `refusal` says why. none: there is no token.
@@ -56,22 +56,22 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something of an accepted event that was dropped or corrected; `reason` is `code: sentence`."""
+    """A warning: a value of an accepted event was dropped or corrected. `reason` is `code: sentence`."""
 
     event_id: str | None
     reason: str
 
     @property
     def code(self) -> str:
-        """The part of the reason that never changes its wording."""
+        """The stable part of the reason."""
         return self.reason.partition(":")[0]
 
 
 @dataclass(slots=True)
 class Stamped:
-    """A post, sorted: the log values of the accepted events in their order, what was rejected, what was dropped.
+    """A stamped post: the log values of the accepted events in their order, the rejections, the warnings.
 
-    `received_at` (ms) is what the values carry: not before any of them.
+    `received_at` (ms) is stamped on all values; no event is later.
     """
 
     received_at: int = 0
@@ -89,18 +89,18 @@ _UNREADABLE_TOKEN: Final = Attribution("refused", "malformed")
 
 
 class Stamper:
-    """Checks and stamps the events of posts. Holds the key of slot tokens, and what `Times` remembers."""
+    """Checks and stamps the events of posts. Holds the key of slot tokens, and the state of `Times`."""
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
-        # A slot's token comes back with every event of its song, many times; refusals are not remembered.
+        # A slot's token comes with every event of its song. Errors are not cached.
         self._read_cached = lru_cache(maxsize=_TOKENS_REMEMBERED)(self._read)
         self._times = Times()
 
     def post(
         self, raw_events: Sequence[Any], stamp: Stamp, aliases: Mapping[str, Collection[str]] = NO_ALIASES
     ) -> Stamped:
-        """Every event of one post, each checked by itself. Stamping a post again changes nothing.
+        """Check and stamp every event of a post separately. Stamping a post again gives the same result.
 
         `aliases`: song id -> other ids of the song, under which a slot token may have been issued.
         """
@@ -154,21 +154,21 @@ class Stamper:
         return Attribution("slot", signed_slot=signed_slot)
 
     def _of_any(self, token: str, user_id: str, song_ids: Sequence[str]) -> SignedSlot:
-        """The content of a token for one of a song's ids. Raises TokenRefused as for the first."""
+        """The content of a token for one of a song's ids. If none fits, raises the first id's TokenRefused."""
         for song_id in song_ids[1:]:
             with suppress(TokenRefused):
                 return self._read_cached(token, user_id, song_id)
         return self._read_cached(token, user_id, song_ids[0])
 
     def _read(self, token: str, user_id: str, song_id: str) -> SignedSlot:
-        """The content of a token of any age: its age is checked at every event."""
+        """The content of a token of any age; the caller checks its age."""
         return self._signer.read_slot(token, user_id=user_id, song_id=song_id, now=0, max_age_ms=0)
 
 
 def log_value(event: ClientEvent, attribution: Attribution, stamp: Stamp, occurred_at: int) -> bytes:
     """Exactly the bytes of `FeedbackEvent.log_value()`, without a second validation.
 
-    Everything in them was checked as a ClientEvent or comes from a signed token; a property test holds the two equal.
+    Its values were checked as a ClientEvent or come from a signed token. A property test compares the two.
     """
     given: dict[str, Any] = {**event.__dict__, **event.millis()}
     fields: dict[str, Any] = {
@@ -206,7 +206,7 @@ def _add_signed_slot(fields: dict[str, Any], signed_slot: SignedSlot) -> None:
 
 
 def _warnings(event: ClientEvent, attribution: Attribution, now: int) -> list[str]:
-    """Warnings about an event that could be read: a time ahead of the server's, its slot token."""
+    """Warnings about a readable event: a time ahead of the server's, its slot token."""
     warnings = []
     ahead = event.occurred_at - now
     if ahead > _WARN_AHEAD_MS and event.occurred_at != UNKNOWN_MS:
@@ -221,5 +221,5 @@ def _warnings(event: ClientEvent, attribution: Attribution, now: int) -> list[st
             "correct it by server_time"
         )
     elif attribution.refusal is not None:
-        warnings.append(f"token_refused: slot_token is not good ({attribution.refusal}), so the event has no arm")
+        warnings.append(f"token_refused: slot_token is not valid ({attribution.refusal}), so the event has no arm")
     return warnings

@@ -1,14 +1,13 @@
-"""When an event happened, on the server's clock, so that what a listener did last holds.
+"""The time of each event on the server's clock, such that a listener's latest action wins.
 
-A time that can be true is kept as the client gave it: events may arrive late and in any order. A time ahead of the
-server's clock cannot be true; the event happened before it arrived, after what the client posted before it. So it
-becomes the time of arrival. The fold compares times first and ids next, so two events must not share that time: those
-of one post end at the time of arrival, a millisecond apart, in the order of the post, and the next post of the same
-user begins after them.
+A possible time is kept: events may arrive late and in any order. A time ahead of the server's clock is impossible: the
+event happened before its arrival and after the client's earlier posts. It gets the time of arrival. The fold compares
+times first and ids second, so two events must not share a time: the corrected events of a post end at the time of
+arrival, a millisecond apart, in the order of the post. The user's next post starts after them.
 
-What is remembered is small and of this process: when a user's newest event happened, and the times that were changed
-(an event that is posted again keeps the time that it got first). Without it (a restart, another gateway) only posts
-within the same millisecond can trade places, and a repeated event counts as posted anew.
+This process remembers the time of each user's newest event, and the changed times (an event that is posted again keeps
+its first time). After a restart, or with several gateways, only posts within one millisecond can be reordered, and a
+repeated event counts as new.
 """
 
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from contracts.events import ClientEvent
 
 USERS_REMEMBERED: Final = 20_000
 CHANGES_REMEMBERED: Final = 50_000
-# A user's newest event lies further ahead than this only when the server's clock was set back: start over then.
+# If a user's newest event is further ahead, the server's clock was set back. The user's state is then reset.
 SET_BACK_MS: Final = 2_000
 _BY_SONG: Final = frozenset({"liked", "unliked"})
 _BY_ANIME: Final = frozenset({"vetoed", "unvetoed"})
@@ -31,8 +30,8 @@ _BY_ANIME: Final = frozenset({"vetoed", "unvetoed"})
 class TimedEvent:
     """An event and its time: as the client gave it, then as it is logged.
 
-    `subject`: events about the same subject undo each other, so their order counts; None: it does not.
-    `ahead`: the time cannot be true. `known`: the time was given at an earlier post of the same event.
+    `subject`: events about the same subject override each other, so their order counts; None: it does not.
+    `ahead`: the time is in the future. `known`: an earlier post of the same event set the time.
     """
 
     event_id: UUID
@@ -51,7 +50,7 @@ class _User:
 
 
 class Times:
-    """Gives the events of each post their times."""
+    """Sets the times of the events of each post."""
 
     def __init__(self) -> None:
         self._users: OrderedDict[str, _User] = OrderedDict()
@@ -60,7 +59,7 @@ class Times:
     def settle(self, user_id: str, events: Sequence[ClientEvent], now: int) -> list[int]:
         """The time of each event of a post that arrives `now`, in ms.
 
-        None lies after `now`, unless a user's events come faster than one a millisecond.
+        No time is after `now`, unless a user posts more than one event per millisecond.
         """
         if not events:
             return []
@@ -98,7 +97,7 @@ class Times:
         if at is not None:
             return TimedEvent(event.event_id, _subject(event), at, known=True)
         at = event.occurred_at
-        # It shares the millisecond of an event that arrived before it.
+        # The event shares the millisecond of an earlier one.
         at += at == user.changed
         return TimedEvent(event.event_id, _subject(event), at, ahead=event.occurred_at > now)
 
@@ -109,10 +108,10 @@ class Times:
 
 
 def arrange(timed_events: Sequence[TimedEvent], now: int, newest: int) -> None:
-    """Give the events of one post, in its order, the times that they are logged with. No two share an event id.
+    """Set the logged times of the events of one post, in its order. No two events share an id.
 
-    `newest`: when the newest event of earlier posts happened. An event that is ahead is later
-    than one before it in the post, and earlier than a later one about the same subject.
+    `newest`: when the newest event of earlier posts happened. An event that is ahead becomes
+    later than those before it in the post, and earlier than a later one about the same subject.
     """
     _separate_equal_times(timed_events)
     ahead = sum(timed.ahead for timed in timed_events)
@@ -128,7 +127,7 @@ def arrange(timed_events: Sequence[TimedEvent], now: int, newest: int) -> None:
             timed.at = limit
             _lower(placed, timed)
         _lower(earliest, timed)
-        # Whatever comes before this one in the post happened before it.
+        # Earlier events of the post happened before this one.
         latest -= timed.ahead
 
 
@@ -139,7 +138,7 @@ def _lower(times: dict[str | None, int], timed: TimedEvent) -> None:
 
 def _separate_equal_times(timed_events: Sequence[TimedEvent]) -> None:
     """Of two equal times of one subject (a coarse clock), the later event in the post gets the later time."""
-    # Subject -> the highest time as given, and as it is now.
+    # Subject -> the highest time as sent, and as set.
     highest: dict[str, tuple[int, int]] = {}
     for timed in timed_events:
         if timed.subject is None or timed.ahead or timed.known:
@@ -156,7 +155,7 @@ def _share_a_subject(events: Sequence[ClientEvent]) -> bool:
 
 
 def _subject(event: ClientEvent) -> str | None:
-    """What the last event about it decides: a song's like, an anime's veto, which song was started last."""
+    """The state that the event overrides: a song's like, an anime's veto, or the song that was started last."""
     if event.kind in _BY_SONG:
         return f"song {event.song_id}"
     if event.kind in _BY_ANIME:

@@ -1,11 +1,11 @@
-"""Appends to one topic, acknowledged by the broker, through its outages.
+"""Appends to one topic and waits for the broker's acknowledgement; it survives outages of the broker.
 
-LogUnavailable, from `append`, means one of:
-    the queue is full, or a batch before it has been stuck for longer than a write may take: it was not written;
-    no broker, no such topic: it was not written;
-    no acknowledgement in time, or an error instead of one: it may or may not have been written.
-In each case the client sends the same event ids again. A producer that failed once is replaced, since the numbering of
-its batches has a hole; one that only waits for its broker is kept, and goes on by itself.
+`append` raises LogUnavailable in these cases:
+    the queue is full, or an earlier batch is stuck for longer than the timeout: nothing was written;
+    no broker answers, or the topic does not exist: nothing was written;
+    no acknowledgement in time, or an error: the records may or may not have been written.
+In each case the client sends the same event ids again. A producer that failed is replaced, because the sequence numbers
+of its batches have a gap. A producer that waits for its broker is kept, and continues when the broker answers.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ Acknowledged = Callable[[int, list[PendingAppend], int], None]
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 RECONNECT_SECONDS: Final = 0.5
 DISPOSE_SECONDS: Final = 3.0
-# A batch that waits longer than this turns readiness red; the appends in it still have until their own deadline.
+# After this wait for a batch the gateway is not ready. The appends of the batch still wait until their own deadline.
 SLOW_SECONDS: Final = 2.0
 FAILURE_SECONDS: Final = 5.0
 
@@ -41,7 +41,7 @@ class LogUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where the records of one append lie. `anew`: offsets went back, so the topic is not the one of before."""
+    """The position of the records of one append. `topic_recreated`: offsets went back, so the topic is another one."""
 
     partition: int
     first_offset: int
@@ -61,7 +61,7 @@ class LogWriter:
         metrics: Metrics,
         acknowledged: Acknowledged | None = None,
     ) -> None:
-        """`connect` makes a producer, not yet started; it is called again when one has failed."""
+        """`connect` creates a producer and does not start it; it is called again after a failure."""
         self.topic = topic
         self._connect = connect
         self._timeout = timeout_seconds
@@ -77,11 +77,11 @@ class LogWriter:
         self._failure = ""
 
     def start(self) -> None:
-        """Connect in the background, and again whenever needed; appends wait for it up to their deadline."""
+        """Connect in the background, and reconnect when needed; appends wait for it up to their deadline."""
         self._keeper = asyncio.create_task(self._keep_connected(), name=f"connection to {self.topic}")
 
     async def close(self) -> None:
-        """Let what is queued be acknowledged, within bounds, and close the connection."""
+        """Wait for queued appends, within a time limit, and close the connection."""
         tasks = [batcher.task for batcher in self._batchers.values() if batcher.task]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=DISPOSE_SECONDS)
@@ -93,7 +93,7 @@ class LogWriter:
             await self._dispose(self._producer)
 
     def trouble(self) -> str | None:
-        """Why an append would probably fail now; None when it would probably succeed."""
+        """Why an append would probably fail now; None if it would probably succeed."""
         if not self._connected.is_set():
             return "not connected to a broker"
         stuck = max((batcher.stuck_for() for batcher in self._batchers.values()), default=0.0)
@@ -131,7 +131,7 @@ class LogWriter:
 
     def _enqueue(self, batcher: PartitionBatcher, pending: PendingAppend) -> None:
         if self._queued + pending.size > QUEUE_BYTES:
-            raise self._unavailable("busy", "too much waits for the log already")
+            raise self._unavailable("busy", "the queue for the log is full")
         self._count_queued(pending.size)
         batcher.waiting.append(pending)
         if batcher.task is None:
@@ -155,7 +155,7 @@ class LogWriter:
             acknowledged: Any = await (await producer.send_batch(batch, self.topic, partition=batcher.partition))
             if acknowledged.offset < 0:
                 raise KafkaError("acknowledged without an offset")
-        except Exception as error:  # noqa: BLE001 - whatever it is, every append fails and the producer is replaced
+        except Exception as error:  # noqa: BLE001 - on any error, every append fails and the producer is replaced
             self._on_failure(producer, error)
             fail(appends, error if isinstance(error, KafkaError) else KafkaError(repr(error)))
         else:
@@ -205,7 +205,7 @@ class LogWriter:
             async with asyncio.timeout(DISPOSE_SECONDS):
                 await producer.stop()
         except (TimeoutError, KafkaError, OSError) as error:
-            logger.warning("a producer of %s did not close in order: %r", self.topic, error)
+            logger.warning("a producer of %s did not close cleanly: %r", self.topic, error)
 
     def _count_queued(self, size: int) -> None:
         self._queued += size
@@ -217,7 +217,7 @@ class LogWriter:
 
 
 def _describe(error: Exception) -> str:
-    """What went wrong; where the operator can repair it, what to do."""
+    """The error in words, and what the operator can do."""
     if isinstance(error, InvalidTimestampError):
-        return "the broker does not believe this machine's clock: set it right"
+        return "the broker rejects this machine's time; correct the clock"
     return type(error).__name__

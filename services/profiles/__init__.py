@@ -1,1 +1,1 @@
-"""Log in, Redis out: what each listener has heard and liked. Others may import `reader`, and nothing else."""
+"""Writes profiles from the log to Redis. Other services may import `reader` only."""

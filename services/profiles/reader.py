@@ -1,7 +1,7 @@
-"""How others read profiles. The one module of this service that another service may import.
+"""Reads profiles. Other services may import this module of `profiles` only.
 
-One script call a read. What has not changed since the last read is neither sent nor decoded again: `songs`, `vetoes`
-and `anime_list` of two snapshots with the same `version` are the same objects: what is derived from them can be kept.
+A read is one script call. Parts that have not changed since the last read are neither sent nor decoded again: `songs`,
+`vetoes` and `anime_list` of two profiles with the same `version` are the same objects, so derived values can be cached.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class StoredProfile:
 
     @property
     def version(self) -> bytes:
-        """Changes with songs, vetoes and anime list; empty for a user of whom nothing is known."""
+        """Changes with songs, vetoes and anime list; empty for an unknown user."""
         return self.state.version
 
     @property
@@ -75,7 +75,7 @@ class StoredProfile:
         return self.state.digest
 
     def moved_since(self, state: object) -> Collection[str] | None:
-        """The songs that may differ from those of an older state; None where nobody knows."""
+        """The songs that may differ from those of an older state; None if unknown."""
         new = self.state
         if not isinstance(state, ProfileState) or not new.moved_from or state.version != new.moved_from:
             return None
@@ -83,12 +83,12 @@ class StoredProfile:
 
 
 def empty_profile(user_id: str) -> StoredProfile:
-    """The profile of a user of whom nothing is known, or whose profile cannot be read just now."""
+    """The profile of an unknown user, or of one whose profile cannot be read now."""
     return StoredProfile(decode_state(user_id, "", b"", [], None), {}, ())
 
 
 class Reached(NamedTuple):
-    """Whether the profile reflects a record, the mark that was seen last (0: none), and the wait in ms."""
+    """Whether the profile reflects a record, the last mark that was read (0: none), and the wait in ms."""
 
     reached: bool
     mark: int
@@ -120,7 +120,7 @@ class ProfileReader:
         self._pointer_read_at = float("-inf")
 
     async def generation(self, *, now: bool = False) -> str:
-        """The live generation; asked at most once a second, at once with `now=True`."""
+        """The live generation; read at most once a second, or at once with `now=True`."""
         if now or time.monotonic() - self._pointer_read_at > _POINTER_SECONDS:
             found: Any = await self._redis.get(LIVE)
             self._generation = FIRST_GENERATION if found is None else str(found, "ascii")
@@ -128,7 +128,7 @@ class ProfileReader:
         return self._generation
 
     async def read(self, user_id: str) -> StoredProfile:
-        """The profile of a user now; empty for a user of whom nothing is known."""
+        """The current profile of a user; empty for an unknown user."""
         generation = await self.generation()
         known = self._cache.get(user_id)
         if known is not None and known.state.generation != generation:
@@ -179,7 +179,7 @@ class ProfileReader:
         return [{name.decode(): int(mark) for name, mark in found.items()} for found in await pipe.execute()]
 
     async def playlist(self, user_id: str, playlist_id: object) -> ServedPlaylist | None:
-        """The newest revision of a playlist that was served to this user; None if there is none (any more)."""
+        """The newest revision of a playlist that was served to this user; None if it does not exist (any more)."""
         keys = ShardKeys.of_user(await self.generation(), user_id)
         value: Any = await self._redis.get(keys.playlist(str(playlist_id)))
         if value is None:
@@ -189,7 +189,7 @@ class ProfileReader:
 
 
 def _renew(known: _Cached | None, user_id: str, generation: str, answer: Any) -> _Cached:
-    """What the cache holds after an answer of the script: an old part where the script sent nothing new."""
+    """What the cache holds after an answer of the script: cached parts where the script sent nothing new."""
     version, partial, fields, history_version, history, _ = answer
     if known is not None and fields is None and history is None:
         return known

@@ -1,1 +1,1 @@
-"""Profile and vectors in, playlist out. `app.py` is the composition root; one file per arm in `arms/`."""
+"""Makes playlists from profiles and vectors. `app.py` is the composition root; the arms are in `arms/`."""

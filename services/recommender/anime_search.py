@@ -1,4 +1,4 @@
-"""Finding an anime by a piece of any of its titles: romaji, English, Japanese."""
+"""Finds anime by a part of any of their titles: romaji, English, Japanese."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ _UNRANKED = 1 << 30
 
 
 class AnimeSearch:
-    """Normalised substring search; whole titles first, then prefixes, then the rest, each by popularity.
+    """Normalised substring search; whole titles first, then prefixes, then the others, each by popularity.
 
-    `songs` counts the songs of each anime, by the same index.
+    `songs`: the number of songs of each anime, by the same index.
     """
 
     def __init__(self, anime: Sequence[AnimeNames], songs: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""From what was served, and from a profile, to what is answered: titles, links, reasons, signed slot tokens."""
+"""Builds answers from served playlists and profiles: titles, links, reasons, signed slot tokens."""
 
 from collections.abc import Callable
 from typing import Final
@@ -17,7 +17,7 @@ from services.recommender.snapshots import CatalogueSnapshot
 
 
 class Answering:
-    """Writes answers. A playlist that is served again gets tokens of its own time, so that its events still count."""
+    """Builds answers. A resumed playlist gets tokens of its original time, so that its events still count."""
 
     def __init__(self, signer: Signer, vectors: ProfileVectors, clock: Callable[[], int]) -> None:
         self._signer = signer
@@ -27,7 +27,7 @@ class Answering:
     def answer(
         self, playlist: ServedPlaylist, snapshot: CatalogueSnapshot, view: ProfileView, stale: Stale | None = None
     ) -> PlaylistAnswer:
-        """The answer for the playlist's listener; a song that left the catalogue since is shown by its id."""
+        """The answer for the playlist's listener; a song that has left the catalogue is shown by its id."""
         return PlaylistAnswer(
             playlist_id=playlist.playlist_id,
             revision=playlist.revision,
@@ -85,15 +85,15 @@ SHARED: Final = 5
 
 
 def because(catalogue: Catalogue, bound: BoundModel, song_id: str, favoured: Rows) -> list[Because]:
-    """Up to REASONS favoured songs, the largest contributors first; none for a song that the model does not know.
+    """Up to REASONS favoured songs, the largest contributors first; none for a song without a vector.
 
-    A listener's vector is a mean, so its product with a song is a sum over the favoured songs; a song's weight is its
-    summand. `favoured`: rows of the model.
+    A listener's vector is a mean, so its product with a song is a sum over the favoured songs. A song's contribution is
+    its term of that sum. `favoured`: rows of the model.
     """
     picked, row = catalogue.find(song_id), bound.model.row_of.get(song_id)
     if picked is None or row is None:
         return []
-    # A kept slot may hold a song that was liked since: it is no reason for itself.
+    # A kept slot may hold a song that was liked since; a song must not be its own reason.
     favoured = favoured[favoured != row]
     if not len(favoured):
         return []
@@ -120,7 +120,7 @@ _PPM = 1_000_000
 
 
 def profile_answer(profile: StoredProfile, view: ProfileView, catalogue: Catalogue, now: int) -> ProfileAnswer:
-    """The whole profile; what was started last comes first. Songs and anime of no catalogue have no title."""
+    """The whole profile, the song that was started last first. Songs and anime outside the catalogue have no title."""
     listener_state = view.listener_state
     songs = view.derived.songs
     heard = [_heard(song_id, songs[song_id], view, catalogue) for song_id in listener_state.heard]

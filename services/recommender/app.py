@@ -1,4 +1,4 @@
-"""The recommender's composition root: what it is made of, and how it starts and stops."""
+"""The composition root of the recommender: its parts, their start and stop."""
 
 import asyncio
 import logging
@@ -42,16 +42,16 @@ from services.recommender.snapshots import SnapshotStore
 
 logger = logging.getLogger(__name__)
 
-# The gateway gives up after `recommender_timeout_seconds`; the reason for a 503 must be there before.
+# The gateway times out after `recommender_timeout_seconds`; a 503 with its reason must arrive before.
 _LOG_SHARE: Final = 0.8
 _PING_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 5
 
 
 class Parts:
-    """Everything that a running recommender holds. Made by `running`, which also starts and stops it.
+    """The parts of a running recommender. `running` creates, starts and stops them.
 
-    `tasks` follow the log; they end only by a fault.
+    `tasks` follow the log; they end only on an error.
     """
 
     def __init__(self, settings: Settings, redis: Redis, rng: np.random.Generator, opener: Opener) -> None:
@@ -83,9 +83,9 @@ class Parts:
         )
 
     async def not_ready(self) -> dict[str, str]:
-        """What is missing for serving a playlist: part -> what to do. Looks for itself, so a lost part shows.
+        """The parts that are missing for serving a playlist: part -> what to do. It checks each part on every call.
 
-        A catalogue without songs is no part that is missing: `songs` of the answer says it, and one may come any time.
+        An empty catalogue does not count as missing, because songs may arrive at any time; `songs` of /readyz shows it.
         """
         missing: dict[str, str] = {}
         if not self.snapshots.ready.is_set():
@@ -98,7 +98,7 @@ class Parts:
         return missing
 
     async def follows(self) -> dict[str, dict[str, Any]]:
-        """How far behind the log each part is: records, and for how long (s) where this process follows it itself."""
+        """The lag of each part in records; also for how long (s), for topics that this process follows."""
         found = {"catalogue and models": self.follower.lag_report()}
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(_PING_SECONDS):
@@ -117,10 +117,10 @@ class Parts:
 
 @asynccontextmanager
 async def running(settings: Settings, rng: np.random.Generator | None = None) -> AsyncIterator[tuple[FastAPI, Parts]]:
-    """A started recommender and its HTTP application; stopped on the way out.
+    """A started recommender and its HTTP application; stopped at exit.
 
-    The application answers at once; `/readyz` is red until the catalogue has been read. `rng` is for tests: the draws
-    are seeded by the operating system.
+    The application answers at once; `/readyz` answers 503 until the catalogue has been read. `rng` is for tests; by
+    default the operating system seeds the draws.
     """
     redis = connect(settings.redis)
     opener, close_qdrant = _opener(settings)
@@ -133,7 +133,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
         ),
     ]
     try:
-        # A product of two cores' worth of threads costs more in waiting than it saves at our sizes.
+        # At our sizes, BLAS threads cost more in waiting than they save.
         with threadpool_limits(1, user_api="blas"):
             identity = ProcessIdentity.of("recommender", settings)
             yield build_app(HttpParts(parts.recommender, identity, parts.not_ready, parts.follows)), parts
@@ -145,10 +145,10 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
 
 
 def _opener(settings: Settings) -> tuple[Opener, Callable[[], Awaitable[None]]]:
-    """What opens collections - on the server of the settings, else in this process - and what ends that."""
+    """What opens collections (on the configured server, else in this process), and what closes the connection."""
     if settings.qdrant.url is None:
         return partial(open_model, vectors_dir=settings.vectors_dir), _nothing
-    # Imported here: one machine alone never needs the client.
+    # Imported here: a single machine does not need the client.
     from services.common.vectors.server import client_of
 
     client = client_of(settings.qdrant)
@@ -160,17 +160,16 @@ async def _nothing() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT: requests under way are finished, then everything is closed.
+    """Serve until SIGTERM or SIGINT: finish the requests under way, then close everything.
 
-    Raises CannotListen when the port is taken.
+    Raises CannotListen when the port is in use.
     """
     own = settings.recommender
     async with running(settings) as (app, parts):
         server = HttpServer(app, stop_seconds=_STOP_SECONDS)
         with stop_on_signals(server.stop):
             server.start(own.host, own.port, "ANIMUSIC_RECOMMENDER__PORT")
-            # Without the log's news this would serve an old catalogue for ever: then it stops, and its supervisor
-            # starts it again.
+            # If following the log fails, the catalogue stays old. So the process stops; its supervisor restarts it.
             await asyncio.wait({server.serving, *parts.tasks}, return_when=asyncio.FIRST_COMPLETED)
             await server.close()
         for task in parts.tasks:

@@ -1,6 +1,6 @@
-"""The catalogue as arrays: one immutable snapshot that every request of a moment shares.
+"""The catalogue as arrays: one immutable snapshot that concurrent requests share.
 
-A song is a row, in the order of song ids. A snapshot is built beside the old one and swapped in whole.
+A song is a row, in the order of song ids. A new snapshot replaces the old one as a whole.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class Catalogue:
         anime: by anime row; `anime_row_of`: anime id or alias -> anime row.
         anime_of_song: rows of all anime in which a song appears; `songs_of_anime`: the inverse.
         by_popularity: rows; YouTube views descending, unknown last, then MAL popularity rank, then song id.
-        serial: tells snapshots of this process apart.
+        serial: identifies the snapshot in this process.
     """
 
     songs: tuple[CatalogueSong, ...]
@@ -67,7 +67,7 @@ class Catalogue:
 
     @cached_property
     def anime_of(self) -> Mapping[str, Sequence[str]]:
-        """Song id -> ids of all its anime, as the derived profile wants it."""
+        """Song id -> ids of all its anime, as `contracts.derive` needs them."""
         return {song.song_id: tuple(each.anime_id for each in song.anime) for song in self.songs}
 
     @cached_property
@@ -85,7 +85,7 @@ class Catalogue:
         }
 
     def own_ids(self, song_ids: Iterable[str]) -> tuple[str, ...]:
-        """Each song under its own id; ids that the catalogue does not know stay as they are."""
+        """The ids with aliases resolved; unknown ids are unchanged."""
         return tuple(self.aliases.get(each, each) for each in song_ids)
 
     @cached_property
@@ -113,7 +113,7 @@ class Catalogue:
         return self.points[order], order
 
     def rows_of_points(self, points: NDArray[np.uint64]) -> Rows:
-        """The row of each point id; -1 for a point of no song here."""
+        """The row of each point id; -1 for a point outside the catalogue."""
         if not len(self.songs):
             return np.full(len(points), -1, dtype=np.int32)
         ordered, rows = self._points_sorted
@@ -146,7 +146,7 @@ class Catalogue:
             self.block_anime(mask, anime_row)
 
     def warm(self) -> "Catalogue":
-        """Build what is built on first use, so that no request pays for it."""
+        """Compute the cached properties now, so that no request waits for them."""
         _ = (
             self.anime_of,
             self.aliases,
@@ -180,7 +180,7 @@ def build_catalogue(songs: Iterable[CatalogueSong]) -> Catalogue:
 
 
 def _anime_of(songs: Sequence[CatalogueSong]) -> tuple[AnimeNames, ...]:
-    """Every anime once, ordered by id. Each song has a copy of its anime; an alias may stand in only one of them."""
+    """Every anime once, ordered by id. Each song has a copy of its anime; an alias may be in only one of them."""
     anime: dict[str, AnimeNames] = {}
     for each in (each for song in songs for each in song.anime):
         known = anime.get(each.anime_id)
@@ -190,7 +190,7 @@ def _anime_of(songs: Sequence[CatalogueSong]) -> tuple[AnimeNames, ...]:
 
 
 def _rows_by_id(ids: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, int]:
-    """Own ids and aliases -> row. An own id means its own row, whoever has it as an alias; else the first counts."""
+    """Own ids and aliases -> row. An own id comes before an equal alias; of equal aliases the first counts."""
     rows = {own: row for row, (own, _) in enumerate(ids)}
     for row, (_, aliases) in enumerate(ids):
         for alias in aliases:
@@ -199,7 +199,7 @@ def _rows_by_id(ids: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, int]:
 
 
 def _by_popularity(songs: Sequence[CatalogueSong]) -> Rows:
-    """Entries come in the order of ids, and sorting is stable: the id decides last."""
+    """Songs are in the order of ids and sorting is stable, so the id decides last."""
     unknown = float("inf")
 
     def key(row: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A catalogue record as serving needs it: decoded once, small, with what two songs can share."""
+"""A catalogue record as serving needs it: decoded once, and small."""
 
 from dataclasses import dataclass
 from sys import intern
@@ -11,14 +11,14 @@ from contracts.records import CATALOGUE_VERSIONS
 
 
 class UnreadableSong(ValueError):
-    """A catalogue record that is neither a song nor a withdrawal; `str()` says what is wrong with it."""
+    """A catalogue record that is neither a song nor a withdrawal; `str()` says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnimeNames:
-    """An anime with the names that it is searched by. `popularity` is MyAnimeList's rank, 1 = most popular.
+    """An anime with its searchable names. `popularity` is MyAnimeList's rank, 1 = most popular.
 
-    `aliases`: other ids that mean it.
+    `aliases`: its other ids.
     """
 
     anime_id: str
@@ -36,10 +36,10 @@ class CatalogueSong:
     """One song.
 
     Attributes:
-        aliases: other ids that mean this song, after corrections and merges.
-        anime: every anime that it appears in, the one that it is shown with first, each once.
+        aliases: other ids of this song, after corrections and merges.
+        anime: every anime in which it appears, each once; the first is the one that it is shown with.
         views: YouTube views, None = unknown. `rank`: the best MAL popularity rank of its anime, None = unknown.
-        youtube_id: of a real video; `youtube_ids` finds the song by any id that its links name.
+        youtube_id: of a real video, None for a made-up song. `youtube_ids`: the ids of all its links.
         traits: its credits and tags as `role: name` and `tag: name`, credits first.
         value: the record's bytes.
     """
@@ -68,7 +68,7 @@ def read_song(value: bytes) -> CatalogueSong | None:
 
 
 def catalogue_song(song: Song, value: bytes) -> CatalogueSong:
-    """A song as an entry; `value` is the record that it came in."""
+    """A song for serving; `value` is its record."""
     anime = {appearance.anime.anime_id: appearance.anime for appearance in song.appearances}
     ranks = [each.popularity for each in anime.values() if each.popularity]
     return CatalogueSong(

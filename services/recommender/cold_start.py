@@ -1,4 +1,4 @@
-"""Cold start: songs of the listener's anime list stand in for likes, and fade as favourites come in."""
+"""Cold start: songs of the listener's anime list replace likes, with less weight as favourites come in."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from contracts.profiles import AnimeEntry
 from services.recommender.catalogue import Catalogue
 
-# With so many favourites the list weighs as much as they do.
+# With this many favourites, list and favourites have equal weight.
 HALF_AT: Final = 5
 
 
 @dataclass(frozen=True)
 class ColdStart:
-    """`songs` stand in for likes with `weight`; the favourites weigh 1 - weight."""
+    """`songs` replace likes with weight `weight`; the favourites have weight 1 - `weight`."""
 
     songs: tuple[str, ...]
     weight: float
 
 
 def weight_of_list(favoured: int, mode: Literal["fade", "paper"]) -> float:
-    """5 / (5 + favoured); in the paper's way all or nothing."""
+    """5 / (5 + favoured). In the mode `paper`: 1 without favourites, else 0."""
     if mode == "paper":
         return 0.0 if favoured else 1.0
     return HALF_AT / (HALF_AT + favoured)
 
 
 def cold_start(songs: tuple[str, ...], favoured: int, mode: Literal["fade", "paper"]) -> ColdStart:
-    """What stands in for likes, given the songs that were drawn from the list (none: no list)."""
+    """The cold start, given the songs that were drawn from the list (none: no list)."""
     return ColdStart(songs, weight_of_list(favoured, mode) if songs else 0.0)
 
 
 def songs_of_list(catalogue: Catalogue, anime_list: Sequence[AnimeEntry], wanted: int) -> tuple[str, ...]:
     """`wanted` songs of the anime of a list, drawn uniformly; the same songs for the same anime, in any process.
 
-    Each song has a random number that depends on the list and on the song alone, and the smallest numbers win. So a
-    song that joins the catalogue takes at most one of the places.
+    Each song gets a pseudo-random number from the list and the song, and the smallest numbers win. So a new song of the
+    catalogue replaces at most one of them.
     """
     rows = _rows_of_list(catalogue, (entry.mal_id for entry in anime_list))
     if not len(rows):

@@ -1,4 +1,4 @@
-"""From a profile view and a catalogue snapshot to a playlist as served. Pure but for the random numbers it is given."""
+"""Composes a playlist from a profile view and a catalogue snapshot. Pure, except for its random generator."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from services.recommender.snapshots import CatalogueSnapshot
 
 @dataclass(frozen=True)
 class PlaylistContext:
-    """What a playlist is made for: its id, revision, time; whether the profile is as fresh as was asked; what rests."""
+    """A playlist's id, revision and time; whether the profile is as fresh as requested; the resting songs."""
 
     playlist_id: UUID
     revision: int
@@ -33,7 +33,7 @@ class PlaylistContext:
 
 @dataclass(frozen=True)
 class Composed:
-    """A playlist that is not served yet, and what it took. `lifted` and `queries` are for counting."""
+    """A playlist that is not served yet. `lifted` and `queries` are for metrics."""
 
     playlist: ServedPlaylist
     lifted: str
@@ -42,7 +42,7 @@ class Composed:
 
 @dataclass
 class Composer:
-    """Makes playlists. `order` and `cold_mode` are the settings of the same meaning."""
+    """Makes playlists. `order` and `cold_mode` come from the settings."""
 
     arms: Mapping[str, Arm]
     vectors: ProfileVectors
@@ -52,11 +52,11 @@ class Composer:
     observe: Observe
 
     async def prefetch(self, snapshot: CatalogueSnapshot, view: ProfileView, to: Prefetcher) -> None:
-        """Ask indexes on another machine before `new` or `rest`, which wait for nothing."""
+        """Query remote indexes before `new` or `rest`, which do not wait."""
         await to.fill(snapshot.remote, self._vector_of(view))
 
     def new(self, snapshot: CatalogueSnapshot, view: ProfileView, context: PlaylistContext) -> Composed:
-        """A playlist with one song of every arm that has one, slots and picks drawn independently."""
+        """A playlist with one song of every arm that picks one. The orders of slots and picks are independent."""
         drawn = draw(tuple(self.arms), self.order, self.rng)
         request, base, picked = self.picks(snapshot, view, context.resting, drawn.picks, ())
         places = placed(drawn.slots, picked.picks.keys(), self.order)
@@ -73,9 +73,9 @@ class Composer:
         before: ServedPlaylist,
         from_slot: int,
     ) -> Composed:
-        """The playlist again with slots `from_slot` and later picked anew; every arm keeps its slot.
+        """The playlist with slots `from_slot` and later picked again; every arm keeps its slot.
 
-        An arm that picks nothing now leaves its slot empty: the numbers of the other slots stay.
+        If an arm picks nothing now, its slot stays empty and the other slots keep their numbers.
         """
         kept = tuple(slot.model_copy(update={"kept": True}) for slot in before.slots if slot.slot < from_slot)
         again = {slot.arm: slot for slot in before.slots if slot.slot >= from_slot}
@@ -104,7 +104,7 @@ class Composer:
         order: Sequence[str],
         taken: Sequence[int],
     ) -> tuple[PickRequest, Eligible, Picked]:
-        """What the arms pick in this order, beside the rows that are taken already."""
+        """The arms' picks in this order. `taken`: rows that are in the playlist already."""
         base = eligible(snapshot.catalogue, view.excluded, resting, taken)
         request = PickRequest(
             catalogue=snapshot.catalogue,

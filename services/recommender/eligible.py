@@ -1,8 +1,8 @@
-"""Which songs may be picked: one boolean mask a request, the same for every arm.
+"""Which songs may be picked: one boolean mask for each request, the same for every arm.
 
-Four reasons keep a song out. When they leave nothing, they are lifted one after the other - resting (the listener
-refused none of those), then the blacklisted anime, then what was heard - until a song is left; an explicit veto is
-never lifted.
+A song can be excluded for four reasons: vetoed, heard, blacklisted anime, resting. If no song is left, reasons are
+lifted one after the other until one is: first resting (the listener did not reject those songs), then blacklisted
+anime, then heard. A veto is never lifted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ RESTING: Final = 8
 
 Flags = NDArray[np.uint8]
 
-# From nothing lifted to all that may ever be lifted.
+# In the order of lifting.
 _LIFTS: Final[tuple[tuple[str, int], ...]] = (
     ("nothing", VETOED | HEARD | BLACKLISTED | RESTING),
     ("resting", VETOED | HEARD | BLACKLISTED),
@@ -33,16 +33,16 @@ _LIFTS: Final[tuple[tuple[str, int], ...]] = (
 
 @dataclass(frozen=True)
 class Eligible:
-    """`mask`: (songs,) bool, true where a song may be picked. `lifted`: the last reason that had to be lifted."""
+    """`mask`: (songs,) bool, true where a song may be picked. `lifted`: the last reason that was lifted."""
 
     mask: Mask
     lifted: str
 
 
 def exclusions(catalogue: Catalogue, state: ListenerState) -> Flags:
-    """Why each song is out for this listener: (songs,) uint8, bits VETOED, HEARD and BLACKLISTED.
+    """Why each song is excluded for this listener: (songs,) uint8, bits VETOED, HEARD and BLACKLISTED.
 
-    An anime keeps out every song that appears in it, wherever else the song appears.
+    A vetoed or blacklisted anime excludes every song that appears in it.
     """
     flags = np.zeros(len(catalogue), dtype=np.uint8)
     flags[catalogue.rows_of(state.heard)] |= HEARD
@@ -52,7 +52,7 @@ def exclusions(catalogue: Catalogue, state: ListenerState) -> Flags:
 
 
 def updated_exclusions(catalogue: Catalogue, before: Flags, old: ListenerState, state: ListenerState) -> Flags:
-    """What `refusals` gives, from its flags `before` for the `old` state. Does not change `before`."""
+    """Update the flags `before` of the `old` state; the result equals `exclusions`. Does not change `before`."""
     if old.heard == state.heard and old.vetoed == state.vetoed and old.blacklisted == state.blacklisted:
         return before
     flags = before.copy()
@@ -64,7 +64,7 @@ def updated_exclusions(catalogue: Catalogue, before: Flags, old: ListenerState, 
 
 
 def _move_anime(catalogue: Catalogue, flags: Flags, old: frozenset[str], now: frozenset[str], bit: int) -> None:
-    """A song that an anime lets go may be kept out by another of its anime."""
+    """Move one flag. A song stays excluded while another of its anime excludes it."""
     _flag_anime(catalogue, flags, now - old, bit)
     for anime_id in old - now:
         anime_row = catalogue.anime_row_of.get(anime_id)
@@ -84,9 +84,9 @@ def eligible(catalogue: Catalogue, excluded: Flags, resting: Iterable[str] = (),
     """The songs that this request may pick.
 
     Args:
-        refused: as `refusals` gives them.
+        excluded: from `exclusions`.
         resting: song ids.
-        taken: rows that the playlist already holds; they and their anime are out whatever is lifted.
+        taken: rows that are in the playlist already. They and the songs of their anime stay excluded.
     """
     flags = excluded.copy()
     flags[catalogue.rows_of(resting)] |= RESTING
@@ -101,13 +101,13 @@ WINDOW = 40
 
 
 def resting(playlists: Sequence[Iterable[str]], *, after_shown: int, rest: int) -> frozenset[str]:
-    """The songs that the next playlist must not have: shown again and again, and never started.
+    """The resting songs: those that were shown repeatedly and never started. The next playlist must not have them.
 
-    Deterministic arms would otherwise pick the same song for every playlist.
+    Without resting, deterministic arms would pick the same song for every playlist.
 
-    A song rests for the `rest` playlists after the one that showed it for the `after_shown`-th time; then it counts
-    anew. What a resting song is shown meanwhile (nothing else was left) does not count. A started song is heard and out
-    anyway, so starting needs no place here.
+    A song rests for `rest` playlists after it was shown for the `after_shown`-th time; then its count starts at 0.
+    While it rests, showing it (because nothing else was left) does not count. Started songs are excluded as heard, so
+    they need no rule here.
 
     Args:
         playlists: the song ids of the listener's served playlists, oldest first, without withdrawn ones; the newest

@@ -1,4 +1,4 @@
-"""Following whole topics from their first record on, without a consumer group."""
+"""Reads whole topics from their first record on and follows them, without a consumer group."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ _RETRY_SECONDS: Final = 1.0
 
 
 class Follower:
-    """Hands every record of some topics to `take`, in order within a partition.
+    """Passes every record of some topics to `take`, in order within a partition.
 
-    `caught_up` is set once everything that was there at the start has been handed over. `trouble` says why it is not
-    following just now, None while it is.
+    `caught_up` is set once all records that existed at the start were passed. `trouble` says why it does not follow
+    now; None while it does.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str], take: Callable[[list[Any]], None]) -> None:
@@ -37,7 +37,7 @@ class Follower:
         self.trouble: str | None = "has not read the log yet"
 
     def lag_report(self) -> dict[str, Any]:
-        """For /readyz: records behind the log's end as it was told last, since when (s), and why, where it is known."""
+        """For /readyz: the lag in records at the last known end, its age (s), and the reason if known."""
         lag = self._lag()
         behind = {"lag": lag, "oldest_seconds": round(time.monotonic() - self._even_at, 3) if lag else 0.0}
         return behind if self.trouble is None else {**behind, "trouble": self.trouble}
@@ -50,7 +50,7 @@ class Follower:
         return lag
 
     async def run(self) -> None:
-        """Follow until cancelled. An outage of the log is waited out; nothing is read twice or passed over."""
+        """Follow until cancelled. It retries while the log is down; no record is passed twice or skipped."""
         while True:
             try:
                 await self._follow()
@@ -81,9 +81,9 @@ class Follower:
             await consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
-        """Assign all partitions, go to where we were; returns the ends of the log as of now."""
+        """Assign all partitions and seek to the next offsets; returns the current ends of the log."""
         partitions = [tp for topic in self._topics for tp in await _partitions(consumer, topic)]
-        # Before anything is fetched: behind a fetch that waits at an end every other answer waits half a second.
+        # Before the first fetch: a fetch that waits at the end delays other requests by half a second.
         begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         self._bounds = {tp: (begins[tp], ends[tp]) for tp in partitions}

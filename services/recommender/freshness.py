@@ -1,4 +1,4 @@
-"""Whether a profile lacks what it should have: it lags behind the log, or its store went back."""
+"""Detects stale profiles: they lag behind the log, or their store went back."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from services.recommender.metrics import FEEDBACK_LOOKS
 
 logger = logging.getLogger(__name__)
 
-# A profile follows the log within milliseconds; what was in it for so long is not merely on its way.
+# A profile follows the log within milliseconds. A record that is missing after this long counts as late.
 LATE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
@@ -29,7 +29,7 @@ _ANSWER_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Ends:
-    """The end of each partition of the feedback topic, as of one moment. `at`: monotonic seconds."""
+    """The end of each partition of the feedback topic, at one moment. `at`: monotonic seconds."""
 
     topic_id: str
     offsets: Mapping[int, int]
@@ -37,7 +37,7 @@ class Ends:
 
 
 class LogEnds:
-    """Looks at the ends of the feedback topic every second. While the log does not answer, the last look stays."""
+    """Polls the ends of the feedback topic every second. While the log does not answer, the last result stays."""
 
     def __init__(self, settings: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -45,9 +45,9 @@ class LogEnds:
         self._looks: deque[Ends] = deque()
 
     def behind(self, user_id: str, marks: Mapping[str, int]) -> bool:
-        """Whether the user's profile, which reflects `marks`, lacks what was in the log LATE_SECONDS ago.
+        """Whether the user's profile, which reflects `marks`, lacks records that were in the log LATE_SECONDS ago.
 
-        Until there is a look of that age the first one counts: what was there when this process started.
+        If no poll is that old, the first one is used.
         """
         while len(self._looks) > 1 and self._clock() - self._looks[1].at >= LATE_SECONDS:
             self._looks.popleft()
@@ -58,7 +58,7 @@ class LogEnds:
         return marks.get(MarkName(ends.topic_id, partition).field(), 0) < ends.offsets[partition]
 
     def lag(self, marks: Sequence[Mapping[str, int]]) -> int | None:
-        """Records of the last look that profiles lack; `marks` by shard. None before there was a look."""
+        """Records that profiles lack, by the last poll; `marks` by shard. None before the first poll."""
         if not self._looks:
             return None
         ends = self._looks[-1]
@@ -69,17 +69,17 @@ class LogEnds:
         )
 
     def note(self, topic_id: str, offsets: Mapping[int, int]) -> None:
-        """Take a look's answer."""
+        """Store the result of a poll."""
         self._looks.append(Ends(topic_id, offsets, self._clock()))
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Poll until cancelled."""
         while True:
             try:
                 await self._follow()
             except (KafkaError, OSError, LookupError, RuntimeError, TimeoutError) as fault:
                 FEEDBACK_LOOKS.labels("failed").inc()
-                logger.info("the ends of %s are not known just now: %s", FEEDBACK.name, fault or type(fault).__name__)
+                logger.info("the ends of %s could not be fetched: %s", FEEDBACK.name, fault or type(fault).__name__)
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _follow(self) -> None:
@@ -96,7 +96,7 @@ class LogEnds:
             await consumer.stop()
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
-        # A topic made again has the same name: its id is asked each time, and its partitions with it.
+        # A recreated topic has the same name, so its id and partitions are fetched each time.
         ids = await topic_ids(self._settings.bootstrap_servers, [FEEDBACK.name])
         partitions = [TopicPartition(FEEDBACK.name, number) for number in await partition_ids(consumer, FEEDBACK.name)]
         ends = await consumer.end_offsets(partitions)
@@ -110,7 +110,7 @@ _NONE: Final[Mapping[str, int]] = {}
 class Watermarks:
     """The highest mark of each (generation, shard, log) that this process has seen.
 
-    A store that stays behind for PATIENCE_MS is taken as it is: the log that it had followed is gone as well.
+    A store that stays behind for ACCEPT_AFTER_MS is accepted: then the log was replaced, too.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -119,7 +119,7 @@ class Watermarks:
         self._behind_since: dict[tuple[str, int], int] = {}
 
     def advance(self, user_id: str, profile: StoredProfile) -> bool:
-        """False while a mark of the user's shard lies behind one that was seen before."""
+        """False while a mark of the user's shard is lower than one seen before."""
         key = (profile.generation, shard_of(user_id))
         highest = self._highest.get(key, _NONE)
         if profile.marks == highest:

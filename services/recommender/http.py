@@ -1,4 +1,4 @@
-"""The internal HTTP surface: parse, ask the recommender, write the answer. Errors are `contracts.http.Problem`.
+"""The internal HTTP API: parses requests, calls the service, writes answers. Errors are `contracts.http.Problem`.
 
 - 400 malformed, nothing_to_pick: the body or a parameter; the message names it
 - 404 no_such_playlist, no_such_song, not_found: no such route
@@ -50,7 +50,7 @@ Follows = Callable[[], Awaitable[dict[str, dict[str, Any]]]]
 
 
 class Malformed(ValueError):
-    """The request cannot be understood; `str()` says what is wrong with it."""
+    """The request is invalid; `str()` says why."""
 
 
 class NoSuchSong(LookupError):
@@ -74,8 +74,8 @@ router = APIRouter()
 class HttpParts:
     """What the routes use.
 
-    `not_ready` gives what is missing for serving, by part; empty when all is there. `identity`: who answers.
-    `follows`: how far behind the log each part is that follows it.
+    `not_ready`: the missing parts, and what to do; empty when ready. `identity`: of this process. `follows`: the lag of
+    each part that follows the log.
     """
 
     recommender: PlaylistService
@@ -112,7 +112,7 @@ async def new_playlist(parts: Parts, request: PlaylistRequest, response: Respons
 
 @router.post("/internal/playlists/{playlist_id}/rest", status_code=201)
 async def rest(parts: Parts, playlist_id: UUID, request: RestRequest, response: Response) -> PlaylistAnswer:
-    """The next revision of a playlist: its slots from one on are picked again."""
+    """The next revision of a playlist: slots from a given one on are picked again."""
     if request.from_slot < 0:
         raise Malformed("from_slot: slots are counted from 0")
     with PLAYLIST_SECONDS.labels("rest").time(), arm_turns() as turns:
@@ -128,7 +128,7 @@ async def resume(parts: Parts, playlist_id: UUID, user_id: Annotated[str, Query(
 
 @router.get("/internal/profiles/{user_id:path}")
 async def profile(parts: Parts, user_id: str) -> ProfileAnswer:
-    """What is known about a listener."""
+    """The profile of a listener."""
     profile, view, snapshot = await parts.recommender.read(user_id)
     return profile_answer(profile, view, snapshot.catalogue, now_ms())
 
@@ -138,7 +138,7 @@ async def song(parts: Parts, reference: str, user_id: str = "", arm: str = "") -
     """A song by its id or a YouTube id; of songs that share a video the one that this listener was served."""
     entries = parts.recommender.snapshot().catalogue.find_all(reference)
     if not entries:
-        raise NoSuchSong(f"the catalogue has no song {reference}; it takes song ids and YouTube ids")
+        raise NoSuchSong(f"the catalogue has no song {reference}; send a song id or a YouTube id")
     entry = await parts.recommender.served_of(user_id, entries, arm) if len(entries) > 1 else entries[0]
     others = [each.song_id for each in entries if each is not entry]
     return SongAnswer(song=read_record(CATALOGUE.name, entry.value), url=entry.url, shared_with=others)
@@ -178,13 +178,13 @@ async def readyz(parts: Parts) -> Response:
 
 @router.get("/healthz")
 async def healthz() -> Response:
-    """The process runs."""
+    """The process is running."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
 @router.get("/metrics")
 async def metrics() -> Response:
-    """Prometheus."""
+    """The metrics, for Prometheus."""
     return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
@@ -201,7 +201,7 @@ def _hit(catalogue: Catalogue, row: int) -> AnimeHit:
 
 
 def _timed(response: Response, answer: PlaylistAnswer, turns: Mapping[str, float]) -> PlaylistAnswer:
-    """Say in the answer's headers what each arm took, in milliseconds, as browsers' tools show it (Server Timing)."""
+    """Add the time of each arm as a Server-Timing header, in milliseconds; browsers' tools show it."""
     response.headers["Server-Timing"] = ", ".join(f"{arm};dur={1e3 * seconds:.3f}" for arm, seconds in turns.items())
     return answer
 
@@ -221,7 +221,7 @@ async def _no_such_route(_: Request, error: Exception) -> Response:
 
 async def _problem(_: Request, error: Exception) -> Response:
     status, code = _PROBLEMS.get(type(error), (500, "internal"))
-    return _answer(status, code, str(error) if status != 500 else "the recommender failed; its log says how")
+    return _answer(status, code, str(error) if status != 500 else "the recommender failed; see its log for the cause")
 
 
 def _answer(status: int, code: str, message: str) -> Response:

@@ -1,6 +1,6 @@
-"""What others may use of the recommender: playlists composed as serving does, from a context that the caller gives.
+"""The recommender's interface for other services: composes playlists as serving does, from a given context.
 
-The one module of this service that others may import (`animusic replay playlists` does). Nothing is served or logged.
+Other services may import this module only (`animusic replay playlists` does). It serves and logs nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,17 +33,17 @@ __all__ = [
     "opening", "read_song",
 ]  # fmt: skip
 
-# Opens a version of an arm; None where it is not on this machine.
+# Opens a version of an arm; None if it is not on this machine.
 OpenModel = Callable[[str, str], ServedModel | None]
 
 
 @dataclass(frozen=True)
 class ServedContext:
-    """A playlist beside what it was made from.
+    """A served playlist with the inputs that it was made from.
 
     Attributes:
-        profile: as the log says that it was at the playlist's marks. `faithful`: its digest is the one that was logged.
-        shown: what the listener had been served before, oldest first, the newest revision of each playlist.
+        profile: rebuilt from the log up to the playlist's marks. `faithful`: its digest equals the logged one.
+        shown: the listener's earlier playlists, oldest first, the newest revision of each.
     """
 
     playlist: ServedPlaylist
@@ -58,8 +58,8 @@ class ServedContext:
 class Recomposer:
     """Composes served playlists again, with any models.
 
-    What chance decided stays as it was: the slots, the order in which arms pick, the song of the random arm. Cold start
-    and resting are as `settings` say.
+    The random decisions stay the same: the slots, the order of the picks, the random arm's song. Cold start and resting
+    follow `settings`.
     """
 
     def __init__(self, songs: Iterable[CatalogueSong], settings: RecommenderSettings, open_version: OpenModel) -> None:
@@ -83,8 +83,8 @@ class Recomposer:
     def picks(self, context: ServedContext, versions: Mapping[str, str], late: Sequence[str] = ()) -> dict[str, str]:
         """Arm -> id of the song that it picks, with these versions.
 
-        The arms of the playlist pick in their order, then the `late` ones. A version that is not here picks what it
-        had picked, where that is open.
+        The arms of the playlist pick in their order, then the `late` ones. An arm whose version is not on this machine
+        picks its served song, if that is open.
         """
         playlist = context.playlist
         found = {arm: self._bound(arm, version) for arm, version in versions.items()}
@@ -112,7 +112,7 @@ class Recomposer:
 
 @contextmanager
 def opening(vectors_dir: Path, here: Iterable[LiveModel]) -> Iterator[OpenModel]:
-    """Opens models of this machine inside the block, each when it is asked for."""
+    """Opens models of this machine on demand, and closes them after the block."""
     records: dict[tuple[str, str], LiveModel] = {(one.arm, one.version): one for one in here}
     models: list[ServedModel] = []
 
@@ -132,21 +132,21 @@ def opening(vectors_dir: Path, here: Iterable[LiveModel]) -> Iterator[OpenModel]
 
 @dataclass
 class _AsServed:
-    """An arm that picks again what it had picked, where that is open."""
+    """An arm that picks its served song again, if it is open."""
 
     name: str
     song_id: str | None
     otherwise: Arm | None = None
 
     def pick(self, request: PickRequest) -> Pick | None:
-        """The song of then; else what `otherwise` picks."""
+        """The served song; else the pick of `otherwise`."""
         row = request.catalogue.row_of.get(self.song_id or "")
         if row is not None and request.open[row]:
             return Pick(row, 0.0, 1.0)
         if self.otherwise is None:
-            raise LeftOut("not_here", "its version of then is not on this machine, and its song is taken")
+            raise LeftOut("not_here", "its version is not on this machine, and its served song is excluded now")
         return self.otherwise.pick(request)
 
 
 def _ignore(_arm: str, _seconds: float, _code: str | None) -> None:
-    """What is not served is not measured."""
+    """Recomposed playlists are not measured."""

@@ -1,7 +1,7 @@
-"""Which version of each arm is served: the one that the arm's record names, or the one before until that can be opened.
+"""Which version of each arm is served: the one in the arm's record, or the one before until the new one can be opened.
 
-A version can be named before it is here - published on another machine a moment ago, or half copied - or be broken. An
-arm that has served listeners goes on serving them meanwhile, and says that it is behind.
+A record can arrive before its version is complete on this machine, and a version can be broken. Meanwhile the arm
+serves the version before, and is reported as behind.
 """
 
 import logging
@@ -14,7 +14,7 @@ from services.recommender.models import ServedModel
 
 logger = logging.getLogger(__name__)
 
-# Opens a version; blocks for as long as that takes, and raises whatever is wrong with it.
+# Opens a version. Blocks meanwhile; may raise any exception.
 Opener = Callable[[LiveModel], ServedModel]
 RETRY_SECONDS: Final = 5.0
 
@@ -24,8 +24,8 @@ class LiveModels:
 
     Attributes:
         opened: by arm.
-        failures: arm -> why the version that its record names is not served. The arm may be open all the same: then it
-            serves the version before.
+        failures: arm -> why the version of its record is not served. If the arm is open, it serves the version
+            before.
     """
 
     def __init__(self, opener: Opener) -> None:
@@ -41,7 +41,7 @@ class LiveModels:
         }
 
     def follow(self, wanted: Mapping[str, LiveModel]) -> list[ServedModel]:
-        """Open what is wanted beside what is open. Blocks. Returns the models that no new request will use."""
+        """Open the wanted versions. Blocks. Returns the models that no new request will use."""
         retired = [self.opened.pop(arm) for arm in list(self.opened) if arm not in wanted]
         for arm in [arm for arm in self.failures if arm not in wanted]:
             self._settled(arm)
@@ -58,7 +58,7 @@ class LiveModels:
         return retired
 
     def _settled(self, arm: str) -> None:
-        """The arm serves what its record names."""
+        """The arm serves the version of its record."""
         self.failures.pop(arm, None)
         self._reported.pop(arm, None)
         BEHIND.labels(arm).set(0)
@@ -67,7 +67,7 @@ class LiveModels:
         arm = record.arm
         try:
             model = self._opener(record)
-        except Exception as fault:  # noqa: BLE001 - whatever is wrong with a collection costs neither arm nor service
+        except Exception as fault:  # noqa: BLE001 - a collection that cannot be opened must stop neither arm nor service
             self._failed(record, before, fault)
             return None
         SWITCHES.labels(arm).inc()
@@ -79,13 +79,13 @@ class LiveModels:
         MODEL_FAILURES.labels(arm).inc()
         BEHIND.labels(arm).set(0 if before is None else 1)
         self.failures[arm] = (
-            f"{record.collection} cannot be opened: it is tried again every few seconds, and `animusic status` names "
-            "the command that brings it back"
+            f"{record.collection} cannot be opened: the recommender retries every few seconds; `animusic status` names "
+            "the command that repairs it"
         )
         if self._reported.get(arm) == record.version:
             return
         self._reported[arm] = record.version
-        # A version that is not here yet is no fault of the code: its trace would tell nothing.
+        # A missing version is not an error of the code, so its trace does not help.
         trace = None if isinstance(fault, LookupError | OSError) else fault
         message = "%s cannot be opened, the arm %s until it can: %s"
         logger.error(message, record.collection, meanwhile, fault, exc_info=trace)

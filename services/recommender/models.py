@@ -1,4 +1,4 @@
-"""A live collection: its raw vectors, its index, and how its rows meet those of the catalogue.
+"""A live collection: its raw vectors, its index, and its mapping to the catalogue's rows.
 
 Every vector of a listener is a dense float64 array of the model's dimension (the vocabulary's size for a sparse one).
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 
-# Sums of float32 values cancel to less than this when a song is taken out again.
+# Norms below this are rounding errors of sums, and count as zero.
 _NOTHING: Final = 1e-9
 _SKETCH: Final = 32
 _SKETCH_SAMPLE: Final = 4_000
@@ -41,10 +41,10 @@ class ServedModel:
     def __init__(self, record: LiveModel, song_ids: list[str], raw: Any, index: VectorIndex) -> None:
         self.record = record
         self.song_ids = song_ids
-        # A plain view of the mapped file: each small read through numpy's memmap costs ten times as much.
+        # A plain view of the mapped file: small reads through numpy's memmap cost ten times as much.
         self.raw: Any = raw if scipy.sparse.issparse(raw) else np.asarray(raw)
         self.index = index
-        # Set where the index is on another machine: then `index.search` must not be called.
+        # Set if the index is remote; then `index.search` must not be called.
         self.remote: RemoteIndex | None = index if isinstance(index, RemoteIndex) else None
         self.row_of: Mapping[str, int] = {song_id: row for row, song_id in enumerate(song_ids)}
         self.points: PointIds = points_of(song_ids)
@@ -52,7 +52,7 @@ class ServedModel:
 
     @property
     def dimension(self) -> int:
-        """Of its vectors; the vocabulary's size when sparse."""
+        """The dimension of its vectors; the vocabulary's size if sparse."""
         return int(self.raw.shape[1])
 
     def rows_of(self, song_ids: Iterable[str]) -> Rows:
@@ -61,7 +61,7 @@ class ServedModel:
         return np.sort(np.fromiter((row for row in found if row is not None), dtype=np.int32))
 
     def total(self, rows: Rows) -> Vector:
-        """The sum of raw vectors, in float64: adding a song and taking it out again leaves what was."""
+        """The sum of raw vectors, in float64, so that adding and removing a song restores the sum."""
         if self.sparse:
             picked = self.raw[rows]
             counted = np.bincount(picked.indices, weights=picked.data, minlength=self.dimension)
@@ -70,11 +70,11 @@ class ServedModel:
 
     @cached_property
     def mean(self) -> Vector:
-        """The catalogue's mean: stands for a listener of whom nothing is known."""
+        """The catalogue's mean, the vector of an unknown listener."""
         return self.total(np.arange(len(self.song_ids), dtype=np.int32)) / max(1, len(self.song_ids))
 
     def query(self, vector: Vector) -> Query | None:
-        """The vector as its index is asked with it; None when it points nowhere."""
+        """The vector as a query of its index; None for a zero vector."""
         if self.sparse:
             columns = np.flatnonzero(np.abs(vector) > _NOTHING).astype(np.int32)
             return (columns, vector[columns].astype(np.float32)) if len(columns) else None
@@ -83,7 +83,7 @@ class ServedModel:
 
     @cached_property
     def _sketch(self) -> NDArray[np.float32] | None:
-        """The rows in their few strongest directions (uncentred principal axes); None where rows are short."""
+        """The rows projected to a few principal axes (uncentred); None if rows are short."""
         if self.sparse or self.dimension <= 2 * _SKETCH:
             return None
         sample = np.asarray(self.raw[:: max(1, len(self.song_ids) // _SKETCH_SAMPLE)])
@@ -93,7 +93,7 @@ class ServedModel:
     def top_contributors(self, row: int, among: Rows, count: int) -> Rows:
         """The `count` rows of `among` whose products with `row` are largest and above 0, the largest first.
 
-        Long rows are weighed in a sketch first, and in full only where that ranks high: reading 2,000 rows of 768
+        Long rows are ranked by a sketch first, and only the best are computed in full: reading 2,000 rows of 768
         numbers would cost as much as the query did.
         """
         sketch = self._sketch
@@ -111,7 +111,7 @@ class ServedModel:
     def _sparse_products(self, row: int) -> Vector:
         """Products of one sparse row with all rows, word by word: a song has few words.
 
-        A word that more than one song in ten has is passed over: it tells nothing, and its list is long.
+        A word of more than one song in ten is skipped: it says little, and its list is long.
         """
         of_song = slice(self.raw.indptr[row], self.raw.indptr[row + 1])
         starts = self._columns.indptr
@@ -124,20 +124,20 @@ class ServedModel:
 
     @cached_property
     def _columns(self) -> Any:
-        """The raw rows by column: which songs have a word."""
+        """The raw rows by column: the songs of each word."""
         return self.raw.tocsc()
 
     def warm(self) -> "ServedModel":
-        """Compute what is computed on first use, so that no request pays for it."""
+        """Compute the cached properties now, so that no request waits for them."""
         _ = self.mean, self._sketch, self._norms
         if self.sparse:
             _ = self._postings, self._columns
         return self
 
     def prefers_scan(self, query: Query) -> bool:
-        """Whether an index of words would have to go through much of the collection for this query.
+        """Whether a sparse index would read much of the collection for this query.
 
-        Then one pass over the raw rows is cheaper: for the joined text of 1,000 songs 0.3 ms instead of 3, for the
+        Then a scan of the raw rows is cheaper: for the joined text of 1,000 songs 0.3 ms instead of 3, for the
         catalogue's mean 0.3 instead of 16 (14,885 songs, 22,040 words).
         """
         return isinstance(query, tuple) and int(self._postings[query[0]].sum()) > _SCAN_SHARE * self.raw.nnz
@@ -161,12 +161,12 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class BoundModel:
-    """A model beside one catalogue snapshot.
+    """A model mapped to one catalogue snapshot.
 
     Attributes:
         catalogue_rows: (model rows,) catalogue row, -1 for a song that left the catalogue.
-        known: (catalogue rows,) bool, true where the model has the song; newer songs it does not.
-        strangers: points of the collection that are no songs of the catalogue.
+        known: (catalogue rows,) bool, true where the model has the song; it lacks newer songs.
+        strangers: points of the collection whose songs are not in the catalogue.
     """
 
     model: ServedModel
@@ -181,7 +181,7 @@ class BoundModel:
 
 
 def bind(model: ServedModel, catalogue: Catalogue) -> BoundModel:
-    """Meet a model with a catalogue snapshot."""
+    """Map a model to a catalogue snapshot."""
     rows = catalogue.rows_of_points(model.points)
     known = np.zeros(len(catalogue), dtype=np.bool_)
     known[rows[rows >= 0]] = True
@@ -189,9 +189,9 @@ def bind(model: ServedModel, catalogue: Catalogue) -> BoundModel:
 
 
 def open_model(record: LiveModel, vectors_dir: Path) -> ServedModel:
-    """Open a published version. Blocks for as long as its shard takes to load.
+    """Open a published version. Blocks while its shard loads.
 
-    Raises FileNotFoundError when it is not there, ValueError when it is another version than its directory says.
+    Raises FileNotFoundError if it does not exist, ValueError if its directory holds another version.
     """
     published = load_published(vectors_dir / record.collection)
     if published.record.version != record.version:
@@ -200,12 +200,12 @@ def open_model(record: LiveModel, vectors_dir: Path) -> ServedModel:
 
 
 def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: asyncio.AbstractEventLoop) -> ServedModel:
-    """Open a version on a Qdrant server: its rows come here, its index stays there. Blocks, so never in `loop`.
+    """Open a version on a Qdrant server: the rows are copied, the index stays there. Blocks; do not call it in `loop`.
 
-    `client` belongs to `loop`. Raises IncompleteCollectionError when not all of the version is there (yet), and what
-    the server's client raises when it does not answer.
+    `client` belongs to `loop`. Raises IncompleteCollectionError if the version is not complete (yet), and the
+    client's errors if the server does not answer.
     """
-    # Imported here: the client takes a second and 30 MB, and one machine alone needs none of it.
+    # Imported here: the client costs a second and 30 MB, and a single machine does not need it.
     from services.common.vectors.server_index import ServerIndex
     from services.common.vectors.server_rows import assembled, read_collection
 
@@ -215,7 +215,7 @@ def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: async
 
 
 def largest(weights: NDArray[Any], count: int) -> NDArray[np.intp]:
-    """Where the `count` largest weights are, the largest first."""
+    """The positions of the `count` largest weights, the largest first."""
     if len(weights) <= count:
         return np.argsort(-weights, kind="stable")
     top = np.argpartition(-weights, count - 1)[:count]

@@ -1,4 +1,4 @@
-"""The order of slots and picks, and the picks of one playlist: arm after arm from the same eligible songs."""
+"""The orders of slots and picks, and the picks of one playlist: the arms pick in turn from the same eligible songs."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ def draw(arms: Sequence[str], order: Order, rng: np.random.Generator) -> Draw:
 
 
 def paper_order(arms: Sequence[str]) -> tuple[str, ...]:
-    """Content models first, the random arm last; an arm that the paper does not have comes behind."""
+    """Content models first, the random arm last; arms that the paper does not have follow."""
     known = {arm: place for place, arm in enumerate(PAPER_ORDER)}
     return tuple(sorted(arms, key=lambda arm: (known.get(arm, len(known)), arm)))
 
@@ -45,8 +45,8 @@ def shuffled(arms: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
 def placed(slots: Sequence[str], picked: AbstractSet[str], order: Order) -> list[tuple[str, float]]:
     """The arms that picked a song, in slot order, each with P(arm at its slot).
 
-    Which arms picked something depends on the picks, never on the slots. Given which did, every order of them is
-    equally likely, so each of n arms is at each of the n slots with probability 1 / n.
+    Which arms picked a song does not depend on the slots. So every order of these n arms is equally likely, and each
+    arm is at each of the n slots with probability 1 / n.
     """
     present = [arm for arm in slots if arm in picked]
     p_arm = 1.0 if order == "fixed" else 1.0 / max(1, len(present))
@@ -68,7 +68,7 @@ class Picked:
 
 
 def pick_all(request: PickRequest, arms: Mapping[str, Arm], order: Sequence[str], observe: Observe) -> Picked:
-    """Let the arms pick in this order; what one takes is closed to the next, with everything of its anime."""
+    """Let the arms pick in this order. A picked song, and all songs of its anime, are closed to the next arms."""
     picked = Picked()
     for name in order:
         started = time.perf_counter()
@@ -85,7 +85,7 @@ def _pick_one(request: PickRequest, arms: Mapping[str, Arm], name: str, picked: 
         return why.code
     except Exception as fault:
         logger.exception("the arm %s failed and is left out of this playlist", name)
-        picked.left_out[name] = f"failed: {type(fault).__name__}; the recommender's log has more"
+        picked.left_out[name] = f"failed: {type(fault).__name__}; the recommender's log has the cause"
         return "failed"
     if pick is None:
         picked.left_out[name] = _nothing_left(request)
@@ -97,5 +97,5 @@ def _pick_one(request: PickRequest, arms: Mapping[str, Arm], name: str, picked: 
 
 def _nothing_left(request: PickRequest) -> str:
     if request.open.any():
-        return "nothing left: its model knows none of the songs that are left; build it again"
+        return "nothing left: its model has none of the songs that are left; build it again"
     return "nothing left: every song that is left shares an anime with this playlist"

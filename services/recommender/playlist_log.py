@@ -1,4 +1,4 @@
-"""Where served playlists are appended: before they are answered, so that no exposure is ever unlogged."""
+"""Appends playlists to the log before they are served, so that every exposure is logged."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ _CLOSE_SECONDS: Final = 2.0
 
 
 class LogUnavailable(Exception):
-    """The playlist could not be appended: nothing may be served."""
+    """The playlist could not be appended, so it must not be served."""
 
 
 class PlaylistLog:
     """One idempotent producer, replaced when a write fails.
 
-    An idempotent producer goes on with a record for as long as it lives. One that has failed to deliver in time is
-    therefore dropped with what it still holds, or it would deliver playlists minutes later that were never served.
+    An idempotent producer retries a record until it is closed. After a timeout the producer is therefore dropped with
+    its queue; otherwise it would deliver playlists minutes later that were never served.
 
     Args:
-        timeout_seconds: how long an append may take; below the gateway's timeout, so that the reason gets through.
+        timeout_seconds: limit of an append; below the gateway's timeout, so that the client sees the reason.
     """
 
     def __init__(self, settings: KafkaSettings, timeout_seconds: float) -> None:
@@ -41,7 +41,7 @@ class PlaylistLog:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def answers(self, seconds: float) -> bool:
-        """Whether a broker answers within this time; connects where there is no connection."""
+        """Whether a broker answers within this time; connects if needed."""
         try:
             async with asyncio.timeout(seconds):
                 current = await self.start()
@@ -50,7 +50,7 @@ class PlaylistLog:
             return False
 
     async def append(self, playlist: ServedPlaylist) -> None:
-        """Return once the log has it durably. Raises LogUnavailable."""
+        """Return once the broker has acknowledged the playlist. Raises LogUnavailable."""
         current: AIOKafkaProducer | None = None
         try:
             async with asyncio.timeout(self._timeout):
@@ -59,7 +59,9 @@ class PlaylistLog:
         except (KafkaError, OSError, TimeoutError) as fault:
             self._give_up(current)
             logger.warning("a playlist could not be appended to %s: %s", PLAYLISTS.name, fault or type(fault).__name__)
-            raise LogUnavailable("the log cannot take the playlist; nothing was served, try again shortly") from fault
+            raise LogUnavailable(
+                "the log did not acknowledge the playlist, so nothing was served; try again shortly"
+            ) from fault
 
     async def _send(self, current: AIOKafkaProducer, playlist: ServedPlaylist) -> None:
         partitions = await current.partitions_for(PLAYLISTS.name)
@@ -101,7 +103,7 @@ class PlaylistLog:
 
 
 async def _close(old: AIOKafkaProducer) -> None:
-    """Flush and stop; a producer that cannot deliver would flush for ever, so only for so long."""
+    """Flush and stop, within _CLOSE_SECONDS; a producer that cannot deliver would flush for ever."""
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
         await asyncio.wait_for(old.stop(), _CLOSE_SECONDS)
         return
@@ -109,7 +111,7 @@ async def _close(old: AIOKafkaProducer) -> None:
 
 
 async def _abandon(old: AIOKafkaProducer) -> None:
-    """Stop without delivering what is held: the sender first, so that nothing goes out any more."""
+    """Stop without delivering the queue: the sender first, so that it sends nothing more."""
     with contextlib.suppress(KafkaError, OSError):
         await old._sender.close()
     with contextlib.suppress(KafkaError, OSError):

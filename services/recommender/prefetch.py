@@ -1,8 +1,8 @@
-"""Nearest songs from indexes on another machine, all arms at once, before a playlist is composed.
+"""Fetches the nearest songs from remote indexes, for all arms at once, before a playlist is composed.
 
-Composing never waits: it is one computation from the drawn order to the last pick. So what lies elsewhere is asked for
-ahead, and kept with the listener's vector like the answer of an index in this process. An index that is late, or fails,
-costs neither the playlist nor the arm: the rows are here as well, and the arm computes what was not answered.
+Composing does not wait: it is one computation from the drawn order to the last pick. So remote results are fetched
+before and kept with the listener's vector, like the results of a local index. If a remote index is late or fails, the
+arm computes the scores from the raw rows, which are in this process as well.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from services.recommender.profile_vectors import ProfileVector
 
 logger = logging.getLogger(__name__)
 
-# More than of an index in this process: there is no second question, and many of the nearest may have been heard.
+# More than from a local index: there is no second query, and many of the nearest songs may have been heard.
 NEAREST: Final = 256
-# After a failure an arm asks nothing for so long, so that a server which hangs delays a playlist in a few hundred.
+# After a failure an arm skips the index for this long, so that a server that hangs delays few playlists.
 SILENT_SECONDS: Final = 5.0
 
 
 class Prefetcher:
-    """Fills `ProfileVector.nearest`. `longest`: the longest wait for all answers, in seconds."""
+    """Fills `ProfileVector.nearest`. `longest`: the maximum wait for all answers, in seconds."""
 
     def __init__(self, longest: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._longest = longest
@@ -33,7 +33,7 @@ class Prefetcher:
         self._silent_until: dict[str, float] = {}
 
     async def fill(self, models: Sequence[BoundModel], vector_of: Callable[[BoundModel], ProfileVector]) -> None:
-        """Ask each model's index for what is nearest to the listener, unless that is known. Never raises."""
+        """Query each model's index for the songs nearest to the listener, unless they are known. Never raises."""
         questions = [
             self._asked(bound, remote, at, query) for bound, remote, at, query in self._open(models, vector_of)
         ]
@@ -60,7 +60,11 @@ class Prefetcher:
                 async with asyncio.timeout(self._longest):
                     profile.nearest = await remote.ask(query, k=NEAREST)
             QUERIES.labels(arm).inc()
-        except Exception as fault:  # noqa: BLE001 - whatever is wrong with an index costs the arm a computation only
+        except Exception as fault:  # noqa: BLE001 - on any error the arm computes the scores itself
             INDEX_FAILURES.labels(arm).inc()
             self._silent_until[arm] = self._clock() + SILENT_SECONDS
-            logger.warning("the index of %s does not answer, the arm computes: %s", arm, fault or type(fault).__name__)
+            logger.warning(
+                "the index of %s does not answer, so the arm computes all scores: %s",
+                arm,
+                fault or type(fault).__name__,
+            )

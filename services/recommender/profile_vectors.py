@@ -1,8 +1,7 @@
-"""Profile vectors: what a listener likes as one point in each model's space, kept up to date song by song.
+"""Profile vectors: a listener's taste as one vector in each model's space, updated incrementally.
 
-Dense: the mean of the raw vectors of the favoured songs. Sparse: the mean of their tf-idf rows, which points where the
-tf-idf vector of their joined text does. Sums are kept per (listener, arm, version), so that another like adds one row,
-however many there are.
+Dense: the mean of the raw vectors of the favoured songs. Sparse: the mean of their tf-idf rows, which has the direction
+of the tf-idf vector of their joined text. Sums are cached per (listener, arm, version), so a like adds one row.
 """
 
 from collections.abc import Set
@@ -25,13 +24,13 @@ CACHE_BYTES: Final = 256 << 20
 
 @dataclass
 class ProfileVector:
-    """A listener in one model's space. The same object for as long as favourites, cold start and model stay.
+    """A listener's vector in one model's space; the same object while favourites, cold start and model do not change.
 
     Attributes:
-        rows: rows of the model of the favoured songs that went in.
-        source: `favoured`, `list` (the cold start's songs took part) or `mean` (nothing of the listener).
-        nearest: (points, cosines descending) of the songs nearest to it, whoever may hear them; kept here by who asked
-            for them first, because a skip or another playlist changes nothing about them.
+        rows: the model's rows of the favoured songs in the vector.
+        source: `favoured`, `list` (the cold start's songs contribute) or `mean` (nothing is known of the listener).
+        nearest: (points, cosines descending) of the songs nearest to it, eligible or not. It is cached here, because a
+            skip or another playlist does not change it.
     """
 
     vector: Vector
@@ -42,7 +41,7 @@ class ProfileVector:
 
 @dataclass
 class _Sum:
-    """The favoured songs of a listener in one model: the set they came from, their rows, the sum of those."""
+    """The favoured songs of a listener in one model: their ids, their rows, the sum of the rows."""
 
     favoured: Set[str]
     rows: Rows
@@ -56,7 +55,7 @@ class _Sum:
 
 
 class _Moved:
-    """What joined and what left a set of favourites."""
+    """The difference of two sets of favourites."""
 
     def __init__(self, old: Set[str], new: Set[str]) -> None:
         self.old, self.new = old, new
@@ -64,7 +63,7 @@ class _Moved:
 
 
 class ProfileVectors:
-    """Vectors of listeners, from sums that are kept."""
+    """Vectors of listeners, from cached sums."""
 
     def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
         self._sums: ByteCache[tuple[str, str, str], _Sum] = ByteCache("profile_vectors", cache_bytes, _Sum.size)
@@ -72,9 +71,9 @@ class ProfileVectors:
         self._last_moved = _Moved(frozenset(), frozenset())
 
     def vector(self, user_id: str, model: ServedModel, favoured: Set[str], cold: ColdStart) -> ProfileVector:
-        """Where this listener is in this model: favourites, faded in over the cold start's songs.
+        """The listener's vector in this model: the favourites, mixed with the cold start's songs.
 
-        A model that knows none of the favourites takes the cold start's songs alone, and without those its own mean.
+        If the model has none of the favourites, the cold start's songs alone; without those, the model's mean.
         """
         kept = self._sum(user_id, model, favoured)
         if kept.mixed is None or kept.cold != cold:
@@ -94,7 +93,7 @@ class ProfileVectors:
         return ProfileVector(mixed, kept.rows, "list")
 
     def _mean(self, model: ServedModel) -> ProfileVector:
-        """The model's mean, one object for everybody."""
+        """The model's mean, one object for all listeners."""
         known = self._means.get(model.record.arm)
         if known is None or known.vector is not model.mean:
             known = ProfileVector(model.mean, model.rows_of(()), "mean")
@@ -116,7 +115,7 @@ class ProfileVectors:
         return kept
 
     def _moved(self, old: Set[str], new: Set[str]) -> _Moved:
-        """Worked out once for all arms: they ask one after the other, with the same two sets."""
+        """Computed once for all arms: they ask in turn with the same two sets."""
         if self._last_moved.old is not old or self._last_moved.new is not new:
             self._last_moved = _Moved(old, new)
         return self._last_moved

@@ -1,4 +1,4 @@
-"""What follows from a profile for serving, derived once per version of the profile and of the catalogue."""
+"""What serving derives from a profile, once per version of the profile and of the catalogue."""
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ Cold = Literal["list", "mean"]
 
 @dataclass(frozen=True)
 class ProfileView:
-    """What follows from a profile beside one catalogue: what was heard, liked, vetoed, and which songs are out.
+    """A profile with what is derived from it and one catalogue: the listener's state and the excluded songs.
 
     Attributes:
         derived: the listener's state, and what the next one is derived from.
-        favoured: `listener_state.favoured`; the same object for as long as its content stays.
+        favoured: `listener_state.favoured`; the same object while its content stays the same.
         refused: why each song is out, see `eligible.refusals`.
-        drawn: songs of the anime list that stand in for likes, whatever they weigh now.
+        drawn: songs of the anime list that can replace likes, whatever their weight is now.
         catalogue: `Catalogue.serial` of the catalogue.
     """
 
@@ -45,26 +45,26 @@ class ProfileView:
         return 1_000 + self.excluded.nbytes + 330 * len(self.derived.songs)
 
     def cold_start(self, mode: Literal["fade", "paper"]) -> ColdStart:
-        """What stands in for likes, and how much it weighs."""
+        """The songs that replace likes, and their weight."""
         return cold_start(self.drawn, len(self.favoured), mode)
 
 
 def cold_reason(cold: ColdStart, favoured: int) -> Cold | None:
-    """How cold the listener is: `list` while the list's songs weigh, `mean` with nothing at all, None once adapted."""
+    """The kind of cold start: `list` while the list's songs have weight, `mean` without data, None once adapted."""
     if cold.weight > 0:
         return "list"
     return None if favoured else "mean"
 
 
 class ProfileViews:
-    """Derives views, and keeps those of the listeners that asked last."""
+    """Derives views, and caches those of recent listeners."""
 
     def __init__(self, *, cache_bytes: int, cold_songs: int) -> None:
         self._cold_songs = cold_songs
         self._kept: ByteCache[str, ProfileView] = ByteCache("profile_views", cache_bytes, ProfileView.size)
 
     def of(self, profile: StoredProfile, catalogue: Catalogue) -> ProfileView:
-        """The view of a profile; the one from before when neither it nor the catalogue changed."""
+        """The view of a profile; the cached one if neither the profile nor the catalogue changed."""
         known = self._kept.get(profile.user_id)
         if known is None or known.profile.state is not profile.state or known.catalogue != catalogue.serial:
             known = self._derived(profile, catalogue, known)
@@ -90,13 +90,13 @@ class ProfileViews:
 
 
 def _follow(profile: StoredProfile, catalogue: Catalogue, before: ProfileView | None) -> tuple[Derived, Flags]:
-    """From the view before, mostly the same but for a song; from nothing where the catalogue changed."""
+    """Update the view before, which usually differs by one song; derive in full if the catalogue changed."""
     songs = under_own_ids(profile.songs, catalogue.aliases, merge_served)
     vetoes = under_own_ids(profile.vetoes, catalogue.anime_aliases, VETO.merge)
     if before is None or before.catalogue != catalogue.serial:
         derived = derive_full(songs, vetoes, catalogue.anime_of)
         return derived, exclusions(catalogue, derived.listener_state)
-    # What moved is known by the ids that the store has; where one of them is an alias, it is looked for.
+    # The store names the changed songs by its own ids. If one of them is an alias, all songs are compared.
     as_stored = songs is profile.songs and before.derived.songs is before.profile.songs
     moved = profile.moved_since(before.profile.state) if as_stored else None
     derived = derive_incrementally(before.derived, songs, vetoes, moved)
@@ -106,10 +106,10 @@ def _follow(profile: StoredProfile, catalogue: Catalogue, before: ProfileView | 
 def under_own_ids(
     registers: Mapping[str, bytes], aliases: Mapping[str, str], merge: Callable[[bytes, bytes], bytes]
 ) -> Mapping[str, bytes]:
-    """`registers` (id -> packed) with those of every alias merged into its own id; the same object where none is.
+    """`registers` (id -> packed) with those of every alias merged into its own id; the same object if there is none.
 
-    The store keeps events under the ids that they came with. A register's merge is a maximum, so merging the registers
-    of two ids gives what the fold of all events under one id gives: nothing is rewritten when an id becomes an alias.
+    The store keeps events under the ids that they were posted with. A register's merge is a maximum, so merging the
+    registers of two ids equals the fold of all events under one id. Nothing is rewritten when an id becomes an alias.
     """
     found = registers.keys() & aliases.keys()
     if not found:

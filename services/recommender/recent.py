@@ -1,4 +1,4 @@
-"""Playlists that this process served and the store of profiles may not show yet: a process reads its own writes."""
+"""Playlists that this process served and the store of profiles may not have yet (read your own writes)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -13,7 +13,7 @@ CACHE_BYTES: Final = 32 << 20
 
 
 class Recent:
-    """The last playlists of this process, by id and by listener; the oldest are forgotten."""
+    """The last playlists of this process, by id and by listener; the oldest are dropped."""
 
     def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
         half = cache_bytes // 2
@@ -21,7 +21,7 @@ class Recent:
         self._pending: ByteCache[str, dict[str, HistoryEntry]] = ByteCache("recent_histories", half, _history_size)
 
     def add(self, playlist: ServedPlaylist) -> None:
-        """Remember a playlist that is in the log; of one id the highest revision."""
+        """Remember a logged playlist; of one id the highest revision is kept."""
         known = self._playlists.get(playlist.playlist_id)
         newest = playlist if known is None or playlist.revision >= known.revision else known
         self._playlists.put(playlist.playlist_id, newest)
@@ -36,7 +36,7 @@ class Recent:
         return self._playlists.get(playlist_id)
 
     def history(self, user_id: str, stored: Iterable[HistoryEntry]) -> list[HistoryEntry]:
-        """The listener's playlists, oldest first: the store's, and those of this process that are ahead of it."""
+        """The listener's playlists, oldest first: the store's, and newer ones of this process."""
         merged: dict[str, HistoryEntry] = {entry.playlist_id: entry for entry in stored}
         pending = self._pending.get(user_id) or {}
         for playlist_id, entry in list(pending.items()):
@@ -49,7 +49,7 @@ class Recent:
 
 
 def history_entry(playlist: ServedPlaylist) -> HistoryEntry:
-    """A playlist as the store's history shows it."""
+    """A playlist as an entry of the store's history."""
     songs = tuple(slot.song_id for slot in playlist.slots)
     return HistoryEntry(str(playlist.playlist_id), playlist.served_at, playlist.revision, songs)
 

@@ -1,7 +1,7 @@
-"""The recommender's answers: read the profile, compose, append to the log, answer. What decides is pure and beside.
+"""Serves playlists: reads the profile, composes, appends to the log, answers. The decisions are in pure modules.
 
-Without Redis a playlist is still answered, from an empty profile. Without the log none is, because an exposure that
-cannot be logged is not served.
+Without Redis a playlist is made from an empty profile. Without the log none is served, because every exposure must be
+logged.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from services.recommender.snapshots import CatalogueSnapshot, SnapshotStore
 
 logger = logging.getLogger(__name__)
 
-# A local Redis answers in a millisecond; a listener waits no longer than this for one that hangs.
+# A local Redis answers in a millisecond. This limits the wait for one that hangs.
 PROFILE_SECONDS: Final = 1.0
 _LAST_REVISION: Final = 0xFFFF
 
@@ -52,7 +52,7 @@ class NoSuchPlaylist(LookupError):
 
 
 class NothingToPick(ValueError):
-    """`from_slot` lies behind the last slot that a playlist can have, or the playlist had too many revisions."""
+    """`from_slot` is after the last slot that a playlist can have, or the playlist has too many revisions."""
 
 
 class NotReady(Exception):
@@ -60,13 +60,13 @@ class NotReady(Exception):
 
 
 class ProfilesUnavailable(Exception):
-    """Redis does not answer, and the question has no answer without it."""
+    """Redis does not answer, and the request needs it."""
 
 
 class PlaylistService:
-    """What one process answers. The composition root passes everything that it needs.
+    """The service of one process. The composition root passes its parts.
 
-    `resting`: the songs that rest after these playlists (ids of songs, oldest first).
+    `resting`: gives the resting songs after these playlists (ids of songs, oldest first).
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class PlaylistService:
         async with lock:
             profile, stale = await self._profile(request.user_id, request.not_before)
             before = await self._known(request.user_id, playlist_id, _revision_in(profile, playlist_id))
-            # A playlist that was short has an empty rest: nothing else was eligible.
+            # A short playlist has an empty rest, because nothing else was eligible.
             if request.from_slot >= len(self._composer.arms) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
             snapshot = self.snapshot()
@@ -138,7 +138,7 @@ class PlaylistService:
             return await self._serve(composed, snapshot, view, stale)
 
     async def resume(self, user_id: str, playlist_id: UUID) -> PlaylistAnswer:
-        """A playlist as it was last served, with tokens of that time. Raises NoSuchPlaylist."""
+        """The last revision of a playlist, with tokens of its original time. Raises NoSuchPlaylist."""
         profile, _ = await self._profile(user_id, None)
         playlist = await self._known(user_id, playlist_id, _revision_in(profile, playlist_id))
         snapshot = self.snapshot()
@@ -164,7 +164,7 @@ class PlaylistService:
             return self._answering.answer(composed.playlist, snapshot, view, stale)
 
     async def _known(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
-        """The newest revision of the user's playlist: this process' own, unless the store has seen a newer one."""
+        """The newest revision of the user's playlist, from this process or, if newer, from the store."""
         playlist = self._recent.playlist(playlist_id)
         if playlist is None or playlist.revision < stored_revision:
             stored = await self._stored(user_id, playlist_id)
@@ -184,7 +184,7 @@ class PlaylistService:
     # ---- profiles -----------------------------------------------------------------------------------------------
 
     async def read(self, user_id: str) -> tuple[StoredProfile, ProfileView, CatalogueSnapshot]:
-        """A profile and what follows from it. Raises ProfilesUnavailable."""
+        """A profile, its view and the snapshot. Raises ProfilesUnavailable."""
         try:
             async with asyncio.timeout(PROFILE_SECONDS):
                 profile = await self._reader.read(user_id)
@@ -196,7 +196,7 @@ class PlaylistService:
     async def served_of(self, user_id: str, entries: Sequence[CatalogueSong], arm: str = "") -> CatalogueSong:
         """Of songs that share a video, the one that this listener was served last.
 
-        Where one playlist had several of them, the one of the `arm`. The first where the listener was served none, or
+        If one playlist had several of them, that of the `arm`. The first song if the listener was served none, or if
         the store of profiles does not answer.
         """
         wanted = {entry.song_id: entry for entry in entries}
@@ -213,7 +213,7 @@ class PlaylistService:
         return entries[0]
 
     async def _of_arm(self, user_id: str, shown: HistoryEntry, arm: str) -> list[str]:
-        """The songs of an arm in a playlist; none where the playlist is not there any more."""
+        """The songs of an arm in a playlist; none if the playlist does not exist any more."""
         try:
             playlist = await self._known(user_id, UUID(str(shown.playlist_id)), shown.revision)
         except (NoSuchPlaylist, ProfilesUnavailable):
@@ -231,14 +231,16 @@ class PlaylistService:
         return MarkAnswer(reached=reached, waited_ms=waited, mark=mark)
 
     async def _profile(self, user_id: str, not_before: MarkToReach | None) -> tuple[StoredProfile, Stale | None]:
-        """The profile, and why it is not as fresh as it can be; an empty one where Redis fails."""
+        """The profile, and why it is stale if it is; an empty profile if Redis fails."""
         try:
             profile, reached = await self._read(user_id, not_before)
         except (RedisError, OSError, TimeoutError) as fault:
             PROFILE_FAILURES.inc()
-            logger.warning("no profile, the playlist is not personal: %s", fault or type(fault).__name__)
+            logger.warning(
+                "Redis did not return a profile, so the playlist is not personal: %s", fault or type(fault).__name__
+            )
             return empty_profile(user_id), "unavailable"
-        # A store that is behind what it had already reached was wiped or restored: what it shows is old.
+        # If a mark went back, the store was emptied or restored, so its profiles are old.
         advanced = self._marks.advance(user_id, profile)
         if not advanced or self._ends.behind(user_id, profile.marks):
             return profile, "behind"
@@ -262,7 +264,7 @@ class PlaylistService:
             return self._profile_views.of(profile, snapshot.catalogue)
 
     async def _placed(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
-        """The view, with what must be asked of a server. The request keeps its snapshot, whatever is swapped in."""
+        """The view, after querying remote indexes. The request keeps its snapshot, even if a new one replaces it."""
         view = self._derived(profile, snapshot)
         if snapshot.remote:
             await self._composer.prefetch(snapshot, view, self._ahead)
@@ -279,6 +281,6 @@ def _name(mark: MarkToReach) -> MarkName:
 
 
 def _revision_in(profile: StoredProfile, playlist_id: UUID) -> int:
-    """The revision that the store's history knows of a playlist, -1 for none."""
+    """The revision of a playlist in the store's history, -1 for none."""
     wanted = str(playlist_id)
     return max((entry.revision for entry in profile.history if str(entry.playlist_id) == wanted), default=-1)

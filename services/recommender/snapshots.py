@@ -1,7 +1,7 @@
-"""What is served from: the catalogue and the live models, followed on the log, swapped in whole.
+"""Catalogue snapshots: the catalogue and the live models, followed on the log and replaced as a whole.
 
-A snapshot never changes. A request takes the current one and keeps it to its end, so it sees one catalogue and one
-version of each model; the next request may see another.
+A snapshot never changes. A request uses the current one until its end, so it sees one catalogue and one version of each
+model.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from services.recommender.models import BoundModel, ServedModel, bind
 
 logger = logging.getLogger(__name__)
 
-# A burst of catalogue records becomes one new snapshot, built when the burst pauses or goes on for so long.
+# A burst of catalogue records gives one new snapshot: after a pause of QUIET_SECONDS, or after BURST_SECONDS.
 QUIET_SECONDS: Final = 0.25
 BURST_SECONDS: Final = 2.0
 
@@ -44,7 +44,7 @@ class CatalogueSnapshot:
 
     Attributes:
         left_out: content arm -> why it has no model here.
-        behind: arm -> why it serves another version than its record names.
+        behind: arm -> why it serves another version than that of its record.
     """
 
     catalogue: Catalogue
@@ -59,9 +59,9 @@ class CatalogueSnapshot:
 
 
 class SnapshotStore:
-    """Takes records of the two topics, keeps `current` up to date.
+    """Receives records of the two topics and keeps `current` up to date.
 
-    `take` only notes what changed; `run` does the slow part - decoding, sorting, opening collections - in a thread.
+    `take` only stores the changes. `run` decodes, sorts and opens collections in a thread.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SnapshotStore:
         self.ready = asyncio.Event()
 
     def take(self, records: list[Any]) -> None:
-        """Note the records of either topic; of one key the last counts."""
+        """Store records of either topic; the last one of a key counts."""
         for record in records:
             key = (record.key or b"").decode(errors="replace")
             if record.topic == CATALOGUE.name:
@@ -94,14 +94,16 @@ class SnapshotStore:
         try:
             record = MODEL_VERSIONS.read(value)
             if record.arm != arm:
-                raise UnreadableModel(f"it is of the arm {record.arm}")
+                raise UnreadableModel(f"its key is {arm}, but its arm is {record.arm}")
             self._wanted[arm] = record
         except (ValidationError, NewerSchema, UnreadableModel) as problem:
             UNREADABLE.labels(MODELS.name).inc()
-            logger.error("a record of %s for %s cannot be read, the arm stays as it is: %s", MODELS.name, arm, problem)
+            logger.error(
+                "a record of %s for %s cannot be read, so the arm stays as it is: %s", MODELS.name, arm, problem
+            )
 
     async def run(self, caught_up: asyncio.Event) -> None:
-        """Swap in a new snapshot after each change, for ever. `ready` is set after the first that is complete."""
+        """Build a new snapshot after each change, until cancelled. Sets `ready` after the first complete one."""
         await caught_up.wait()
         while True:
             self._changed.clear()
@@ -110,7 +112,7 @@ class SnapshotStore:
             await self._settled()
 
     async def _settled(self) -> None:
-        """Wait for a change, or for the time to try a failed model again; then for the burst to pause."""
+        """Wait for a change, and for the burst to pause; or until it is time to retry a failed model."""
         retry = self._retry_seconds if self._models.failures else None
         try:
             await asyncio.wait_for(self._changed.wait(), retry)
@@ -122,7 +124,7 @@ class SnapshotStore:
             await asyncio.sleep(self._quiet_seconds)
 
     async def _renew(self) -> None:
-        """The catalogue first: a collection that is slow to open keeps no new song waiting."""
+        """Build the catalogue first, so that a slow collection does not delay new songs."""
         songs, self._songs = self._songs, {}
         if songs:
             self.current = await asyncio.to_thread(self._with_songs, songs)
@@ -160,7 +162,9 @@ class SnapshotStore:
             entry = None if value is None else read_song(value)
         except UnreadableSong as problem:
             UNREADABLE.labels(CATALOGUE.name).inc()
-            logger.error("the catalogue's record of %s cannot be read, the song stays as it is: %s", song_id, problem)
+            logger.error(
+                "the catalogue's record of %s cannot be read, so the song stays as it is: %s", song_id, problem
+            )
             return
         if entry is None:
             self._entries.pop(song_id, None)
@@ -175,7 +179,7 @@ class SnapshotStore:
 
 
 def _close_after_use(retired: list[ServedModel]) -> None:
-    """Close indexes when the last request lets go of its snapshot: one that waits may still ask the old version."""
+    """Close an index once the last request that uses its snapshot has ended."""
     while retired:
         model = retired.pop()
         weakref.finalize(model, model.index.close)

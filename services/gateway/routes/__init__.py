@@ -1,1 +1,1 @@
-"""The routes, one file a subject. Each has one function, `router(parts)`."""
+"""The routes, one file for each subject. Each file has a `router`."""

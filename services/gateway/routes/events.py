@@ -1,4 +1,4 @@
-"""POST /v1/events: the one way in for feedback. What is checked: services.gateway.stamp; durability: …writer."""
+"""POST /v1/events, the route for feedback. `stamp` checks the events, `writer` appends them to the log."""
 
 from collections import Counter
 from contextlib import suppress
@@ -15,7 +15,7 @@ from services.gateway.parts import GatewayParts, Parts, Writer
 from services.gateway.problems import Refused, problems
 from services.gateway.stamp import SWAPPED, Stamped
 
-# Of one post: a listener plays few songs at once, and a client that makes tokens up must not cost a request for each.
+# Lookups for one post: a listener plays few songs at once, and invented tokens must not cost a request each.
 _MOST_LOOKUPS: Final = 5
 _EXAMPLE: Final[dict[str, Any]] = {
     "events": [
@@ -43,7 +43,7 @@ router = APIRouter(tags=["feedback"], route_class=JsonRoute)
 async def post_events(
     parts: GatewayParts, user_id: Writer, body: Annotated[Events, Body(examples=[_EXAMPLE])]
 ) -> Response:
-    """What a listener did. 202 once the log has what is good of it; each event is checked by itself."""
+    """Post what a listener did. 202 once the log has the valid events; each event is checked separately."""
     stamp = parts.stamp(user_id)
     stamped = parts.stamper.post(body.events, stamp)
     if SWAPPED in stamped.attributions:
@@ -66,7 +66,7 @@ async def post_events(
 
 
 async def log_events(parts: Parts, user_id: str, stamped: Stamped) -> tuple[str, LogPosition]:
-    """Append the accepted events: (signed receipt, where they lie). Raises Refused 503."""
+    """Append the accepted events; returns (signed receipt, position). Raises Refused 503."""
     digest = digest_of(event.event_id.int for event in stamped.events)
     position, receipt = await parts.event_log.append(
         FEEDBACK.name, user_id, stamped.values, stamped.received_at, digest
@@ -81,9 +81,9 @@ async def log_events(parts: Parts, user_id: str, stamped: Stamped) -> tuple[str,
 
 
 async def _aliases(parts: Parts, user_id: str, stamped: Stamped) -> dict[str, list[str]]:
-    """Other ids of the songs whose tokens are of another song: it may be the same one, before a correction.
+    """Other ids of the songs whose tokens name another song: it may be the same one, before a correction.
 
-    Without an answer the tokens stay refused; the events are taken all the same.
+    Without an answer the tokens stay rejected; the events are accepted anyway.
     """
     events = zip(stamped.events, stamped.attributions, strict=True)
     found = {}

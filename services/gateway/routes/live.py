@@ -1,4 +1,4 @@
-"""GET /v1/me/live: server-sent events about the user's own clicks, under a bearer (so: fetch, not EventSource)."""
+"""GET /v1/me/live: server-sent events about the user's own events. It needs a bearer token, so clients use fetch."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -21,7 +21,7 @@ router = APIRouter(tags=["profile"])
 
 @router.get("/v1/me/live", response_class=Response, responses={**_STREAM, **problems(401, 429)})
 async def live(parts: GatewayParts, user_id: Reader) -> Response:
-    """What happens to each of my clicks, as it happens."""
+    """Live messages about each of my events."""
     parts.hub.check_limits(user_id)
     headers = {"x-accel-buffering": "no"}
     return StreamingResponse(_messages(parts.hub, user_id), media_type="text/event-stream", headers=headers)

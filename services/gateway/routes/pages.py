@@ -1,6 +1,6 @@
-"""`/`, the page, and `/docs`, Swagger UI: both without a network, each with its Content-Security-Policy.
+"""`/` is the page, `/docs` is Swagger UI. Both work without a network; each has a Content-Security-Policy.
 
-The page may run its own inline script, known by its hash, talk to this server alone, and frame YouTube's player.
+The page may run its own inline script (allowed by hash), send requests to this server, and frame YouTube's player.
 """
 
 import re
@@ -31,7 +31,11 @@ async def index() -> Response:
     try:
         html = PAGE.read_bytes()
     except FileNotFoundError:
-        return problem(404, "not_found", f"the page is missing from this installation: there is no {PAGE.name}")
+        return problem(
+            404,
+            "not_found",
+            f"the page is missing from this installation: {PAGE.name} does not exist; install the package again",
+        )
     return _page(html, content_policy(html))
 
 
@@ -44,7 +48,7 @@ async def docs(request: Request) -> Response:
         swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS}/swagger-ui.css",
         swagger_favicon_url=f"{ASSETS}/favicon.png",
-        # Off loopback it would ask a server on the internet to check our schema, and show what that says.
+        # Otherwise, off loopback, Swagger UI sends the schema to a validator on the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
     html = bytes(page.body)
@@ -52,7 +56,7 @@ async def docs(request: Request) -> Response:
 
 
 def docs_assets() -> StaticFiles:
-    """Swagger UI's files, of an installed package."""
+    """Swagger UI's files, from an installed package."""
     return StaticFiles(packages=[("fastapi_offline", "static")])
 
 
@@ -61,7 +65,7 @@ def _page(html: bytes, policy: str) -> Response:
 
 
 def script_hashes(html: bytes) -> list[str]:
-    """The CSP source of each inline script: the hash of its text, byte for byte as it stands in the file."""
+    """The CSP source of each inline script: the hash of its text, byte for byte."""
     texts = [found["text"] for found in _SCRIPT.finditer(html) if b"src=" not in found["attributes"].lower()]
     return [f"'sha256-{b64encode(sha256(_as_parsed(text)).digest()).decode()}'" for text in texts]
 
@@ -69,7 +73,7 @@ def script_hashes(html: bytes) -> list[str]:
 def content_policy(html: bytes) -> str:
     """The policy of a self-contained page.
 
-    Styles may be inline, also in attributes, which no hash covers; they can show nothing that is not there.
+    Inline styles are allowed, because hashes do not cover style attributes.
     """
     scripts = " ".join(script_hashes(html)) or "'none'"
     return _policy(scripts, "'unsafe-inline'", "'self' data: https://i.ytimg.com", f"frame-src {_FRAMES}")

@@ -1,9 +1,8 @@
 """The paper's own three endpoints, with its names and bodies, for its clients.
 
-They have no bearer: any client that reaches them may write as any of the paper's users. So they are on only where the
-port is bound to loopback, unless a setting says otherwise, and the ids of their users are a namespace of their own. The
-arm in `recommended_by` is not verified: it is marked `claimed`. A value that cannot be true is dropped, and the answer
-says so.
+They need no bearer token: any client that reaches them may write as any of the paper's users. So, without a setting,
+they are on only while the port is bound to loopback, and their users' ids have their own namespace. The arm in
+`recommended_by` is self-reported (attribution `claimed`). An invalid value is dropped, and the answer lists it.
 """
 
 import asyncio
@@ -43,7 +42,7 @@ from services.gateway.routes.profile import readable, write_list
 WAIT_MS: Final = 900
 WAIT_SECONDS: Final = 1.0
 
-# What a like can do without.
+# An invalid value of these is dropped.
 OPTIONAL_FIELDS: Final = frozenset({"recommended_by", "watch_time", "total_video_time", "liked"})
 _WRITE_PROBLEMS: Final = problems(400, 413, 415, 429, 503)
 _OFF: Final = "the paper's endpoints are off; ANIMUSIC_GATEWAY__PAPER_ENDPOINTS=true turns them on"
@@ -107,16 +106,15 @@ async def playlist(parts: GatewayParts, anilist_username: Annotated[Username, Qu
 @switched_off.post("/feedback")
 @switched_off.get("/playlist")
 async def off() -> Response:
-    """404, with the setting."""
+    """Answer 404, naming the setting."""
     raise Refused(404, "not_found", _OFF)
 
 
 def paper_events(body: PaperFeedback, song_id: str, now: int) -> tuple[list[ClientEvent], list[str]]:
-    """What the paper's one body says, in our events, and a sentence for what of it cannot be true.
+    """Convert the paper's feedback to our events; also returns a warning for each impossible value.
 
-    Progress where both times are known and belong together. A like where it is liked; `liked: false` only says that
-    there was none, and writes nothing. What is not liked counts as started, so that the song before it is settled
-    (design: a song that is playing is not disliked yet).
+    Both times, if they are consistent, give a progress event. `liked: true` gives a like. Otherwise the song counts as
+    started, so that the song before it is settled (a song that is playing is not disliked yet).
     """
     base: dict[str, Any] = {"occurred_at": now, "song_id": song_id}
     events = [_event({**base, "kind": "liked" if body.liked else "started"})]
@@ -135,9 +133,9 @@ def _event(fields: dict[str, Any]) -> ClientEvent:
 
 
 async def resolve_song(recommender: RecommenderClient, user_id: str, ref: str, arm: str | None) -> str:
-    """The id of the song that a client means by its id, or by a YouTube id. Raises Refused 404 for an unknown one.
+    """The id of a song, given by its id or a YouTube id. Raises Refused 404 for an unknown one.
 
-    It is asked anew every time: songs may share a video, and then it is the one that this listener was served.
+    The answer is not cached: songs may share a video, and it is the one that this listener was served last.
     """
     query = urlencode({"user_id": user_id, "arm": arm or ""})
     answer = await recommender.get(user_id, "/internal/songs/{}", ref, query=query)
@@ -147,7 +145,7 @@ async def resolve_song(recommender: RecommenderClient, user_id: str, ref: str, a
 
 
 async def _wait_until_reflected(recommender: RecommenderClient, user_id: str, receipt: Receipt) -> None:
-    """Wait until the profile reflects a write; after a second the client is answered anyway."""
+    """Wait until the profile reflects a write, at most a second."""
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await recommender.wait_for(user_id, receipt, WAIT_MS)
@@ -162,12 +160,12 @@ def _user_within_rate(parts: Parts, username: str) -> str:
 
 
 def _arm_of(body: PaperFeedback) -> tuple[str | None, list[str]]:
-    """The arm that the client names, None where it names none, and a warning for a name that no arm has."""
+    """The arm that the client names (None: it names none), and a warning for an unknown name."""
     if not body.recommended_by:
         return None, []
     arm = arm_named(body.recommended_by)
     if arm is None:
-        return None, sentences({"recommended_by": f"it names no arm; it may be one of {', '.join(ARMS)}"})
+        return None, sentences({"recommended_by": f"no arm has this name; use one of {', '.join(ARMS)}"})
     return arm, []
 
 

@@ -1,4 +1,4 @@
-"""Playlists: made, continued and resumed by the recommender; checked, bounded and made visible here."""
+"""The routes of playlists. The recommender makes, continues and resumes them; the gateway checks and forwards."""
 
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -41,7 +41,7 @@ async def rest(
     playlist_id: UUID,
     body: Annotated[RestOfPlaylist, Body(examples=[{"from_slot": 2, "not_before": _RECEIPT}])],
 ) -> Response:
-    """Pick the rest again, from a slot on."""
+    """Pick the slots from a slot on again."""
     ask = RestRequest(user_id=user_id, from_slot=body.from_slot, not_before=_mark(parts, user_id, body.not_before))
     path = "/internal/playlists/{}/rest"
     return _shown(parts, user_id, await parts.recommender.post(user_id, path, str(playlist_id), body=ask))
@@ -58,7 +58,7 @@ async def resume(parts: GatewayParts, user_id: Reader, playlist_id: UUID) -> Res
 
 
 def _mark(parts: Parts, user_id: str, not_before: str | None) -> MarkToReach | None:
-    """What the profile must have reached first. Raises Refused 400 for a receipt that is not good."""
+    """The mark that the profile must reach first. Raises Refused 400 for an invalid receipt."""
     receipt = parts.receipt_of(not_before, user_id)
     return mark_of(receipt) if receipt else None
 

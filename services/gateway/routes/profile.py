@@ -1,4 +1,4 @@
-"""The listener's anime list in, and what the system believes about them out; songs and anime to look at."""
+"""The listener's anime list and profile; songs and anime."""
 
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -26,7 +26,7 @@ router = APIRouter(tags=["profile"], route_class=JsonRoute)
 async def put_anime_list(
     parts: GatewayParts, user_id: Writer, raw: Annotated[SkipValidation[AnimeListBody], Body(examples=[_EXAMPLE])]
 ) -> AnimeListAnswer:
-    """Replace the listener's anime list. What can be read of it is taken; the answer counts the rest."""
+    """Replace the listener's anime list. The readable entries are stored; the answer counts the others."""
     body, dropped = read_leniently(RawAnimeList, raw, frozenset({"score_format"}))
     read = readable("entries", body.entries, body.score_format)
     of_all = [ListNote(reason=reason, count=len(read.entries), examples=[]) for reason in dropped]
@@ -41,7 +41,7 @@ async def put_anime_list(
 
 
 def readable(name: str, raw_entries: list[Any], score_format: ScoreFormat | None = None) -> ReadList:
-    """What can be read of a list, the body's field `name`. Raises Refused 400 when nothing of it can be."""
+    """The readable part of a list, the body's field `name`. Raises Refused 400 if nothing is readable."""
     try:
         return read_list(raw_entries, score_format)
     except NothingReadable as nothing:
@@ -60,7 +60,7 @@ async def write_list(parts: Parts, user_id: str, entries: list[AnimeEntry]) -> R
 
 @router.get("/v1/me/profile", response_model=ProfileAnswer, responses=problems(401, 503))
 async def my_profile(parts: GatewayParts, user_id: Reader) -> Response:
-    """What the system believes about me."""
+    """My profile, with what is derived from it."""
     return (await parts.recommender.get(user_id, "/internal/profiles/{}", user_id)).response()
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/sessions: a guest today. A verified identity will be another body of this route, and no other change."""
+"""POST /v1/sessions opens a guest's session. A verified identity will be another body of this route."""
 
 from typing import Annotated
 

@@ -15,27 +15,27 @@ router = APIRouter(tags=["system"])
 
 @router.get("/healthz", response_class=Response)
 async def healthz() -> Response:
-    """The process runs."""
+    """The process is running."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
 @router.get("/readyz", response_class=Response)
 async def readyz(parts: GatewayParts) -> Response:
-    """A playlist can be served and an event logged; else 503, with what is wrong."""
+    """200 if a playlist can be served and an event logged; else 503, with the reason."""
     found = await readiness(parts)
     return Response(orjson.dumps(found), 200 if found["ready"] else 503, media_type="application/json")
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics(parts: GatewayParts) -> Response:
-    """Prometheus."""
+    """The metrics, for Prometheus."""
     parts.event_log.trouble()
     text = await asyncio.to_thread(generate_latest, parts.metrics.registry)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 async def readiness(parts: Parts) -> dict[str, object]:
-    """Who answers, and each part by name with what is wrong with it; `ready` when nothing is."""
+    """The process, and the state of each part; `ready` if all are well."""
     named: dict[str, str | None] = {"log": parts.event_log.trouble()}
     for url, trouble in (await parts.recommender.trouble()).items():
         named[f"recommender {url}"] = trouble

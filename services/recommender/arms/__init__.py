@@ -10,7 +10,7 @@ from services.recommender.arms.random import Random
 def all_arms() -> dict[str, Arm]:
     """Every arm by name, in the order of `contracts.arms`.
 
-    Raises LookupError for an arm without a number there: its exposures could not be stored.
+    Raises LookupError for an arm without a code there, because its exposures could not be stored.
     """
     found: dict[str, Arm] = {arm.name: arm for arm in (*CONTENT, Popular(), Random())}
     for name in found:

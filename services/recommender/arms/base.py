@@ -1,6 +1,6 @@
-"""What every arm is: one signature, one question.
+"""The interface of all arms.
 
-A new arm is a line in `content.py` or a file beside it, its place in `all_arms`, and its number in `contracts/arms.py`.
+A new arm needs a line in `content.py` or a file beside it, a place in `all_arms`, and a code in `contracts/arms.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from services.recommender.profile_vectors import ProfileVector
 
 
 class LeftOut(Exception):
-    """An arm picks nothing. `code` is for counting, `str()` for the answer: why, and what to do."""
+    """An arm picks nothing. `code` labels the metric; `str()` says in the answer why, and what to do."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -25,10 +25,9 @@ class LeftOut(Exception):
 
 
 class Pick(NamedTuple):
-    """What an arm picks: a row of the catalogue.
+    """A picked row of the catalogue.
 
-    `p_song` = P(song | arm, earlier picks): 1 where the arm had no choice. `why`: rows of the catalogue of favoured
-    songs that weighed most.
+    `p_song` = P(song | arm, earlier picks): 1 where the arm had no choice.
     """
 
     row: int
@@ -39,14 +38,14 @@ class Pick(NamedTuple):
 
 @dataclass
 class PickRequest:
-    """One request, as the arms see it.
+    """One request for picks, the same for all arms.
 
     Attributes:
         eligible: (songs,) bool, the same for every arm of the request. Never changed.
-        open: what is left of it after the earlier picks of this playlist: no song and no anime twice.
+        open: the eligible songs after the earlier picks of this playlist; no song and no anime is picked twice.
         models: by arm, one version each for the whole request. `left_out`: why an arm has no model.
-        vector_of: the listener in a model's space.
-        queries: candidate queries put so far, by arm.
+        vector_of: the listener's vector in a model's space.
+        queries: number of candidate queries so far, by arm.
     """
 
     catalogue: Catalogue
@@ -67,12 +66,12 @@ class PickRequest:
 
     @cached_property
     def point_filter(self) -> "PointFilter":
-        """The eligible set as an index filters by it; one for all arms, so that it is made once."""
+        """The eligible set as a filter of an index; shared by all arms."""
         return PointFilter(self.catalogue, self.eligible)
 
 
 class PointFilter:
-    """A mask as a list of points, whichever list is shorter."""
+    """A mask as a list of allowed or of forbidden points, whichever is shorter."""
 
     def __init__(self, catalogue: Catalogue, mask: Mask) -> None:
         self._by_allowing = 2 * int(np.count_nonzero(mask)) <= len(mask)
@@ -92,12 +91,12 @@ class Arm(Protocol):
 
     @property
     def name(self) -> str:
-        """As `contracts.arms` spells it."""
+        """The name in `contracts.arms`."""
         ...
 
     def pick(self, request: PickRequest) -> Pick | None:
-        """The song that this arm picks, among `ask.open`; None only when no song that it could pick is open.
+        """The song that this arm picks, among `request.open`; None only if none of its candidates is open.
 
-        Raises LeftOut when the arm cannot answer at all. Any other exception leaves it out as failed.
+        Raises LeftOut if the arm cannot pick at all. Any other exception leaves it out as failed.
         """
         ...

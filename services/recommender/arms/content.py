@@ -10,9 +10,9 @@ from services.recommender.arms.base import LeftOut, Pick, PickRequest, PointFilt
 from services.recommender.models import BoundModel, ServedModel, Vector, largest
 from services.recommender.profile_vectors import Nearest, ProfileVector
 
-# How many songs the first query asks for, heard ones among them: more cost hardly more, and spare the second.
+# Songs of the first query, which include heard ones. More songs cost little and often avoid the second query.
 NEAREST: Final = 64
-# How many of the eligible songs: enough for five earlier picks with popular anime to close some of them.
+# Songs of a filtered query: enough to find an open one after five earlier picks of popular anime.
 NEAREST_ELIGIBLE: Final = 8
 
 
@@ -23,7 +23,7 @@ class ContentArm:
         self.name = name
 
     def pick(self, request: PickRequest) -> Pick | None:
-        """The nearest open song that the model knows. Raises LeftOut when no model of this arm is live here."""
+        """The nearest open song that the model knows. Raises LeftOut if no model of this arm is open."""
         model = request.models.get(self.name)
         if model is None:
             raise LeftOut("not_built", request.left_out.get(self.name, not_built(self.name)))
@@ -35,13 +35,12 @@ class ContentArm:
     def _candidates(
         self, request: PickRequest, model: BoundModel, profile: ProfileVector
     ) -> Iterator[tuple[int, float]]:
-        """Open songs by falling cosine, at least one. A step is taken only when those before found nothing.
+        """Open songs by descending cosine, at least one. Each step runs only if the steps before found nothing.
 
-        First the nearest songs of all, which cost the least: mostly one of them is open. Then the nearest of the
-        eligible set, which all arms share; then of what the earlier picks left of it; then a full computation, because
-        an index may miss songs (a graph search is approximate, a sparse one passes over songs without a common word).
-        An index on a server was asked before (prefetch.py): it is not asked again, and what it did not answer is
-        computed.
+        The first step takes the nearest of all songs: it is the cheapest, and usually one of them is open. Then come
+        the nearest of the eligible songs, and the nearest of the open songs. The last step computes all scores, because
+        an index may miss songs (a graph search is approximate, a sparse one skips songs without a common word).
+        An index on a server was queried before (prefetch.py) and is not queried again; the rest is computed.
         """
         query = None
         if profile.nearest is None:
@@ -69,7 +68,7 @@ class ContentArm:
 
 
 def _searchable(query: Query | None, model: ServedModel) -> TypeGuard[Query]:
-    """Whether the model's index can be asked here and now, and answers faster than a pass over the raw rows."""
+    """Whether the model's index is in this process, and faster than a scan of the raw rows."""
     return query is not None and model.remote is None and not model.prefers_scan(query)
 
 
@@ -89,17 +88,17 @@ def _computed(request: PickRequest, model: BoundModel, vector: Vector) -> Iterat
 
 
 def not_built(arm: str) -> str:
-    """What to do about an arm without a model."""
+    """Why an arm has no model, and what to do."""
     return f"not built: animusic models build {arm}"
 
 
 CONTENT: Final = (
-    # The meaning of a song's text as all-mpnet-base-v2 reads it, 768 dimensions.
+    # Embedding of a song's text by all-mpnet-base-v2, 768 dimensions.
     ContentArm("mpnet"),
-    # The same as all-MiniLM-L6-v2 reads it, 384 dimensions.
+    # The same by all-MiniLM-L6-v2, 384 dimensions.
     ContentArm("minilm"),
-    # Where a song stands in the graph of songs, anime, people and tags.
+    # Embedding of a song's node in the graph of songs, anime, people and tags.
     ContentArm("node2vec"),
-    # The words of a song - title, credits, tags, anime - against those of the favoured songs' joined text.
+    # tf-idf of a song's words (title, credits, tags, anime).
     ContentArm("tfidf"),
 )

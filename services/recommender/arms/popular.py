@@ -1,4 +1,4 @@
-"""What everybody listens to: YouTube views, then MyAnimeList's popularity rank."""
+"""The popular arm: YouTube views, then MyAnimeList's popularity rank."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Chance: the measure of every other arm."""
+"""The random arm, the baseline of the others."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ class Random:
     name = "random"
 
     def pick(self, request: PickRequest) -> Pick | None:
-        """One draw; P(song | arm, earlier picks) = 1 / (open songs). It scores nothing."""
+        """One draw; P(song | arm, earlier picks) = 1 / (open songs). Its score is 0."""
         rows = np.flatnonzero(request.open)
         if not len(rows):
             return None

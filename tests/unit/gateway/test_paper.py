@@ -113,4 +113,4 @@ async def test_a_like_is_kept_whatever_arm_it_names(
     warnings = answer.json().get("warnings", [])
     assert [reason.split(": ")[:2] for reason in warnings] == [["dropped", "recommended_by"]] * warned
     if named == "BERT":
-        assert warnings[0].endswith("it may be one of mpnet, minilm, node2vec, tfidf, popular, random")
+        assert warnings[0].endswith("use one of mpnet, minilm, node2vec, tfidf, popular, random")

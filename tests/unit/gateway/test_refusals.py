@@ -58,8 +58,8 @@ async def test_every_route_of_a_user_wants_a_bearer(client: httpx.AsyncClient, m
 @pytest.mark.parametrize(
     ("body", "status", "error", "says"),
     [
-        pytest.param(b"{", 400, "malformed", "no JSON", id="half"),
-        pytest.param(b'{"events": [{"watch_seconds": NaN]}', 400, "malformed", "no JSON", id="half, with a NaN"),
+        pytest.param(b"{", 400, "malformed", "not JSON", id="half"),
+        pytest.param(b'{"events": [{"watch_seconds": NaN]}', 400, "malformed", "not JSON", id="half, with a NaN"),
         pytest.param(b"[]", 400, "malformed", "valid dictionary", id="a list"),
         pytest.param(b"{}", 400, "malformed", "events", id="no events"),
         pytest.param(b'{"events": []}', 400, "malformed", "events", id="no event"),

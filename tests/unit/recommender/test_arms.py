@@ -125,7 +125,7 @@ def test_an_arm_that_fails_costs_only_itself(snapshot: CatalogueSnapshot):
         lambda arm, _, code: seen.append((arm, code)),
     )
     assert set(picked.picks) == set(ARMS) - {"tfidf"}
-    assert picked.left_out == {"tfidf": "failed: RuntimeError; the recommender's log has more"}
+    assert picked.left_out == {"tfidf": "failed: RuntimeError; the recommender's log has the cause"}
     assert ("tfidf", "failed") in seen
 
 
@@ -161,4 +161,4 @@ def test_a_model_older_than_the_catalogue_brings_what_both_know(tmp_path: Path):
     assert newer.songs[pick.row].song_id in names[10:]
     only_new = np.array([entry.song_id >= "s900" for entry in newer.songs])
     picked = pick_all(pick_request(snapshot, only_new), EVERY, ["node2vec"], lambda *_: None)
-    assert picked.left_out["node2vec"].startswith("nothing left: its model knows none")
+    assert picked.left_out["node2vec"].startswith("nothing left: its model has none")
