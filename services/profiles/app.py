@@ -22,7 +22,7 @@ TOPICS = (FEEDBACK.name, PROFILES.name, PLAYLISTS.name)
 async def serve(settings: Settings) -> None:
     """Follow the log into Redis until SIGTERM or SIGINT; then flush and return.
 
-    Raises SystemExit(75) when the store or the log stays away too long or anything unknown happens: start it again.
+    Raises SystemExit(75) if the store or the log is down for too long, or on an unexpected error: start it again.
     """
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):

@@ -1,4 +1,4 @@
-"""From the fields of a user's hash to a profile. Pure."""
+"""Decodes the fields of a user's hash into a profile. Pure."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -47,10 +47,10 @@ class Content(NamedTuple):
 
 
 class ProfileState:
-    """The part of a profile that its version names: songs, vetoes, anime list.
+    """The versioned part of a profile: songs, vetoes, anime list.
 
     Attributes:
-        moved: songs that may differ from those of the version `moved_from`; meaningless where that is empty.
+        moved: songs that may differ from the version `moved_from`; undefined if that is empty.
     """
 
     __slots__ = ("_digest", "anime_list", "content", "generation", "moved", "moved_from", "user_id", "version")
@@ -65,7 +65,7 @@ class ProfileState:
         *,
         digest: int | None = None,
     ) -> None:
-        """`before` is an older state of the same user and generation, if there is one; `digest`, where it is known."""
+        """`before`: an older state of the same user and generation, if any; `digest`: if known."""
         self.user_id = user_id
         self.generation = generation
         self.version = version
@@ -88,15 +88,15 @@ class ProfileState:
 
     @property
     def digest(self) -> str:
-        """contracts.fold.user_digest of the stored fields, 32 hex digits. Computed when it is first asked for."""
+        """contracts.fold.user_digest of the stored fields, 32 hex digits. Computed on first use."""
         if self._digest is None:
             self._digest = self.content.total(self.user_id) % _MODULUS
         return f"{self._digest:032x}"
 
     def changed(self, version: bytes, gone: Content, come: Content) -> "ProfileState":
-        """The state after the fields `gone` made way for `come`.
+        """The state after the fields `come` replaced the fields `gone`.
 
-        A digest that was asked for follows, so that a change of one song costs two entries and not 2,000.
+        A known digest is updated, so that a change of one song costs two entries and not 2,000.
         """
         songs, vetoes, stored_list = self.content
         content = Content(
@@ -129,7 +129,7 @@ def decode_state(
 
 
 def decode_changes(before: ProfileState, version: bytes, flat: list[bytes | None]) -> ProfileState:
-    """A profile from the one before and all fields that changed since, None for one that is gone. Raises ValueError."""
+    """A profile from the one before and the fields that changed since (None: removed). Raises ValueError."""
     names: list[bytes] = [name for name in flat[::2] if name is not None]
     come = [(name, value) for name, value in zip(names, flat[1::2], strict=True) if value is not None]
     old = [(name, value) for name in names if (value := _stored(before.content, name)) is not None]
@@ -157,7 +157,9 @@ def _content(user_id: str, names: list[bytes], values: list[bytes]) -> Content:
         elif kind == LIST_FIELD:
             stored_list = value
         elif kind not in UNFOLDED_FIELDS:
-            raise ValueError(f"unknown field {name!r} in the profile of {user_id}: written by a newer version?")
+            raise ValueError(
+                f"unknown field {name!r} in the profile of {user_id}; if a newer version wrote it, upgrade this service"
+            )
     return Content(songs, vetoes, stored_list)
 
 

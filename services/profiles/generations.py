@@ -1,4 +1,4 @@
-"""The generations of profiles: which there are, which one readers read, and the one switch from one to another."""
+"""The generations of profiles: their register, the pointer to the live one, and the switch between them."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -14,14 +14,14 @@ State = Literal["building", "ready", "partial", "live"]
 
 
 class Generation(BaseModel):
-    """What is noted of a generation.
+    """The register's entry of a generation.
 
     Attributes:
-        state: `building`: a rebuild goes on in it or was interrupted; `partial`: holds a part of the log only and can
-            never be live; `ready`: complete as of its marks. Which one is live, the pointer alone says.
-        made_at, live_until: ms; `live_until` is when readers were pointed elsewhere, None: they never were.
-        gaps: what the log did not have any more when it was read, one sentence each.
-        note: from where to where it was read, in words.
+        state: `building`: a rebuild runs or was interrupted; `partial`: holds only a part of the log and can never
+            be live; `ready`: complete up to its marks. Only the pointer says which one is live.
+        made_at, live_until: ms; `live_until`: when readers were switched away; None if they were not.
+        gaps: records that the log had already lost when it was read, one sentence each.
+        note: the range of the log that was read, in words.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -40,12 +40,12 @@ class Generations:
         self._redis = redis
 
     async def live(self, *, unset: str = FIRST_GENERATION) -> str:
-        """The generation that readers read; `unset` while the pointer points nowhere."""
+        """The live generation; `unset` if the pointer is not set."""
         found: Any = await self._redis.get(LIVE)
         return unset if found is None else str(found, "ascii")
 
     async def be_live_if_none_is(self, generation: str) -> None:
-        """Point readers here when they are pointed nowhere (a new or wiped store)."""
+        """Set the pointer if it is not set (a new or emptied store)."""
         await self._redis.set(LIVE, generation, nx=True)
 
     async def switch(self, expected: str, to: str) -> str:
@@ -55,27 +55,27 @@ class Generations:
         return found.decode()
 
     async def known(self) -> dict[str, Generation]:
-        """Every generation that is noted, and the live one, by name."""
+        """Every registered generation, and the live one, by name."""
         noted: Any = await self._redis.hgetall(REGISTER)
         found = {name.decode(): Generation.model_validate_json(value) for name, value in noted.items()}
         found.setdefault(await self.live(), Generation(note="from the log's start"))
         return found
 
     async def note(self, name: str, generation: Generation) -> None:
-        """Note, or note anew."""
+        """Write the register's entry."""
         await self._redis.hset(REGISTER, name, generation.model_dump_json())
 
     async def forget(self, name: str) -> None:
-        """Strike off the register; its keys are another matter."""
+        """Remove from the register; the generation's keys are not deleted."""
         await self._redis.hdel(REGISTER, name)
 
     async def say_written(self, generation: str, names: Iterable[MarkName]) -> None:
-        """Tell whoever rebuilds that the live consumer writes these partitions to this generation from now on."""
+        """Record, for rebuilds, that the live consumer writes these partitions to this generation from now on."""
         fields: dict[Any, Any] = {name.field(): generation for name in names}
         if fields:
             await self._redis.hset(WRITTEN, mapping=fields)
 
     async def written(self) -> dict[str, str]:
-        """Name of a mark -> the generation to which the live consumer said last that it writes the partition."""
+        """Name of a mark -> the generation to which the live consumer writes the partition."""
         found: Any = await self._redis.hgetall(WRITTEN)
         return {name.decode(): generation.decode() for name, generation in found.items()}

@@ -1,12 +1,12 @@
-"""The names of everything that profiles keep in Redis. All keys of a user share the hash tag of the user's shard.
+"""The names of all Redis keys of profiles. All keys of a user share the hash tag of the user's shard.
 
 animusic:live                        the generation that readers read
-animusic:generations                 hash: generation -> JSON of what is noted of it (see generations.py)
+animusic:generations                 hash: generation -> JSON of its entry (see generations.py)
 animusic:written                     hash: name of a mark -> generation to which the live consumer writes it
 am:{sNN}:<generation>:marks          hash: name of a mark -> decimal offset of the next record
 am:{sNN}:<generation>:forgotten      set of user ids
-am:{sNN}:<generation>:u:<user id>    hash: the fields of contracts.fold, `#`, which changes with them,
-                                     and `~`, which names those that changed with each of the last `#`
+am:{sNN}:<generation>:u:<user id>    hash: the fields of contracts.fold, `#`, their version, and `~`,
+                                     the names of the fields that changed with each of the last versions
 am:{sNN}:<generation>:h:<user id>    hash: playlist id -> served at (8 bytes), revision (2), JSON list of songs; `#`
 am:{sNN}:<generation>:p:<playlist>   string: revision (2 bytes), JSON of the ServedPlaylist
 """
@@ -33,7 +33,7 @@ class ShardKeys(NamedTuple):
 
     @classmethod
     def of_user(cls, generation: str, user_id: str) -> "ShardKeys":
-        """The keys of the shard in which a user lives."""
+        """The keys of a user's shard."""
         return cls.of(generation, shard_of(user_id))
 
     @property

@@ -7,7 +7,7 @@ from services.common.redis import script
 
 assert all(register.direction == "max" for register in SERVED), "MERGE knows only registers whose maximum is the merge"
 
-# Of a song or two a flush, enough for the 20 to 40 flushes before.
+# Enough for the last 20 to 40 flushes of one or two songs.
 CHANGES_BYTES: Final = 1024
 # What MERGE answers beside a mark.
 ACCEPTED: Final = -2

@@ -1,4 +1,4 @@
-"""Which shards a partition's mark stands for, as far as one writer knows."""
+"""Which shards a partition's mark covers, as far as one writer knows."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,8 +10,8 @@ from services.common.kafka.consuming.model import Assignment
 class PartitionShards:
     """Mark name -> shards: those by placement, and those with a mark from when the topic had fewer partitions.
 
-    A shard that is neither and has a record all the same (a new store reads such old partitions) is taken in by reading
-    the partition again, so that its mark is true.
+    A new store may read records of other shards from old partitions. Such a shard is added, and the partition is read
+    again, so that the shard's mark is correct.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class PartitionShards:
         return found
 
     def take_in(self, name: MarkName, shards: Iterable[int]) -> bool:
-        """Whether there were strangers among these shards; they belong to the partition from now on."""
+        """Add these shards to the partition; returns whether any of them was new."""
         known = self._known.setdefault(name, set())
         strangers = set(shards) - known
         known |= strangers

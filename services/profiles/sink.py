@@ -1,4 +1,4 @@
-"""Profiles as a sink of the consumer kit: effects by shard, marks of all shards of a partition."""
+"""The consumer's sink for profiles: effects by shard, marks of all shards of a partition."""
 
 import logging
 import time
@@ -14,8 +14,8 @@ from services.profiles.shards import PartitionShards
 from services.profiles.store import ProfileStore
 from services.profiles.writes import Effect, MergeCall, by_shard, calls_of, effect_of
 
-# Readers keep the pointer for a second and wait half a second for a receipt's mark: so long they may still read the
-# generation that was live before, and a profile that is read must not be a stale one.
+# Readers cache the pointer for a second and wait half a second for a receipt's mark. For this long they may still read
+# the former generation, which must not become stale.
 GRACE_SECONDS = 2.0
 LOOK_SECONDS = 0.5
 
@@ -23,9 +23,9 @@ LOOK_SECONDS = 0.5
 class ProfilesSink:
     """Merges feedback, anime lists and served playlists into one generation.
 
-    With `pointer`, into the live one: readers are pointed here when they are pointed nowhere, and when they are pointed
-    to another generation this sink goes on in that one, from that one's marks, as soon as nobody reads the former any
-    more. It says so in the store, so that a rebuild knows when it need not feed the new generation any longer.
+    With `pointer` it follows the live generation. If the pointer is not set, it sets it to its own generation. If the
+    pointer moves to another generation, the sink continues in that one, from that one's marks, once no reader uses the
+    former. It records this in the store, so that a rebuild can stop writing to the new generation.
 
     A flush moves the marks of all shards of its partition (see PartitionShards).
     """
@@ -39,7 +39,7 @@ class ProfilesSink:
         pointer: Generations | None = None,
         shards: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        """`shards`: name of a mark -> shards that it covers beside those by placement, as far as that is known."""
+        """`shards`: name of a mark -> known shards that it covers in addition to those by placement."""
         self._store = store
         self._pointer = pointer
         self._shards = PartitionShards()
@@ -69,10 +69,10 @@ class ProfilesSink:
         return await self._lowest(assignments)
 
     async def flush(self, slices: Sequence[Slice[Effect]]) -> FlushResult:
-        """Short script calls, of which the last of each shard and slice moves the mark.
+        """Merge by short script calls; the last one of each shard and slice moves the mark.
 
-        When readers went to another generation meanwhile, every partition is refused with that one's mark: what it had
-        read for the former one has to be in the new one, too, also where nothing comes any more.
+        If the pointer moved to another generation meanwhile, every partition is refused with that generation's mark, so
+        that its records are read again into the new generation, including those of idle partitions.
         """
         due = time.monotonic() - self._looked_at > LOOK_SECONDS
         if self._pointer is None or not due or not await self._follow(self._pointer):
@@ -100,7 +100,7 @@ class ProfilesSink:
         return FlushResult(refused)
 
     async def _follow(self, pointer: Generations) -> bool:
-        """Go on in the generation that readers read, if it is another one, once the grace is over. Whether it did."""
+        """Switch to the live generation, if it is another one, after GRACE_SECONDS; returns whether it did."""
         now = time.monotonic()
         self._looked_at = now
         live = await pointer.live(unset=self.generation)
@@ -110,11 +110,11 @@ class ProfilesSink:
         if self._moved_at is None:
             self._moved_at = now
             self._log.info(
-                "readers go from generation %s to %s; following in %g s", self.generation, live, GRACE_SECONDS
+                "readers switched from generation %s to %s; following in %g s", self.generation, live, GRACE_SECONDS
             )
         if now - self._moved_at < GRACE_SECONDS:
             return False
-        self._log.warning("writing generation %s from its own marks; %s is left as it is", live, self.generation)
+        self._log.warning("writing generation %s from its own marks; %s is not written any more", live, self.generation)
         self._store, self._shards, self._moved_at = self._store.other(live), PartitionShards(), None
         return True
 

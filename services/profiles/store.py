@@ -1,4 +1,4 @@
-"""The only writer of profiles in Redis: merges and their mark in one script call a shard."""
+"""The only writer of profiles in Redis: merges and their mark in one script call for each shard."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from services.profiles.writes import HISTORY_LISTS, MergeCall
 MergeCallId = tuple[int, str]
 
 PLAYLIST_SECONDS = 30 * 86_400
-# The store executes a whole pipeline before it turns to another client: about a millisecond's worth.
+# Redis may execute a whole pipeline before it serves another client: about a millisecond.
 FIELDS_A_PIPELINE: Final = 300
 
 
@@ -47,7 +47,7 @@ class ProfileStore:
     async def merge(self, calls: Sequence[MergeCall]) -> dict[MergeCallId, int | None]:
         """Merge, in this order. Returns the refused calls as (shard, mark name) -> stored mark, None for none.
 
-        Raises redis.exceptions.RedisError; any of the calls may then have been merged, and merging again is harmless.
+        Raises redis.exceptions.RedisError; some of the calls may then have been merged; merging again is harmless.
         """
         refused: dict[MergeCallId, int | None] = {}
         for some in pipelines(calls):
@@ -88,7 +88,7 @@ def arguments(generation: str, call: MergeCall) -> tuple[list[str], list[bytes |
     """KEYS and ARGV of `scripts.MERGE`."""
     names = ShardKeys.of(generation, call.shard)
     keys = [names.marks, names.forgotten]
-    # A value that never comes twice, so that a reader never takes a changed profile for the one that it has.
+    # A unique value, so that a reader always detects a changed profile.
     args: list[bytes | str | int] = [call.after, call.upto, call.mark, os.urandom(8)]
     args += [names.playlists, PLAYLIST_SECONDS, HISTORY_LISTS]
     for user_id in sorted(call.writes.forgotten):

@@ -1,7 +1,7 @@
-"""From records of the log to the script calls that merge them. Pure.
+"""Turns records of the log into the script calls that merge them. Pure.
 
-Whatever the order and batching of records, the store ends with the same bytes: registers by their merge, the anime
-list by its offset, a playlist by its revision, the history by time, and a forgotten user by being forgotten.
+For any order and batching of records, the store ends with the same bytes: registers by their merge, the anime
+list by its offset, a playlist by its revision, the history by time, and a forgotten user stays forgotten.
 """
 
 import heapq
@@ -26,7 +26,7 @@ from services.common.kafka.consuming.model import Poison, Record
 
 
 class Feedback(NamedTuple):
-    """What one event alone would store: one field of its user, or none (a `shown` writes nothing here)."""
+    """The stored field of one event, or none (a `shown` writes nothing here)."""
 
     user_id: str
     fields: Stored
@@ -40,13 +40,13 @@ class Listed(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """A user who is to be forgotten, for ever."""
+    """A user to forget, permanently."""
 
     user_id: str
 
 
 class Served(NamedTuple):
-    """A served playlist and its line in the user's history, both encoded as they are stored."""
+    """A served playlist and its entry in the user's history, both encoded as stored."""
 
     user_id: str
     playlist_id: str
@@ -58,19 +58,19 @@ Effect = Feedback | Listed | Forget | Served
 
 
 def effect_of(record: Record) -> Effect | Poison:
-    """What a record of one of the three topics does to Redis."""
+    """The effect of a record of one of the three topics on Redis."""
     if record.value is None:
-        return Poison("the record has no value; a user is forgotten by a record of its own, never by a tombstone")
+        return Poison("the record has no value; send a `forgotten` record to forget a user, not a tombstone")
     try:
         return _DECODERS[record.topic](record)
     except ValidationError as error:
         return Poison(first_error(error))
     except OverflowError as error:
-        return Poison(f"a number that has no room in the store: {error}")
+        return Poison(f"a number is too large for the store: {error}")
 
 
 def feedback_of(event: FeedbackEvent) -> Feedback:
-    """What an event alone would store: `contracts.fold.stored_fields` of its own writes, of which no two are alike."""
+    """The stored fields of one event: `contracts.fold.stored_fields` of its writes, which are all different."""
     fields: Stored = {}
     for register, key, _, value in served_writes(event):
         if register is VETO:
@@ -107,9 +107,9 @@ _DECODERS: dict[str, Callable[[Record], Effect]] = {
 }
 
 
-# A playlist is two values of a few kilobytes and a line in a history, which is sorted when it is full.
+# A playlist is two values of a few kilobytes, and an entry in a history that is sorted when it is full.
 FIELDS_A_PLAYLIST: Final = 10
-# A script call holds up every reader of the store: about half a millisecond each.
+# A script call blocks every reader of the store, so each call takes about half a millisecond at most.
 FIELDS_A_CALL: Final = 100
 HISTORY_LISTS: Final = 40
 # As the `upto` of a call.
@@ -118,7 +118,7 @@ MOVES_NO_MARK: Final = -1
 
 @dataclass
 class ShardWrites:
-    """What is merged into one shard, folded: one entry a user (`stored`: feedback), a playlist."""
+    """The folded writes of one shard, by user and by playlist. `stored`: feedback."""
 
     stored: dict[str, Stored] = field(default_factory=dict)
     lists: dict[str, bytes] = field(default_factory=dict)
@@ -147,10 +147,7 @@ class ShardWrites:
         return fields + len(self.lists) + len(self.forgotten) + FIELDS_A_PLAYLIST * len(self.served)
 
     def keep_newest(self, lists: int) -> None:
-        """Leave out playlists that are not among the newest `lists` of their user here.
-
-        The store keeps the newest of all that it was ever given, so with its own number they would not stay anyway.
-        """
+        """Leave out playlists that are not among the newest `lists` of their user here; the store would drop them."""
         by_user: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
         for playlist_id, served in self.served.items():
             by_user[served.user_id].append((served.entry, playlist_id))
@@ -178,7 +175,7 @@ def by_shard(effects: Iterable[Effect]) -> dict[int, ShardWrites]:
 
 @dataclass(frozen=True)
 class MergeCall:
-    """One script call: effects of a slice of the log on one shard, and the mark that stands for them.
+    """One script call: effects of a slice of the log on one shard, and the mark that covers them.
 
     `after`: the mark that the slice continues from (0: whatever the store has); `upto`: the mark after it, or
     MOVES_NO_MARK where other calls of the same slice follow.
@@ -196,8 +193,8 @@ def calls_of(
 ) -> Iterator[MergeCall]:
     """The script calls of a slice: short ones, the last of which moves the mark of its shard.
 
-    A mark is written with the last of the effects that it stands for, never before: a call that was refused or lost
-    leaves the mark where it was, and all of the slice is read again.
+    The mark is written with the last of the effects that it covers. If a call was refused or lost, the mark stays where
+    it was, and the whole slice is read again.
     """
     for shard in shards:
         *first, last = _cut(writes.get(shard, ShardWrites()))

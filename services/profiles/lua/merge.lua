@@ -1,5 +1,5 @@
 -- Runs inside Redis; touches the keys of one shard only, so one slot of a cluster.
--- Values are compared byte by byte: Lua's own `<` on strings follows the server's collation locale.
+-- Values are compared byte by byte, because Lua's `<` on strings depends on the server's locale.
 -- KEYS: marks, forgotten, then the keys of each operation in turn.
 -- ARGV: after, upto, mark field, version, prefix of playlists, seconds to keep a playlist, lists in a history; then
 --   m user n (field value)*n               keys: user             merge registers and the anime list
@@ -43,8 +43,8 @@ local function join(old, new)
   return concat(parts)
 end
 
--- Merge fields into a hash, at most CHUNK at a time (Lua's stack is short). What changed is added to `names`.
--- Whether anything did.
+-- Merges fields into a hash, at most CHUNK at a time (Lua's stack is limited). Adds the changed fields to `names`.
+-- Returns whether any field changed.
 local function merge_chunk(hash, fields, values, names)
   local old = call('HMGET', hash, unpack(fields))
   local changed, n = {}, 0
@@ -62,8 +62,8 @@ local function merge_chunk(hash, fields, values, names)
   return true
 end
 
--- Field ~: the last versions, the newest first; of each its 8 bytes, the length of the rest (2 bytes), and the names of
--- the fields that came with it, each after its length. Of the oldest nobody needs the names. At most CHANGES bytes.
+-- Field ~: the last versions, the newest first. Each has its 8 bytes, the length of the rest (2 bytes), and the names of
+-- the fields that changed with it, each after its length. The oldest has no names. At most CHANGES bytes.
 local function changes(known, log, names)
   local entry = concat(names)
   if not known or #entry + 20 > CHANGES then return version .. length(0) end
@@ -78,7 +78,7 @@ local function changes(known, log, names)
   return entry .. log
 end
 
--- A hash that is not there yet takes the arguments as they are: there is nothing to merge with.
+-- A new hash is created from the arguments without merging.
 local function create(hash, last)
   while arg < last do
     local to = math.min(arg + 2 * CHUNK, last)
@@ -102,7 +102,7 @@ local function merge(hash, count, gone)
   call('HSET', hash, '#', version, '~', changes(old[1], old[2], names))
 end
 
--- Keep the newest lists; an entry begins with the time, and only ever rises.
+-- Keeps the newest lists; an entry begins with its time and only increases.
 local function trim(hash)
   if call('HLEN', hash) <= keep_lists + 1 then return end
   local flat, entries = call('HGETALL', hash), {}

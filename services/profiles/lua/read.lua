@@ -4,7 +4,7 @@
 -- (nothing when the reader has that version); version of the history, its fields (the same); marks.
 local byte, sub, call = string.byte, string.sub, redis.call
 
--- The names of the fields that changed since a version; nothing where the log (see MERGE) does not tell.
+-- The names of the fields that changed since a version; nil if the change log (see merge.lua) does not reach back to it.
 local function changed_since(log, version, known)
   if sub(log, 1, 8) ~= version then return end
   local names, seen, at = {}, {}, 1

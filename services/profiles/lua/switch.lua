@@ -1,5 +1,5 @@
--- KEYS: pointer. ARGV: the generation that must be live, the one that shall be live, the one that is live by default.
--- Returns the one that is live now.
+-- KEYS: pointer. ARGV: the expected live generation, the new one, the default one.
+-- Returns the live generation after the call.
 local live = redis.call('GET', KEYS[1]) or ARGV[3]
 if live ~= ARGV[1] then return live end
 redis.call('SET', KEYS[1], ARGV[2])
