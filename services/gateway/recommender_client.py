@@ -184,7 +184,7 @@ def _usable(answer: aiohttp.ClientResponse, raw: bytes) -> Answer:
 
 def _problem_of(raw: bytes, otherwise: Refused) -> tuple[str, str]:
     try:
-        said = orjson.loads(raw)
-        return str(said["error"]), str(said["message"])
+        problem = orjson.loads(raw)
+        return str(problem["error"]), str(problem["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return otherwise.error, otherwise.message

@@ -127,7 +127,7 @@ async def running(settings: Settings, rng: np.random.Generator | None = None) ->
     parts = Parts(settings, redis, rng or np.random.default_rng(), opener)
     parts.tasks = [
         asyncio.create_task(parts.follower.run(), name="follow catalogue and models"),
-        asyncio.create_task(parts.ends.run(), name="look at the end of feedback"),
+        asyncio.create_task(parts.ends.run(), name="poll the ends of feedback"),
         asyncio.create_task(
             parts.snapshots.run(parts.follower.caught_up), name="keep the catalogue snapshot up to date"
         ),

@@ -32,21 +32,21 @@ class Follower:
         self._next: dict[TopicPartition, int] = {}
         self._bounds: dict[TopicPartition, tuple[int, int]] = {}
         self._consumer: Any = None
-        self._even_at = time.monotonic()
+        self._caught_up_at = time.monotonic()
         self.caught_up = asyncio.Event()
         self.trouble: str | None = "has not read the log yet"
 
     def lag_report(self) -> dict[str, Any]:
         """For /readyz: the lag in records at the last known end, its age (s), and the reason if known."""
         lag = self._lag()
-        behind = {"lag": lag, "oldest_seconds": round(time.monotonic() - self._even_at, 3) if lag else 0.0}
+        behind = {"lag": lag, "oldest_seconds": round(time.monotonic() - self._caught_up_at, 3) if lag else 0.0}
         return behind if self.trouble is None else {**behind, "trouble": self.trouble}
 
     def _lag(self) -> int:
         lag = 0
         for tp, (begin, end) in self._bounds.items():
-            told = self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
-            lag += max(0, max(end, told or 0) - max(begin, self._next.get(tp, 0)))
+            known_end = self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
+            lag += max(0, max(end, known_end or 0) - max(begin, self._next.get(tp, 0)))
         return lag
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class Follower:
                     self._take(records)
                     self._next[tp] = records[-1].offset + 1
                 if not self._lag():
-                    self._even_at = time.monotonic()
+                    self._caught_up_at = time.monotonic()
         finally:
             await consumer.stop()
 

@@ -17,13 +17,13 @@ from contracts.topics import FEEDBACK
 from services.common.kafka import partition_ids, topic_ids
 from services.common.settings import KafkaSettings
 from services.profiles.reader import StoredProfile
-from services.recommender.metrics import FEEDBACK_LOOKS
+from services.recommender.metrics import END_POLLS
 
 logger = logging.getLogger(__name__)
 
 # A profile follows the log within milliseconds. A record that is missing after this long counts as late.
 LATE_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 5.0
 
 
@@ -42,26 +42,26 @@ class LogEnds:
     def __init__(self, settings: KafkaSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._looks: deque[Ends] = deque()
+        self._polls: deque[Ends] = deque()
 
     def behind(self, user_id: str, marks: Mapping[str, int]) -> bool:
         """Whether the user's profile, which reflects `marks`, lacks records that were in the log LATE_SECONDS ago.
 
         If no poll is that old, the first one is used.
         """
-        while len(self._looks) > 1 and self._clock() - self._looks[1].at >= LATE_SECONDS:
-            self._looks.popleft()
-        if not self._looks:
+        while len(self._polls) > 1 and self._clock() - self._polls[1].at >= LATE_SECONDS:
+            self._polls.popleft()
+        if not self._polls:
             return False
-        ends = self._looks[0]
+        ends = self._polls[0]
         partition = partition_of(user_id, len(ends.offsets))
         return marks.get(MarkName(ends.topic_id, partition).field(), 0) < ends.offsets[partition]
 
     def lag(self, marks: Sequence[Mapping[str, int]]) -> int | None:
         """Records that profiles lack, by the last poll; `marks` by shard. None before the first poll."""
-        if not self._looks:
+        if not self._polls:
             return None
-        ends = self._looks[-1]
+        ends = self._polls[-1]
         return sum(
             max(0, end - min(marks[shard].get(MarkName(ends.topic_id, partition).field(), 0) for shard in shards))
             for partition, end in ends.offsets.items()
@@ -70,7 +70,7 @@ class LogEnds:
 
     def note(self, topic_id: str, offsets: Mapping[int, int]) -> None:
         """Store the result of a poll."""
-        self._looks.append(Ends(topic_id, offsets, self._clock()))
+        self._polls.append(Ends(topic_id, offsets, self._clock()))
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -78,9 +78,9 @@ class LogEnds:
             try:
                 await self._follow()
             except (KafkaError, OSError, LookupError, RuntimeError, TimeoutError) as fault:
-                FEEDBACK_LOOKS.labels("failed").inc()
+                END_POLLS.labels("failed").inc()
                 logger.info("the ends of %s could not be fetched: %s", FEEDBACK.name, fault or type(fault).__name__)
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _follow(self) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.bootstrap_servers, enable_auto_commit=False)
@@ -89,13 +89,13 @@ class LogEnds:
                 await consumer.start()
             while True:
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    await self._look(consumer)
-                FEEDBACK_LOOKS.labels("answered").inc()
-                await asyncio.sleep(LOOK_SECONDS)
+                    await self._poll(consumer)
+                END_POLLS.labels("answered").inc()
+                await asyncio.sleep(POLL_SECONDS)
         finally:
             await consumer.stop()
 
-    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         # A recreated topic has the same name, so its id and partitions are fetched each time.
         ids = await topic_ids(self._settings.bootstrap_servers, [FEEDBACK.name])
         partitions = [TopicPartition(FEEDBACK.name, number) for number in await partition_ids(consumer, FEEDBACK.name)]

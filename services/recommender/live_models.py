@@ -44,7 +44,7 @@ class LiveModels:
         """Open the wanted versions. Blocks. Returns the models that no new request will use."""
         retired = [self.opened.pop(arm) for arm in list(self.opened) if arm not in wanted]
         for arm in [arm for arm in self.failures if arm not in wanted]:
-            self._settled(arm)
+            self._clear_failure(arm)
         for arm, record in wanted.items():
             before = self.opened.get(arm)
             if before is None or before.record.version != record.version:
@@ -54,10 +54,10 @@ class LiveModels:
                 self.opened[arm] = after
                 if before is not None:
                     retired.append(before)
-            self._settled(arm)
+            self._clear_failure(arm)
         return retired
 
-    def _settled(self, arm: str) -> None:
+    def _clear_failure(self, arm: str) -> None:
         """The arm serves the version of its record."""
         self.failures.pop(arm, None)
         self._reported.pop(arm, None)

@@ -35,7 +35,7 @@ WAITS = Counter("animusic_recommender_waits_total", "Waits for a receipt's mark"
 # Why a playlist was not fresh: see `stale` in contracts.http.PlaylistAnswer.
 STALE = Counter("animusic_recommender_stale_total", "Playlists made from a stale profile", ["why"])
 # Polls of the feedback topic's ends: `answered` or `failed`.
-FEEDBACK_LOOKS = Counter("animusic_recommender_feedback_looks_total", "Polls of the feedback topic's ends", ["outcome"])
+END_POLLS = Counter("animusic_recommender_feedback_looks_total", "Polls of the feedback topic's ends", ["outcome"])
 PROFILE_FAILURES = Counter("animusic_recommender_profile_failures_total", "Profiles that could not be read from Redis")
 CATALOGUE_SONGS = Gauge("animusic_recommender_catalogue_songs", "Songs of the catalogue snapshot")
 SWITCHES = Counter("animusic_recommender_model_switches_total", "Collections opened", ["arm"])

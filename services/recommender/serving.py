@@ -114,8 +114,8 @@ class PlaylistService:
         """A new playlist. Raises LogUnavailable: nothing was served."""
         profile, stale = await self._profile(request.user_id, request.not_before)
         snapshot = self.snapshot()
-        view = await self._placed(profile, snapshot)
-        context = PlaylistContext(uuid4(), 0, self._clock(), stale is None, self._at_rest(profile, None))
+        view = await self._view_with_remote(profile, snapshot)
+        context = PlaylistContext(uuid4(), 0, self._clock(), stale is None, self._resting_songs(profile, None))
         with COMPOSE_STEP.time():
             composed = self._composer.new(snapshot, view, context)
         return await self._serve(composed, snapshot, view, stale)
@@ -125,13 +125,13 @@ class PlaylistService:
         lock = self._picking_again.setdefault(playlist_id, asyncio.Lock())
         async with lock:
             profile, stale = await self._profile(request.user_id, request.not_before)
-            before = await self._known(request.user_id, playlist_id, _revision_in(profile, playlist_id))
+            before = await self._newest_revision(request.user_id, playlist_id, _revision_in(profile, playlist_id))
             # A short playlist has an empty rest, because nothing else was eligible.
             if request.from_slot >= len(self._composer.arms) or before.revision >= _LAST_REVISION:
                 raise NothingToPick("no slot is left to pick again; ask for a new playlist")
             snapshot = self.snapshot()
-            view = await self._placed(profile, snapshot)
-            resting = self._at_rest(profile, playlist_id)
+            view = await self._view_with_remote(profile, snapshot)
+            resting = self._resting_songs(profile, playlist_id)
             context = PlaylistContext(playlist_id, before.revision + 1, self._clock(), stale is None, resting)
             with COMPOSE_STEP.time():
                 composed = self._composer.rest(snapshot, view, context, before, request.from_slot)
@@ -140,9 +140,9 @@ class PlaylistService:
     async def resume(self, user_id: str, playlist_id: UUID) -> PlaylistAnswer:
         """The last revision of a playlist, with tokens of its original time. Raises NoSuchPlaylist."""
         profile, _ = await self._profile(user_id, None)
-        playlist = await self._known(user_id, playlist_id, _revision_in(profile, playlist_id))
+        playlist = await self._newest_revision(user_id, playlist_id, _revision_in(profile, playlist_id))
         snapshot = self.snapshot()
-        return self._answering.answer(playlist, snapshot, self._derived(profile, snapshot))
+        return self._answering.answer(playlist, snapshot, self._view_of(profile, snapshot))
 
     async def _serve(
         self, composed: Composed, snapshot: CatalogueSnapshot, view: ProfileView, stale: Stale | None
@@ -163,7 +163,7 @@ class PlaylistService:
         with WHY_STEP.time():
             return self._answering.answer(composed.playlist, snapshot, view, stale)
 
-    async def _known(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
+    async def _newest_revision(self, user_id: str, playlist_id: UUID, stored_revision: int) -> ServedPlaylist:
         """The newest revision of the user's playlist, from this process or, if newer, from the store."""
         playlist = self._recent.playlist(playlist_id)
         if playlist is None or playlist.revision < stored_revision:
@@ -215,7 +215,7 @@ class PlaylistService:
     async def _of_arm(self, user_id: str, shown: HistoryEntry, arm: str) -> list[str]:
         """The songs of an arm in a playlist; none if the playlist does not exist any more."""
         try:
-            playlist = await self._known(user_id, UUID(str(shown.playlist_id)), shown.revision)
+            playlist = await self._newest_revision(user_id, UUID(str(shown.playlist_id)), shown.revision)
         except (NoSuchPlaylist, ProfilesUnavailable):
             return []
         return [slot.song_id for slot in playlist.slots if slot.arm == arm]
@@ -259,18 +259,18 @@ class PlaylistService:
         WAITS.labels("reached" if reached else "late").inc()
         return profile, reached
 
-    def _derived(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
+    def _view_of(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
         with DERIVE_STEP.time():
             return self._profile_views.of(profile, snapshot.catalogue)
 
-    async def _placed(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
+    async def _view_with_remote(self, profile: StoredProfile, snapshot: CatalogueSnapshot) -> ProfileView:
         """The view, after querying remote indexes. The request keeps its snapshot, even if a new one replaces it."""
-        view = self._derived(profile, snapshot)
+        view = self._view_of(profile, snapshot)
         if snapshot.remote:
             await self._composer.prefetch(snapshot, view, self._ahead)
         return view
 
-    def _at_rest(self, profile: StoredProfile, but: UUID | None) -> frozenset[str]:
+    def _resting_songs(self, profile: StoredProfile, but: UUID | None) -> frozenset[str]:
         history = self._recent.history(profile.user_id, profile.history)
         own_ids = self.snapshots.current.catalogue.own_ids
         return self._resting([own_ids(entry.songs) for entry in history if str(entry.playlist_id) != str(but)])

@@ -107,11 +107,11 @@ class SnapshotStore:
         await caught_up.wait()
         while True:
             self._changed.clear()
-            await self._renew()
+            await self._rebuild()
             self.ready.set()
-            await self._settled()
+            await self._wait_for_change()
 
-    async def _settled(self) -> None:
+    async def _wait_for_change(self) -> None:
         """Wait for a change, and for the burst to pause; or until it is time to retry a failed model."""
         retry = self._retry_seconds if self._models.failures else None
         try:
@@ -123,7 +123,7 @@ class SnapshotStore:
             self._changed.clear()
             await asyncio.sleep(self._quiet_seconds)
 
-    async def _renew(self) -> None:
+    async def _rebuild(self) -> None:
         """Build the catalogue first, so that a slow collection does not delay new songs."""
         songs, self._songs = self._songs, {}
         if songs:
@@ -139,7 +139,7 @@ class SnapshotStore:
 
     def _with_songs(self, songs: Mapping[str, bytes | None]) -> CatalogueSnapshot:
         for song_id, value in songs.items():
-            self._put(song_id, value)
+            self._put_song(song_id, value)
         CATALOGUE_SONGS.set(len(self._entries))
         catalogue = build_catalogue(self._entries.values()).warm()
         logger.info("the catalogue has %d songs of %d anime", len(catalogue), len(catalogue.anime))
@@ -154,7 +154,7 @@ class SnapshotStore:
             behind={arm: why for arm, why in failures.items() if arm in opened},
         )
 
-    def _put(self, song_id: str, value: bytes | None) -> None:
+    def _put_song(self, song_id: str, value: bytes | None) -> None:
         known = self._entries.get(song_id)
         if known is not None and known.value == value:
             return

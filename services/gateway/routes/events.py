@@ -87,7 +87,7 @@ async def _aliases(parts: Parts, user_id: str, stamped: Stamped) -> dict[str, li
     """
     events = zip(stamped.events, stamped.attributions, strict=True)
     found = {}
-    for song_id in sorted({event.song_id for event, said in events if said == SWAPPED and event.song_id})[
+    for song_id in sorted({event.song_id for event, attribution in events if attribution == SWAPPED and event.song_id})[
         :_MOST_LOOKUPS
     ]:
         with suppress(Refused):

@@ -21,7 +21,7 @@ from tests.support.waiting import apoll
 pytestmark = pytest.mark.connected
 
 
-async def test_a_post_lies_where_its_answer_says(gateway: Running, log: KafkaSettings) -> None:
+async def test_a_post_is_at_the_position_of_its_answer(gateway: Running, log: KafkaSettings) -> None:
     user_id, bearer = await gateway.guest()
     events = [liked(f"song-{n}") for n in range(5)]
     response = await gateway.post(bearer, *events[:2], {**events[2], "kind": "loved"}, *events[3:])
@@ -66,7 +66,7 @@ async def test_many_posts_at_once_share_batches_and_keep_their_own_places(gatewa
         assert [orjson.loads(each.value)["event_id"] for each in found] == [each["event_id"] for each in post]
 
 
-async def test_the_largest_post_is_taken_whole(gateway: Running, log: KafkaSettings) -> None:
+async def test_the_largest_post_is_accepted_whole(gateway: Running, log: KafkaSettings) -> None:
     _, bearer = await gateway.guest()
     filling = (MAX_BODY_BYTES - 14) // 500 - len(orjson.dumps(liked())) - 12
     body = orjson.dumps({"events": [liked(link="x" * min(200, filling)) for _ in range(500)]})
@@ -77,9 +77,7 @@ async def test_the_largest_post_is_taken_whole(gateway: Running, log: KafkaSetti
     assert len(await records_of(log, FEEDBACK.name)) == 500
 
 
-async def test_what_is_dropped_of_a_post_is_said_and_the_rest_lies_in_the_log(
-    gateway: Running, log: KafkaSettings
-) -> None:
+async def test_dropped_values_get_warnings_and_the_rest_is_logged(gateway: Running, log: KafkaSettings) -> None:
     _, bearer = await gateway.guest()
     past, ahead = liked(watch_seconds=130, duration_seconds=90), liked(occurred_at=now_ms() + 240_000)
     body = orjson.dumps({"events": [past, ahead]}).replace(b'"watch_seconds":130', b'"watch_seconds":130,"rate":NaN')
@@ -119,7 +117,7 @@ async def test_an_anime_list_of_any_length_is_one_record(gateway: Running, log: 
     assert (receipt.topic_id, receipt.offset) == (ids[PROFILES.name], record.offset)
 
 
-async def test_receipts_name_a_topic_that_was_made_anew(gateway: Running, log: KafkaSettings) -> None:
+async def test_receipts_name_a_recreated_topic(gateway: Running, log: KafkaSettings) -> None:
     user_id, bearer = await gateway.guest()
 
     async def topic_of_a_post() -> str | None:

@@ -1,4 +1,4 @@
-"""The log goes away: what is acknowledged stays, what is not says so, and the gateway comes back by itself."""
+"""The log goes down: acknowledged events stay, other posts fail with 503, and the gateway recovers by itself."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ CLIENTS = 16
 
 @dataclass
 class Ledger:
-    """What the clients were told: id -> (partition, offset) as of its last 202, and how often they had to ask again."""
+    """The answers to the clients: id -> (partition, offset) of its last 202, and the number of retries."""
 
     acknowledged: dict[str, tuple[int, int]] = field(default_factory=dict)
     retries: int = 0
@@ -114,7 +114,7 @@ async def test_every_acknowledged_event_is_in_the_log_through_two_kills(
         FeedbackEvent.model_validate_json(record.value)
 
 
-async def test_without_a_broker_it_is_honest_and_with_one_it_recovers(
+async def test_without_a_broker_it_is_not_ready_and_with_one_it_recovers(
     node: tuple[KafkaNode, KafkaSettings], tmp_path: Path
 ) -> None:
     kafka, log = node

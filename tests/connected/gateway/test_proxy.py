@@ -1,4 +1,4 @@
-"""The gateway in front of a recommender: what is handed on, what is turned into a Problem, and the live stream.
+"""The gateway in front of a recommender: forwarded answers, Problems, and the live stream.
 
 The other side is a small HTTP server on a real port that says what it is told to say; the real recommender's answers
 are seen by the system tests.
@@ -114,7 +114,7 @@ async def test_answers_pass_through_byte_for_byte(gateway: Running, other: Recom
     assert PlaylistRequest.model_validate(other.asked[-2][2]) == PlaylistRequest(user_id=user_id)
 
 
-async def test_what_each_arm_took_is_handed_on_and_its_median_kept(gateway: Running, other: Recommender) -> None:
+async def test_the_time_of_each_arm_is_forwarded_and_its_median_kept(gateway: Running, other: Recommender) -> None:
     _, bearer = await gateway.guest()
     for milliseconds in (1, 9, 2):
         timing = f"tfidf;dur={milliseconds}.5, random;dur=0.25, cache;dur=7, popular"
@@ -174,7 +174,7 @@ async def test_a_recommender_that_does_not_answer_in_time_is_503(log: KafkaSetti
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_ready_is_green_when_both_sides_are(gateway: Running, other: Recommender) -> None:
+async def test_ready_is_true_when_both_sides_are(gateway: Running, other: Recommender) -> None:
     await apoll(gateway.log_is_ready, what="the log is ready")
     green = await gateway.client.get("/readyz")
     assert (green.status_code, green.json()["ready"]) == (200, True)
@@ -226,7 +226,7 @@ async def test_the_live_stream_follows_a_click_to_the_list_that_changed(gateway:
     assert [(each.user_id, each.timeout_ms) for each in asked] == [(user_id, 5_000)]
 
 
-async def test_the_papers_endpoints_speak_its_words(gateway: Running, other: Recommender) -> None:
+async def test_the_papers_endpoints_use_its_names(gateway: Running, other: Recommender) -> None:
     name = "Edward エド /?"
     user_id = paper_user(name)
     other.say("/internal/songs/yt", SONG)

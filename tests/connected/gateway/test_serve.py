@@ -1,4 +1,4 @@
-"""`serve` as its own process: it says where it listens, stops on SIGTERM with 0, and names a taken port."""
+"""`serve` as its own process: it prints its address, stops on SIGTERM with 0, and names a port in use."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ async def test_sigterm_ends_streams_flushes_and_returns_0(log: KafkaSettings, tm
     assert len(await records_of(log, FEEDBACK.name)) == 1
 
 
-async def test_a_taken_port_is_named_with_what_to_do(log: KafkaSettings, tmp_path: Path) -> None:
+async def test_a_port_in_use_is_named_with_what_to_do(log: KafkaSettings, tmp_path: Path) -> None:
     with listen("127.0.0.1", 0, "ANIMUSIC_PORT") as taken:
         port = taken.getsockname()[1]
         async with process(log, tmp_path, port) as child:

@@ -66,7 +66,7 @@ def test_another_start_on_the_same_directory_takes_the_same_ports_and_cluster(tm
     assert (first.port, properties) == (second.port, (tmp_path / "server.properties").read_text())
 
 
-def test_a_taken_port_is_named(tmp_path: Path, kafka: KafkaNode) -> None:
+def test_a_port_in_use_is_named(tmp_path: Path, kafka: KafkaNode) -> None:
     with pytest.raises(PortTaken, match=str(kafka.port)):
         KafkaNode(tmp_path, jars(), port=kafka.port).prepare()
 

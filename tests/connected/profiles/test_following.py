@@ -73,7 +73,9 @@ async def test_the_store_equals_the_fold(log: KafkaSettings, redis: Redis, valke
     assert await dead_letters(log) == []
 
 
-async def test_a_wiped_store_is_rebuilt_by_itself(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
+async def test_an_emptied_store_is_rebuilt_by_itself(
+    log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
+):
     events = some_events(seed=12, n=60)
     async with producing(log) as to, following(settings_for(log, valkey.url, tmp_path), redis):
         await put_events(to, events)
@@ -276,14 +278,14 @@ def unwatchful(watchful: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unwatchful")
-async def test_a_consumer_that_follows_readers_elsewhere_goes_on_from_the_marks_in_every_partition(
+async def test_a_consumer_follows_a_switched_generation_from_its_marks_in_every_partition(
     log: KafkaSettings,
     redis: Redis,
     valkey: ValkeyNode,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ):
-    """Not from the start, which takes minutes while nobody's likes count; nor only once the partition moves again."""
+    """Not from the start, which would take minutes without likes; nor only after the partition's next record."""
     first, second = like("here"), like("elsewhere")
     late = [like("here", at=1), like("here", at=2), like("elsewhere", at=3)]
     assert partition_of("here", 8) != partition_of("elsewhere", 8)

@@ -34,7 +34,7 @@ async def test_a_profile_is_what_was_folded(redis: Redis):
     assert await stored(redis, "g1", USER) == stored_fields(folded)
 
 
-async def test_nothing_is_known_of_a_stranger(redis: Redis):
+async def test_an_unknown_user_has_an_empty_profile(redis: Redis):
     snapshot = await ProfileReader(redis, cache_bytes=1 << 24).read("stranger")
     assert (snapshot.songs, snapshot.vetoes, snapshot.anime_list) == ({}, {}, ())
     assert (snapshot.marks, snapshot.history, snapshot.version) == ({}, (), b"")
@@ -78,7 +78,7 @@ async def test_the_live_generation_is_read_and_a_switch_is_seen_at_once_on_deman
     assert len(old.songs) + len(old.vetoes) > 1
 
 
-async def test_a_server_that_forgot_the_scripts_is_taught_again(redis: Redis):
+async def test_scripts_are_loaded_again_after_the_server_lost_them(redis: Redis):
     reader = ProfileReader(redis, cache_bytes=0)
     await merge_events(redis, "g1", HISTORY.events)
     await reader.read(USER)
@@ -160,7 +160,7 @@ async def test_a_song_that_did_not_change_is_not_sent_again(redis: Redis):
     assert second.songs["b"] != first.songs["b"]
 
 
-async def test_the_list_of_changes_stays_short_and_whoever_is_too_far_behind_gets_everything(redis: Redis):
+async def test_the_list_of_changes_stays_short_and_a_reader_too_far_behind_gets_everything(redis: Redis):
     behind, near = ProfileReader(redis, cache_bytes=1 << 24), ProfileReader(redis, cache_bytes=1 << 24)
     await merge_events(redis, "g1", [started("a", 1)])
     far = await behind.read(USER)
@@ -177,7 +177,7 @@ async def test_the_list_of_changes_stays_short_and_whoever_is_too_far_behind_get
     await assert_as_fresh(near, redis)
 
 
-async def test_a_store_that_was_wiped_and_is_filled_again_is_read_as_it_is(redis: Redis):
+async def test_a_store_that_was_emptied_and_refilled_is_read_in_full(redis: Redis):
     reader, (first, *_) = ProfileReader(redis, cache_bytes=1 << 24), HISTORY.events
     await merge_events(redis, "g1", HISTORY.events)
     await reader.read(USER)

@@ -59,7 +59,7 @@ async def test_each_answer_is_of_its_call(redis: Redis):
     assert written == {f"u{number}" for number in range(CALLS) if number % 3}
 
 
-async def test_a_store_that_forgot_the_script_is_told_again(redis: Redis):
+async def test_a_lost_script_is_loaded_again(redis: Redis):
     store = ProfileStore(redis, "g1")
     assert await store.merge(calls()) == {}
     await redis.script_flush()

@@ -38,7 +38,7 @@ def settings_for(log: KafkaSettings, redis_url: str, data_dir: Path, **own: Any)
 
 @dataclass
 class RunningRecommender:
-    """`client` speaks to the recommender; `log` appends what other parts would."""
+    """`client` sends requests to the recommender."""
 
     settings: Settings
     client: httpx.AsyncClient
@@ -72,7 +72,7 @@ class RunningRecommender:
         return [ServedPlaylist.model_validate_json(record.value) for batch in batches for record in batch]
 
     def signed_slot(self, slot: dict[str, Any], user_id: str = "u") -> SignedSlot:
-        """What a slot's token vouches for."""
+        """The content of a slot's token."""
         signer = Signer(self.settings.signing_key())
         return signer.read_slot(
             slot["slot_token"], user_id=user_id, song_id=slot["song_id"], now=now_ms(), max_age_ms=60_000

@@ -1,4 +1,4 @@
-"""What a recommender's /readyz says of how far behind the log it is, and what `status` makes of it."""
+"""The lag in a recommender's /readyz, and what `status` shows of it."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ async def _follows(recommender: RunningRecommender) -> dict[str, Any]:
     return found
 
 
-async def test_it_names_what_it_lacks_and_for_how_long(
+async def test_it_reports_the_lag_and_its_age(
     log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path
 ) -> None:
     settings = settings_for(log, valkey.url, tmp_path)
@@ -50,8 +50,8 @@ async def test_it_names_what_it_lacks_and_for_how_long(
         await publish_songs(log, synthetic_songs(55)[50:])
 
         async def lacks_songs() -> bool:
-            told = (await _follows(recommender))["catalogue and models"]
-            return told["lag"] == 5 and told["oldest_seconds"] > 0 and "trouble" in told
+            known_end = (await _follows(recommender))["catalogue and models"]
+            return known_end["lag"] == 5 and known_end["oldest_seconds"] > 0 and "trouble" in known_end
 
         await apoll(lacks_songs, what="five songs cannot be read")
 

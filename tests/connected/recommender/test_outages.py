@@ -1,4 +1,4 @@
-"""Without Redis a playlist still comes; without the log none does; both come back by themselves."""
+"""Without Redis a playlist is still served; without the log none is; both recover by themselves."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ SONGS = synthetic_songs(60)
 IDS = [song.song_id for song in SONGS]
 
 
-async def test_without_redis_a_playlist_comes_that_is_not_personal(log: KafkaSettings, tmp_path: Path):
+async def test_without_redis_an_impersonal_playlist_is_served(log: KafkaSettings, tmp_path: Path):
     with valkey_node(tmp_path / "v") as valkey:
         settings = settings_for(log, valkey.url, tmp_path)
         await publish_songs(log, SONGS)
@@ -98,7 +98,7 @@ async def publish_and_find(recommender, log: KafkaSettings) -> int:
     return (await recommender.client.get(f"/internal/songs/{extra.song_id}")).status_code
 
 
-async def test_the_process_serves_and_stops_when_it_is_told(log: KafkaSettings, valkey: ValkeyNode, tmp_path: Path):
+async def test_the_process_serves_and_stops_on_sigterm(log: KafkaSettings, valkey: ValkeyNode, tmp_path: Path):
     await publish_songs(log, SONGS)
     settings = settings_for(log, valkey.url, tmp_path, port=free_port())
     code = f"""

@@ -219,7 +219,7 @@ async def test_anime_are_found_and_what_is_malformed_is_named(recommender: Runni
     assert "animusic_recommender_arm_seconds_bucket" in metrics
 
 
-async def test_a_playlist_tells_what_each_arm_took(recommender: RunningRecommender):
+async def test_a_playlist_has_the_time_of_each_arm(recommender: RunningRecommender):
     answer = await recommender.client.post("/internal/playlists", json={"user_id": "u1"})
     turns = dict(turns_of(answer.headers["server-timing"]))
     assert set(turns) == set(ARMS)
@@ -228,7 +228,7 @@ async def test_a_playlist_tells_what_each_arm_took(recommender: RunningRecommend
     assert "server-timing" not in resumed.headers
 
 
-async def test_what_is_shown_three_times_and_never_started_rests(recommender: RunningRecommender):
+async def test_a_song_shown_three_times_and_never_started_rests(recommender: RunningRecommender):
     shown = [
         {s["song_id"] for s in (await recommender.new_playlist())["slots"] if s["arm"] == "popular"} for _ in range(4)
     ]

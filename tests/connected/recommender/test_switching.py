@@ -37,7 +37,7 @@ PER_SECOND = 50
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version that is not here yet is looked for again after half a second; it is five outside of tests."""
+    """A missing version is retried after half a second, instead of five."""
     monkeypatch.setitem(SnapshotStore.__init__.__kwdefaults__, "retry_seconds", 0.5)
 
 
@@ -83,7 +83,7 @@ def _on(settings: Settings, server: QdrantWire | None) -> Settings:
 
 
 class Load:
-    """Playlists at a steady rate, whatever becomes of those before."""
+    """Requests playlists at a steady rate, whatever the earlier answers."""
 
     def __init__(self, recommender: RunningRecommender) -> None:
         self._house = recommender
@@ -135,7 +135,7 @@ def _one_version_an_arm(playlists: Sequence[Any], known: Sequence[Sequence[LiveM
         assert set(Counter(slot.arm for slot in playlist.slots).values()) == {1}
 
 
-async def test_a_version_that_is_not_here_yet_leaves_the_old_one_serving(opened):
+async def test_the_old_version_is_served_until_the_new_one_is_complete(opened):
     recommender, versions, first = opened
     here = recommender.settings.vectors_dir
     elsewhere = here.with_name("not yet")
@@ -185,7 +185,7 @@ async def test_an_arm_without_any_version_is_left_out_until_there_is_one(
         await recommender.serving(tfidf=record.version)
 
 
-async def test_a_server_that_is_lost_costs_no_arm(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
+async def test_a_lost_server_leaves_no_arm_out(log: KafkaSettings, redis: Redis, valkey: ValkeyNode, tmp_path: Path):
     settings = settings_for(log, valkey.url, tmp_path)
     await publish_songs(log, SONGS)
     with contextlib.ExitStack() as started:

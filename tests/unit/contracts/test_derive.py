@@ -100,7 +100,7 @@ def test_favourability_is_favoured_less_not_favoured_over_settled_songs():
     assert result.blacklisted == {"mal-3"}
 
 
-def test_zero_is_in_favour():
+def test_zero_favourability_is_not_blacklisted():
     songs = {"a": packed(settled=1, liked=1), "b": packed(settled=2)}
     assert listener_state(songs).favourability == {"mal-1": 0}
     assert listener_state(songs).blacklisted == frozenset()
@@ -112,7 +112,7 @@ def test_a_song_that_the_catalogue_does_not_know_is_heard_and_counts_for_no_anim
     assert result.favourability == {}
 
 
-def test_only_a_veto_that_stands_counts():
+def test_only_a_veto_that_was_not_undone_counts():
     vetoes = {"mal-1": VETO.encode(BASE_MS, bytes(16), 1), "mal-2": VETO.encode(BASE_MS, bytes(16), 0)}
     assert listener_state({}, vetoes=vetoes).vetoed == {"mal-1"}
 

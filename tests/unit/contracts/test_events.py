@@ -1,4 +1,4 @@
-"""Events as clients post them and as the log keeps them: what is taken, what is not, and why."""
+"""Events as clients post them and as the log keeps them: what is accepted, what is rejected, and why."""
 
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,7 @@ PROGRESS: dict[str, Any] = {**LIKED, "kind": "progress", "watch_seconds": 61.5, 
         pytest.param({**LIKED, "song_id": "~!" * 64}, id="the longest id"),
     ],
 )
-def test_taken(event: dict[str, Any]) -> None:
+def test_accepted(event: dict[str, Any]) -> None:
     taken = ClientEvent.model_validate(event)
     assert (taken.kind, taken.occurred_at, taken.song_id) == (event["kind"], event["occurred_at"], event.get("song_id"))
 
@@ -68,7 +68,7 @@ INFINITE = float("inf")
         pytest.param({**LIKED, "play_id": "x"}, "play_id", id="a play that is no UUID"),
     ],
 )
-def test_not_taken_and_why(event: dict[str, Any], where: str) -> None:
+def test_rejected_and_why(event: dict[str, Any], where: str) -> None:
     with pytest.raises(ValidationError) as error:
         ClientEvent.model_validate(event)
     assert where in first_error(error.value)

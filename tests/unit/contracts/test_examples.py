@@ -70,12 +70,12 @@ def test_a_feedback_example_has_the_kind_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("path", examples("good"), ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_good_examples_are_taken(path: Path) -> None:
+def test_good_examples_are_accepted(path: Path) -> None:
     assert read(path) is not None
 
 
 @pytest.mark.parametrize("path", examples("bad"), ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_bad_examples_are_refused_for_the_reason_in_their_name(path: Path) -> None:
+def test_bad_examples_are_rejected_for_the_reason_in_their_name(path: Path) -> None:
     with pytest.raises(ValueError) as refused:
         read(path)
     assert any(path.name.split(".")[2] in slug(reason) for reason in _reasons(refused.value))

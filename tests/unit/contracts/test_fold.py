@@ -152,7 +152,7 @@ def test_progress_is_whole_ppm_rounded_down_and_at_most_all(watch, duration, ppm
     assert WATCHED.decode(watched_value(watch, duration))["ppm"] == ppm
 
 
-def test_the_last_word_on_a_like_wins_whatever_arrives_last():
+def test_the_latest_like_or_unlike_wins_in_any_order():
     like, unlike = event("liked", at=1), event("unliked", at=2, event_id=2)
     assert song(unlike, like)["liked"]["value"] == 0
     assert song(like, unlike)["liked"]["value"] == 0
@@ -174,7 +174,7 @@ def test_what_settles_a_song():
     assert not list(writes(event("shown")))
 
 
-def test_only_a_vouched_play_is_an_exposure_and_the_first_keeps_it():
+def test_only_an_attributed_play_is_an_exposure_and_the_first_counts():
     claimed = event("started", at=5, attribution="claimed", arm="tfidf")
     later = event(
         "started", at=6, event_id=2, attribution="slot", arm="random", playlist_id=UUID(int=9), revision=1, slot=2
@@ -183,7 +183,7 @@ def test_only_a_vouched_play_is_an_exposure_and_the_first_keeps_it():
     assert exposures == fold([claimed])["u"].exposures
 
 
-def test_plays_are_summed_by_whoever_asks_and_kept_by_their_maximum():
+def test_plays_are_kept_by_their_maximum():
     plays = [event("progress", event_id=i, play_id=UUID(int=i % 2), played_ms=ms) for i, ms in enumerate((5, 7, 3))]
     assert sorted(fold(plays)["u"].played.values()) == [(5).to_bytes(4, "big"), (7).to_bytes(4, "big")]
 
@@ -196,7 +196,7 @@ def test_a_veto_is_about_an_anime_and_can_be_taken_back():
 
 
 @given(history_strategy(), history_strategy())
-def test_digests_tell_different_profiles_apart_and_forget_order(one, other):
+def test_digests_differ_by_profile_and_not_by_order(one, other):
     def fields(events):
         return stored_fields(fold(events).get("u1", Folded()))
 

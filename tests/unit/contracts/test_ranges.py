@@ -51,7 +51,7 @@ def test_a_record_with_a_number_outside_stays_a_song_without_it(path: tuple[Any,
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_is_outside(number: float) -> None:
+def test_a_value_that_is_not_a_number_is_outside(number: float) -> None:
     for path in ((*ANIME, "score"), ("rating",)):
         assert number_in(read_record(CATALOGUE.name, with_number(path, number)), path) is None
 

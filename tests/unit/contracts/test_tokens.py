@@ -72,7 +72,7 @@ def test_a_slot_token_is_short_enough_for_an_event() -> None:
         pytest.param(SESSION, {}, "forged", id="a session"),
     ],
 )
-def test_a_slot_token_that_is_not_good_says_why(token: str, asked: dict[str, object], reason: str) -> None:
+def test_an_invalid_slot_token_says_why(token: str, asked: dict[str, object], reason: str) -> None:
     with pytest.raises(TokenRefused) as refused:
         read_slot(token, **asked)  # type: ignore[arg-type]
     assert str(refused.value) == reason
@@ -85,7 +85,7 @@ def test_no_byte_of_a_slot_token_can_be_changed(byte: int) -> None:
     assert str(refused.value) == "forged"
 
 
-def test_a_slot_token_is_good_until_its_last_millisecond() -> None:
+def test_a_slot_token_is_valid_until_its_last_millisecond() -> None:
     assert read_slot(SLOT, now=NOW + 48 * HOUR_MS) == CLAIM
 
 
@@ -107,7 +107,7 @@ def test_a_receipt_keeps_any_offset(offset: int) -> None:
         pytest.param("{}", "u1", "forged", id="JSON"),
     ],
 )
-def test_a_receipt_that_is_not_good_says_why(token: str, user: str, reason: str) -> None:
+def test_an_invalid_receipt_says_why(token: str, user: str, reason: str) -> None:
     with pytest.raises(TokenRefused) as refused:
         SIGNER.read_receipt(token, user_id=user)
     assert str(refused.value) in (reason, "forged")
@@ -120,7 +120,7 @@ def test_a_session_names_its_user_until_it_expires() -> None:
 
 
 @pytest.mark.parametrize("token", [SLOT, RECEIPT, SESSION[:-3], altered(SESSION, 0), altered(SESSION, 9), "", "abc"])
-def test_a_session_that_is_not_good_is_refused(token: str) -> None:
+def test_an_invalid_session_is_rejected(token: str) -> None:
     with pytest.raises(TokenRefused, match=r"forged|malformed"):
         SIGNER.read_session(token, now=NOW)
 

@@ -34,7 +34,7 @@ def test_a_number_over_a_double_is_infinite_and_for_its_field_to_refuse() -> Non
     assert parse_json(b'{"a": 1e999, "b": [-1e999, "\\u00e9"]}') == {"a": math.inf, "b": [-math.inf, "é"]}
 
 
-def test_a_number_that_is_none_is_for_its_field_to_refuse_too() -> None:
+def test_a_non_finite_number_is_for_its_field_to_reject() -> None:
     found = parse_json(b'{"a": NaN, "b": [Infinity, -Infinity, 1e999], "c": "NaN"}')
     assert math.isnan(found.pop("a"))
     assert found == {"b": [math.inf, -math.inf, math.inf], "c": "NaN"}

@@ -242,7 +242,7 @@ async def test_an_origin_that_is_not_allowed_fails_preflight(friendly: httpx.Asy
     [("127.0.0.1", None, True), ("::1", None, True), ("localhost", None, True), ("0.0.0.0", None, False),
      ("192.168.1.2", None, False), ("0.0.0.0", True, True), ("127.0.0.1", False, False)],
 )  # fmt: skip
-def test_the_papers_endpoints_are_on_where_nobody_else_can_reach_them(
+def test_the_papers_endpoints_are_on_only_on_loopback_by_default(
     settings: Settings, host: str, asked: bool | None, on: bool
 ) -> None:
     gateway = GatewaySettings(paper_endpoints=asked)

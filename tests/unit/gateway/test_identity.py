@@ -21,7 +21,7 @@ def identity() -> Identity:
     return Identity(SIGNER, GatewaySettings(posts_burst=2, posts_per_second=0.5, sessions_per_minute=2))
 
 
-def test_each_guest_is_somebody_new_for_as_long_as_set(identity: Identity) -> None:
+def test_each_guest_is_new_and_lasts_as_long_as_set(identity: Identity) -> None:
     tokens = [identity.open_guest("a", NOW) for _ in range(2)]
     users = {identity.user_of(f"Bearer {token}", NOW) for token, _ in tokens}
     assert users == {session.user_id for _, session in tokens}
@@ -42,7 +42,7 @@ def test_each_guest_is_somebody_new_for_as_long_as_set(identity: Identity) -> No
         ("Bearer " + SIGNER.session(Session("u1", NOW + 1))[:-2], "not signed"),
     ],
 )
-def test_whoever_shows_no_good_session_is_told_how_to_get_one(identity: Identity, header: str | None, why: str) -> None:
+def test_the_401_says_how_to_get_a_session(identity: Identity, header: str | None, why: str) -> None:
     with pytest.raises(Refused) as refused:
         identity.user_of(header, NOW)
     assert refused.value.status == 401

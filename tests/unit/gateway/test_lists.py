@@ -23,7 +23,7 @@ def of_scores(*given: object, score_format: ScoreFormat | None = None) -> ReadLi
     return read_list([{"mal_id": n, "score": score} for n, score in enumerate(given, 1)], score_format)
 
 
-def test_a_good_list_is_taken_without_a_word() -> None:
+def test_a_valid_list_gets_no_warnings() -> None:
     read = read_list([GOOD, {"mal_id": 1}, {"mal_id": 2, "score": 7.5, "title": "?"}])
     assert read.entries == [
         AnimeEntry(mal_id=5114, status="completed", score=9), AnimeEntry(mal_id=1), AnimeEntry(mal_id=2, score=7.5),
@@ -59,7 +59,7 @@ def test_an_entry_that_cannot_be_read_is_left_out_and_counted(raw: object, code:
 
 
 @pytest.mark.parametrize("mal_id", [5114, 5114.0, "5114", " 5114 "])
-def test_an_id_is_read_however_it_is_spelled(mal_id: object) -> None:
+def test_an_id_is_read_in_any_spelling(mal_id: object) -> None:
     for raw in (mal_id, {"mal_id": mal_id}):
         assert read_list([raw]).entries == [AnimeEntry(mal_id=5114)]
 
@@ -78,7 +78,7 @@ def test_statuses_of_anilist_and_myanimelist_are_known(spelled: object, status: 
 
 
 @pytest.mark.parametrize("unknown", ["SEEN", 5, ["COMPLETED"], {}])
-def test_an_anime_is_taken_without_a_status_that_nobody_knows(unknown: object) -> None:
+def test_an_anime_is_accepted_without_its_unknown_status(unknown: object) -> None:
     read = read_list([{**GOOD, "status": unknown}])
     assert read.entries == [AnimeEntry(mal_id=5114, score=9)]
     assert codes(read.warnings) == {"bad_status": 1}
@@ -91,7 +91,7 @@ def test_no_score_is_none(none: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), "ten", [], True, 101, 10.5, "8,5"])
-def test_an_anime_is_taken_without_a_score_that_is_none(wrong: object) -> None:
+def test_an_anime_is_accepted_without_its_invalid_score(wrong: object) -> None:
     read = of_scores(8, 9, wrong)
     assert scores(read) == [8, 9, None]
     assert codes(read.warnings) == {"bad_score": 1}
@@ -104,7 +104,7 @@ def test_a_list_of_100_is_known_by_most_of_its_scores() -> None:
     assert "score_format" in read.warnings[0].reason
 
 
-def test_a_slip_does_not_make_a_list_of_100() -> None:
+def test_one_wrong_score_does_not_make_a_list_of_100() -> None:
     read = of_scores(85, 9, 8)
     assert scores(read) == [None, 9, 8]
     assert codes(read.warnings) == {"bad_score": 1}
@@ -120,13 +120,13 @@ def test_a_slip_does_not_make_a_list_of_100() -> None:
         ("POINT_3", [1, 2, 3, 4], [3.5, 6, 8.5, None]),
     ],
 )
-def test_a_named_scale_is_believed(score_format: ScoreFormat, given: list[int], taken: list[float | None]) -> None:
+def test_a_given_scale_is_used(score_format: ScoreFormat, given: list[int], taken: list[float | None]) -> None:
     read = of_scores(*given, score_format=score_format)
     assert scores(read) == taken
     assert codes(read.warnings) in ({"bad_score": 1}, {})
 
 
-def test_a_list_of_which_nothing_can_be_read_is_refused_with_the_reasons() -> None:
+def test_an_unreadable_list_is_rejected_with_the_reasons() -> None:
     with pytest.raises(NothingReadable) as nothing:
         read_list([None, {"mal_id": None}, {"mal_id": "x"}])
     assert "none of the 3 entries" in str(nothing.value)
@@ -135,7 +135,7 @@ def test_a_list_of_which_nothing_can_be_read_is_refused_with_the_reasons() -> No
     assert "stays as it was" in str(nothing.value)
 
 
-def test_an_empty_list_empties_and_says_so() -> None:
+def test_an_empty_list_empties_with_a_warning() -> None:
     read = read_list([])
     assert (read.entries, read.left_out, codes(read.warnings)) == ([], [], {"empty_list": 0})
 
@@ -155,7 +155,7 @@ def test_a_few_examples_are_shown_as_they_were_sent() -> None:
     assert len(second.examples) == EXAMPLES < second.count
 
 
-def test_every_entry_that_was_sent_is_taken_or_counted() -> None:
+def test_every_entry_is_accepted_or_counted() -> None:
     sent = [GOOD, GOOD, None, 7, "x", {"mal_id": 8, "status": "?", "score": "?"}, [], {}]
     read = read_list(sent)
     assert len(read.entries) + sum(note.count for note in read.left_out) == len(sent)

@@ -73,14 +73,14 @@ async def test_a_click_is_followed_into_the_profile() -> None:
     assert asked.calls == [("u1", RECEIPT, 5_000)]
 
 
-async def test_a_recommender_that_cannot_say_is_told_as_not_reached() -> None:
+async def test_a_recommender_error_is_reported_as_not_reached() -> None:
     live, _ = hub(recommender_unavailable("is away"))
     stream = live.subscribe("u1")
     live.accepted("u1", EVENTS[:1], AT, RECEIPT)
     assert (await told(stream, 2))[1][1]["reached"] is False
 
 
-async def test_nothing_is_asked_for_a_user_whom_nobody_watches() -> None:
+async def test_the_recommender_is_not_asked_without_a_subscriber() -> None:
     live, asked = hub()
     other = live.subscribe("u2")
     stream = live.subscribe("u1")
@@ -94,7 +94,7 @@ async def test_nothing_is_asked_for_a_user_whom_nobody_watches() -> None:
     live.unsubscribe("u2", other)
 
 
-async def test_a_playlist_tells_which_songs_are_new_and_which_are_gone() -> None:
+async def test_a_playlist_message_lists_new_and_removed_songs() -> None:
     live, _ = hub()
     stream = live.subscribe("u1")
     live.resumed("u1", playlist(0, "a", "b", "c"))
@@ -103,7 +103,7 @@ async def test_a_playlist_tells_which_songs_are_new_and_which_are_gone() -> None
     assert (name, told_of["revision"], told_of["changed"], told_of["gone"]) == ("playlist", 1, ["d"], ["b"])
 
 
-async def test_a_slow_reader_loses_the_oldest_news_and_no_memory() -> None:
+async def test_a_slow_reader_loses_the_oldest_messages() -> None:
     live, _ = hub()
     stream = live.subscribe("u1")
     for revision in range(QUEUE + 10):

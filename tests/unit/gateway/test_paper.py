@@ -59,9 +59,7 @@ def test_events_of_a_body(changes: dict[str, Any], kinds: list[str]) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("liked", [True, False])
-def test_a_like_is_kept_without_what_cannot_be_true(
-    changes: dict[str, Any], dropped: list[str], *, liked: bool
-) -> None:
+def test_a_like_is_kept_without_impossible_values(changes: dict[str, Any], dropped: list[str], *, liked: bool) -> None:
     body, unreadable = read(**changes, liked=liked)
     events, impossible = paper_events(body, "song-a", NOW)
     assert [event.kind for event in events] == ["liked" if liked else "started"]
@@ -70,7 +68,7 @@ def test_a_like_is_kept_without_what_cannot_be_true(
     assert not [reason for reason in said if "_seconds" in reason]
 
 
-def test_a_like_that_is_neither_yes_nor_no_is_none() -> None:
+def test_an_invalid_liked_counts_as_false() -> None:
     body, dropped = read(liked=None)
     assert [event.kind for event in paper_events(body, "song-a", NOW)[0]] == ["started", "progress"]
     assert len(dropped) == 1

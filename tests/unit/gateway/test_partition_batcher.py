@@ -18,7 +18,7 @@ def builder() -> BatchBuilder:
     return BatchBuilder(BATCH_BYTES, 0)
 
 
-async def test_posts_share_a_batch_and_each_learns_its_own_offset() -> None:
+async def test_posts_share_a_batch_and_each_gets_its_own_offset() -> None:
     batcher = PartitionBatcher(0)
     posts = [pending(3), pending(1), pending(2)]
     batcher.waiting.extend(posts)
@@ -30,7 +30,7 @@ async def test_posts_share_a_batch_and_each_learns_its_own_offset() -> None:
     assert batcher.next_offset == 106
 
 
-async def test_a_post_whose_client_has_given_up_is_not_written() -> None:
+async def test_a_post_that_timed_out_is_not_written() -> None:
     batcher = PartitionBatcher(0)
     gone, stays = pending(2), pending(1)
     gone.done.cancel()
@@ -40,7 +40,7 @@ async def test_a_post_whose_client_has_given_up_is_not_written() -> None:
     assert (taken, size, batch.record_count()) == ([stays], gone.size + stays.size, 1)
 
 
-async def test_what_does_not_fit_waits_whole_for_the_next_batch() -> None:
+async def test_a_post_that_does_not_fit_waits_for_the_next_batch() -> None:
     batcher = PartitionBatcher(0)
     first, second = pending(5, 100_000), pending(5, 100_000)
     batcher.waiting.extend([first, second])
@@ -56,7 +56,7 @@ async def test_the_largest_post_fits_into_one_batch() -> None:
     assert batch.record_count() == 500
 
 
-async def test_a_failed_batch_tells_every_post_that_still_listens() -> None:
+async def test_a_failed_batch_fails_every_waiting_post() -> None:
     listening, gone = pending(1), pending(1)
     gone.done.cancel()
     fail([gone, listening], ConnectionError("the broker went"))

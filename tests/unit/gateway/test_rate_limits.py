@@ -40,7 +40,7 @@ def test_users_do_not_share() -> None:
     assert [buckets.take(name) for name in "abca"] == [0.0, 0.0, 0.0, 1.0]
 
 
-def test_memory_is_bounded_and_forgetting_is_kind() -> None:
+def test_memory_is_bounded_and_a_dropped_bucket_starts_full() -> None:
     buckets = Buckets(1.0, 1, most=2, clock=Clock())
     for name in "abc":
         buckets.take(name)

@@ -69,7 +69,7 @@ async def test_every_route_of_a_user_wants_a_bearer(client: httpx.AsyncClient, m
         pytest.param(BIG, 413, "too_large", "262,144", id="too many bytes"),
     ],
 )
-async def test_posts_that_are_refused_whole(
+async def test_posts_that_are_rejected_whole(
     client: httpx.AsyncClient, bearer: dict[str, str], *, body: bytes, status: int, error: str, says: str
 ) -> None:
     answer = await client.post("/v1/events", content=body, headers={**bearer, **JSON})
@@ -78,7 +78,7 @@ async def test_posts_that_are_refused_whole(
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""])
 @pytest.mark.parametrize(("method", "path"), WITH_A_BODY)
-async def test_only_json_is_taken(
+async def test_only_json_is_accepted(
     client: httpx.AsyncClient, bearer: dict[str, str], method: str, path: str, kind: str | None
 ) -> None:
     headers = bearer if kind is None else {**bearer, "Content-Type": kind}
@@ -152,7 +152,7 @@ OTHERS = Signer(b"x" * 32).receipt("u", Receipt("ab" * 16, 0, 0))
     ("receipt", "says"),
     [("", "signed"), ("x", "not a receipt"), ("{}", "signed"), (OTHERS, "signed"), ("foreign", "another user's")],
 )
-async def test_a_receipt_that_is_not_good_is_400_with_the_reason(
+async def test_an_invalid_receipt_is_400_with_the_reason(
     client: httpx.AsyncClient, bearer: dict[str, str], path: str, receipt: str, says: str
 ) -> None:
     if receipt == "foreign":
@@ -197,7 +197,7 @@ async def test_the_papers_endpoints_where_they_are_off_name_the_setting(
     assert "ANIMUSIC_GATEWAY__PAPER_ENDPOINTS" in message
 
 
-async def test_what_is_not_there_says_where_to_look(client: httpx.AsyncClient) -> None:
+async def test_the_404_says_where_to_look(client: httpx.AsyncClient) -> None:
     assert "/docs" in refused(await client.get("/v2"), 404, "not_found")
     wrong = await client.delete("/v1/events")
     assert "/docs" in refused(wrong, 405, "wrong_method")

@@ -100,7 +100,7 @@ def test_progress_is_logged_in_whole_milliseconds() -> None:
     assert (value["watch_ms"], value["played_ms"], value["duration_ms"]) == (60_000, 58_000, 60_000)
 
 
-def test_a_client_says_nothing_about_itself() -> None:
+def test_a_client_cannot_set_its_user_or_arm() -> None:
     forged = {"user_id": "u2", "received_at": 1, "attribution": "slot", "arm": "tfidf", "playlist_id": ID, "p_arm": 1}
     value = logged(stamper().post([{**LIKED, **forged}], STAMP))
     assert value == {
@@ -109,7 +109,7 @@ def test_a_client_says_nothing_about_itself() -> None:
     }  # fmt: skip
 
 
-def test_a_good_token_stamps_what_caused_the_event() -> None:
+def test_a_valid_token_stamps_the_arm() -> None:
     value = logged(stamper().post([{**LIKED, "slot_token": token()}], STAMP))
     assert value["attribution"] == "slot"
     stamped = {name: value[name] for name in ("arm", "revision", "slot", "p_arm", "p_song", "model_version")}
@@ -131,7 +131,7 @@ def test_a_good_token_stamps_what_caused_the_event() -> None:
         pytest.param("", "forged", id="empty"),
     ],
 )
-def test_a_bad_token_leaves_the_arm_null_and_says_why(given_token: str, refusal: str) -> None:
+def test_an_invalid_token_leaves_the_arm_null_and_says_why(given_token: str, refusal: str) -> None:
     stamped = stamper().post([{**LIKED, "slot_token": given_token}], STAMP)
     value = logged(stamped)
     assert (value["attribution"], value["refusal"]) == ("refused", refusal)
@@ -142,7 +142,7 @@ def test_a_bad_token_leaves_the_arm_null_and_says_why(given_token: str, refusal:
     assert refusal in warned.reason
 
 
-def test_a_token_that_was_good_grows_stale_and_stays_its_users() -> None:
+def test_a_valid_token_becomes_stale_and_stays_its_users() -> None:
     event_id_as_sent, to = {**LIKED, "slot_token": token()}, stamper()
     later = NOW + 48 * HOUR_MS
     attributions = [
@@ -152,12 +152,12 @@ def test_a_token_that_was_good_grows_stale_and_stays_its_users() -> None:
     assert attributions == ["slot", "refused_stale", "refused_foreign", "slot"]
 
 
-def test_a_token_on_an_event_without_a_song_vouches_for_nothing() -> None:
+def test_a_token_on_an_event_without_a_song_is_rejected() -> None:
     veto = {"event_id": ID, "kind": "vetoed", "occurred_at": NOW, "anime_id": "mal-1", "slot_token": token()}
     assert logged(stamper().post([veto], STAMP))["refusal"] == "no_song"
 
 
-def test_a_claim_has_an_arm_and_no_slot() -> None:
+def test_a_self_reported_arm_has_no_slot() -> None:
     value = logged(stamper().self_reported([ClientEvent.model_validate(LIKED)], "node2vec", STAMP))
     assert (value["attribution"], value["arm"]) == ("claimed", "node2vec")
     assert "playlist_id" not in value
@@ -190,7 +190,7 @@ def test_a_claim_has_an_arm_and_no_slot() -> None:
         pytest.param("liked", None, "incomplete", id="a string"),
     ],
 )
-def test_a_bad_event_is_rejected_with_a_reason_and_the_others_are_taken(
+def test_a_bad_event_is_rejected_with_a_reason_and_the_others_are_accepted(
     event: object, echoed: str | None, code: str
 ) -> None:
     good = [{**LIKED, "event_id": str(UUID(int=n))} for n in (1, 2)]
@@ -229,7 +229,9 @@ def test_a_bad_event_is_rejected_with_a_reason_and_the_others_are_taken(
     ],
 )
 @pytest.mark.parametrize("kind", ["liked", "unliked", "started", "ended", "shown"])
-def test_an_event_is_not_lost_for_a_value_beside_it(kind: str, wrong: dict[str, Any], dropped: list[str]) -> None:
+def test_an_event_is_not_lost_for_an_invalid_optional_value(
+    kind: str, wrong: dict[str, Any], dropped: list[str]
+) -> None:
     stamped = stamper().post([{**LIKED, "kind": kind, **wrong}], STAMP)
     value = logged(stamped)
     assert value == {**value, "kind": kind, "song_id": "song-a", "occurred_at": NOW}
@@ -238,7 +240,7 @@ def test_an_event_is_not_lost_for_a_value_beside_it(kind: str, wrong: dict[str, 
     assert [warned.reason.split(": ")[:2] for warned in stamped.warnings] == [["dropped", name] for name in dropped]
 
 
-def test_what_is_right_beside_a_wrong_value_is_kept() -> None:
+def test_valid_values_beside_an_invalid_one_are_kept() -> None:
     wrong = {**LIKED, "watch_seconds": "61.5", "duration_seconds": "90", "played_seconds": -3, "slot_token": token()}
     value = logged(stamper().post([wrong], STAMP))
     assert (value["watch_ms"], value["duration_ms"], value["attribution"]) == (61_500, 90_000, "slot")
@@ -252,7 +254,7 @@ def test_a_position_slightly_past_the_end_is_the_end(watched: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [7, "x" * 513, ["a"]])
-def test_a_token_that_cannot_be_read_is_refused_and_its_event_taken(wrong: object) -> None:
+def test_an_unreadable_token_is_rejected_and_its_event_accepted(wrong: object) -> None:
     stamped = stamper().post([{**LIKED, "slot_token": wrong}], STAMP)
     value = logged(stamped)
     assert (value["attribution"], value["refusal"]) == ("refused", "malformed")
@@ -264,7 +266,7 @@ def test_a_veto_is_not_lost_for_a_song_that_cannot_be_read() -> None:
     assert logged(stamper().post([veto], STAMP))["anime_id"] == "mal-1"
 
 
-def test_an_event_of_before_its_token_is_taken_without_the_arm() -> None:
+def test_an_event_before_its_token_is_accepted_without_the_arm() -> None:
     stamped = stamper().post([{**LIKED, "slot_token": token(), "occurred_at": NOW - 1001}], STAMP)
     value = logged(stamped)
     assert (value["attribution"], value["refusal"], value["occurred_at"]) == ("refused", "before_token", NOW - 1001)

@@ -64,7 +64,7 @@ def is_vetoed(*posts: Stamped) -> bool:
 @pytest.mark.parametrize(("do", "undo", "holds"), [("liked", "unliked", is_liked), ("vetoed", "unvetoed", is_vetoed)])
 @pytest.mark.parametrize("ahead", [1, FOUR_MINUTES, 6 * MINUTE_MS, YEAR_MS, 10**18])
 @pytest.mark.parametrize("later", [NOW, NOW + 3])
-def test_what_was_done_ahead_of_time_is_undone_now(
+def test_a_later_unlike_undoes_a_like_from_the_future(
     do: str, undo: str, holds: Callable[..., bool], *, ahead: int, later: int
 ) -> None:
     to = stamper()
@@ -91,14 +91,14 @@ def test_a_time_far_ahead_is_one_that_is_ahead_however_large(at: float) -> None:
     assert warned.reason.startswith("clock_ahead: occurred_at is far ahead of the server, so")
 
 
-def test_what_two_good_clocks_differ_by_is_corrected_without_a_word() -> None:
+def test_a_small_clock_difference_is_corrected_without_a_warning() -> None:
     post = arriving(stamper(), NOW, event("liked", NOW + 30, LOW))
     assert times(post) == [NOW]
     assert post.warnings == []
 
 
 @pytest.mark.parametrize("at", [NOW, NOW - 1, NOW - 30 * 86_400_000])
-def test_a_time_that_can_be_true_is_kept(at: int) -> None:
+def test_a_possible_time_is_kept(at: int) -> None:
     post = arriving(stamper(), NOW, event("liked", at, LOW))
     assert times(post) == [at]
     assert orjson.loads(post.values[0])["received_at"] == NOW
@@ -114,7 +114,7 @@ def test_a_time_before_2020_becomes_the_time_of_arrival_too(at: int) -> None:
 
 
 @pytest.mark.parametrize("at", [NOW - 0.5, float(NOW - 1), str(NOW - 1), f" {NOW - 1}.25 "])
-def test_a_time_is_read_however_the_number_is_spelled(at: object) -> None:
+def test_a_time_is_read_in_any_spelling_of_the_number(at: object) -> None:
     post = arriving(stamper(), NOW, event("liked", at, LOW))
     assert times(post) == [NOW - 1]
     assert post.warnings == []
@@ -126,7 +126,7 @@ def test_a_post_that_is_ahead_keeps_its_order_and_ends_when_it_arrives() -> None
 
 
 @pytest.mark.parametrize("again", [NOW, NOW - 50, NOW + 1, NOW + FOUR_MINUTES])
-def test_in_one_post_the_later_event_about_a_song_holds(again: int) -> None:
+def test_in_one_post_the_later_event_about_a_song_wins(again: int) -> None:
     post = arriving(stamper(), NOW, event("liked", NOW + FOUR_MINUTES, HIGH), event("unliked", again, LOW))
     assert not is_liked(post)
     assert max(times(post)) <= NOW
@@ -253,7 +253,7 @@ def _played(history: Sequence[Act]) -> list[Stamped]:
 
 
 @given(history=acts)
-def test_any_history_that_is_posted_in_order_ends_with_its_last_word(history: list[Act]) -> None:
+def test_any_history_posted_in_order_ends_with_its_latest_event(history: list[Act]) -> None:
     posts = _played(history)
     words = [act.kind for act in history if act.kind != "started"]
     if words:

@@ -30,7 +30,7 @@ async def test_readiness_says_why_not_and_metrics_are_shown():
     await server.close()
 
 
-async def test_a_taken_port_is_named():
+async def test_a_port_in_use_is_named():
     first = HealthServer(ME, lambda: None, CollectorRegistry())
     port = await first.start(0, "ANIMUSIC_X__PORT")
     with pytest.raises(CannotListen, match=rf"Port {port} .*process {os.getpid()}.*ANIMUSIC_X__PORT={port + 1}"):
@@ -38,7 +38,7 @@ async def test_a_taken_port_is_named():
     await first.close()
 
 
-async def test_nonsense_is_400_and_no_harm():
+async def test_an_invalid_request_is_400():
     server = HealthServer(ME, lambda: None, CollectorRegistry())
     port = await server.start(0, "ANIMUSIC_X__PORT")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

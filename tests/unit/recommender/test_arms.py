@@ -71,7 +71,7 @@ def test_an_arm_is_empty_only_if_nothing_is_open_and_nothing_comes_twice(
 @shared
 @given(mask=masks, near=st.sampled_from([None, "s003", "s017"]))
 @pytest.mark.parametrize("arm", CONTENT_ARMS)
-def test_a_content_arm_brings_the_nearest_open_song(snapshot: CatalogueSnapshot, arm, mask, near):
+def test_a_content_arm_picks_the_nearest_open_song(snapshot: CatalogueSnapshot, arm, mask, near):
     asked = pick_request(snapshot, mask, near=near)
     pick = EVERY[arm].pick(asked)
     if not mask.any():
@@ -86,7 +86,7 @@ def test_a_content_arm_brings_the_nearest_open_song(snapshot: CatalogueSnapshot,
     assert pick.p_song == 1.0
 
 
-def test_random_brings_every_open_song_as_often(snapshot: CatalogueSnapshot):
+def test_random_picks_every_open_song_equally_often(snapshot: CatalogueSnapshot):
     mask = np.zeros(SIZE, dtype=bool)
     mask[[3, 8, 21, 30]] = True
     asked = pick_request(snapshot, mask)
@@ -97,7 +97,7 @@ def test_random_brings_every_open_song_as_often(snapshot: CatalogueSnapshot):
     assert counts.min() > 900
 
 
-def test_popular_brings_the_most_viewed_open_song(snapshot: CatalogueSnapshot):
+def test_popular_picks_the_most_viewed_open_song(snapshot: CatalogueSnapshot):
     mask = np.ones(SIZE, dtype=bool)
     assert snapshot.catalogue.songs[EVERY["popular"].pick(pick_request(snapshot, mask)).row].views == 38_000
     mask[snapshot.catalogue.row_of["s038"]] = False
@@ -148,7 +148,7 @@ def test_songs_around_the_listener_that_are_all_closed_do_not_hide_the_rest(tmp_
     assert asked.queries == {"mpnet": 3}
 
 
-def test_a_model_older_than_the_catalogue_brings_what_both_know(tmp_path: Path):
+def test_a_model_older_than_the_catalogue_picks_songs_of_both(tmp_path: Path):
     songs = mixed_songs()
     names = [each.song_id for each in songs]
     record = publish(tmp_path, "node2vec", names, clustered(SIZE, 8))

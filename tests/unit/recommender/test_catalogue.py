@@ -33,7 +33,7 @@ def test_a_song_belongs_to_every_anime_that_uses_it():
     assert catalogue.anime_of["s001"] == ("mal-1", "mal-2")
 
 
-def test_points_lead_back_to_rows_and_strangers_to_none():
+def test_points_map_to_rows_and_unknown_ones_to_none():
     catalogue = catalogue_of(mixed_songs())
     points = np.append(catalogue.points[[5, 3]], np.uint64(12345))
     assert catalogue.rows_of_points(points).tolist() == [5, 3, -1]
@@ -46,7 +46,7 @@ def test_a_song_is_found_by_its_id_and_by_its_video():
     assert catalogue.find("nobody") is None
 
 
-def test_a_made_up_video_is_no_place_to_listen():
+def test_a_made_up_video_is_not_linked():
     entry = catalogue_of([song(1, [1], views=5, made_up=True)]).songs[0]
     assert entry.youtube_id is None
     assert "yt-1" not in entry.url

@@ -32,7 +32,7 @@ def test_a_playlist_has_one_song_of_every_arm(snapshot: CatalogueSnapshot):
     assert playlist.left_out == {}
 
 
-def test_the_chance_of_a_random_song_is_that_of_what_the_earlier_picks_left(snapshot: CatalogueSnapshot):
+def test_a_random_song_has_the_probability_among_the_open_songs(snapshot: CatalogueSnapshot):
     maker, someone = composer(seed=4), view(snapshot.catalogue)
     for number in range(40):
         playlist = maker.new(snapshot, someone, context(number)).playlist
@@ -69,7 +69,7 @@ def test_a_listener_who_heard_everything_hears_it_again_but_no_veto(snapshot: Ca
     assert all("mal-1" not in snapshot.catalogue.anime_of[slot.song_id] for slot in composed.playlist.slots)
 
 
-def test_resting_songs_do_not_come(snapshot: CatalogueSnapshot):
+def test_resting_songs_are_not_picked(snapshot: CatalogueSnapshot):
     maker, someone = composer(), view(snapshot.catalogue)
     first = {slot.song_id for slot in maker.new(snapshot, someone, context(1)).playlist.slots if slot.arm != "random"}
     second = {slot.song_id for slot in maker.new(snapshot, someone, context(2, resting=first)).playlist.slots}
@@ -123,7 +123,7 @@ def test_left_out_arms_leave_the_others_equal_chances(snapshot: CatalogueSnapsho
     assert set(composed.playlist.left_out) == {"mpnet", "minilm", "node2vec", "tfidf"}
 
 
-def test_how_cold_a_listener_is_and_which_songs_stood_in(snapshot: CatalogueSnapshot):
+def test_the_cold_start_and_its_songs_are_logged(snapshot: CatalogueSnapshot):
     maker, entries = composer(), (AnimeEntry(mal_id=2), AnimeEntry(mal_id=3))
     listed = maker.new(snapshot, view(snapshot.catalogue, anime_list=entries), context()).playlist
     assert (listed.cold, listed.cold_weight) == ("list", 1.0)
@@ -152,7 +152,7 @@ def test_no_heard_song_returns_in_a_long_session(snapshot: CatalogueSnapshot):
     assert len(heard) == len(snapshot.catalogue)
 
 
-def test_the_nearest_songs_are_asked_for_once_while_favourites_stay(snapshot: CatalogueSnapshot):
+def test_the_nearest_songs_are_queried_once_while_favourites_stay(snapshot: CatalogueSnapshot):
     maker, profile_views, loved = composer(seed=5), ProfileViews(cache_bytes=1 << 24, cold_songs=20), {"s001": LOVED}
 
     def after(number: int, songs: dict[str, bytes]):

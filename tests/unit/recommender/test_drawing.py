@@ -18,7 +18,7 @@ def draws():
     return [draw(ARMS, "random", rng) for _ in range(PLAYLISTS)]
 
 
-def test_every_arm_stands_at_every_slot_as_often(draws):
+def test_every_arm_is_at_every_slot_equally_often(draws):
     table = Counter((arm, slot) for drawn in draws for slot, arm in enumerate(drawn.slots))
     counts = [table[arm, slot] for arm in ARMS for slot in range(len(ARMS))]
     assert chisquare(counts).pvalue > 0.01

@@ -61,7 +61,7 @@ def test_a_veto_reaches_every_song_of_the_anime_wherever_it_is_shown():
     assert eligible(catalogue, excluded).mask.tolist() == [False, True, False]
 
 
-def test_what_the_catalogue_does_not_know_keeps_nothing_out():
+def test_ids_outside_the_catalogue_exclude_nothing():
     catalogue = catalogue_of([song(1, [1])])
     excluded = exclusions(catalogue, listener_state(heard=frozenset({"gone"}), vetoed=frozenset({"mal-9"})))
     assert eligible(catalogue, excluded, ["gone"]).mask.tolist() == [True]

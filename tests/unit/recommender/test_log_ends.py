@@ -32,7 +32,7 @@ def mark(offset: int, topic: str = TOPIC) -> dict[str, int]:
     return {MarkName(topic, MINE).field(): offset}
 
 
-def test_nothing_is_said_before_the_first_look() -> None:
+def test_nothing_is_behind_before_the_first_poll() -> None:
     log, _ = looks()
     assert not log.behind("u", {})
 
@@ -51,7 +51,7 @@ def test_only_the_users_partition_counts() -> None:
     assert not log.behind("u", {})
 
 
-def test_what_came_a_moment_ago_is_on_its_way_and_later_it_is_late() -> None:
+def test_a_new_record_is_not_late_and_becomes_late() -> None:
     log, clock = looks()
     log.note(TOPIC, ends(5))
     clock.now = 1.0
@@ -63,7 +63,7 @@ def test_what_came_a_moment_ago_is_on_its_way_and_later_it_is_late() -> None:
     assert not log.behind("u", mark(8))
 
 
-def test_a_mark_of_a_topic_that_was_made_again_says_nothing() -> None:
+def test_a_mark_of_a_former_topic_does_not_count() -> None:
     log, _ = looks()
     log.note(OTHER, ends(2))
     assert log.behind("u", mark(5, TOPIC))

@@ -42,7 +42,7 @@ sets = st.frozensets(st.sampled_from([*IDS, "newer", "newest"]))
 
 @pytest.mark.parametrize("arm", MODELS)
 @given(steps=st.lists(sets, min_size=1, max_size=8))
-def test_step_by_step_is_all_at_once(arm, steps):
+def test_updates_equal_a_full_computation(arm, steps):
     vectors = ProfileVectors()
     for favoured in steps:
         stepped = vectors.vector("u", MODELS[arm], favoured, NO_LIST)
@@ -89,7 +89,7 @@ def test_favourites_that_the_model_does_not_know_leave_the_list_or_the_mean():
     np.testing.assert_array_equal(vectors.vector("u", dense, unknown, NO_LIST).vector, dense.mean)
 
 
-def test_sums_are_forgotten_when_they_outgrow_their_budget():
+def test_sums_are_dropped_beyond_the_memory_limit():
     vectors = ProfileVectors(cache_bytes=10_000)
     for user in range(50):
         vectors.vector(f"u{user}", MODELS["node2vec"], frozenset(IDS[:3]), NO_LIST)

@@ -51,7 +51,7 @@ def test_an_older_revision_does_not_replace_a_newer_one():
     assert recent.playlist(UUID(int=1)).revision == 2
 
 
-def test_the_oldest_are_forgotten():
+def test_the_oldest_are_dropped():
     recent = Recent(cache_bytes=50_000)
     for number in range(50):
         recent.add(served(number, user_id=f"u{number}"))
@@ -71,7 +71,7 @@ def test_a_store_that_went_back_is_not_fresh_until_it_has_caught_up():
     assert marks.advance("u", profile(generation="g2", marks={}))
 
 
-def test_a_store_that_stays_behind_is_taken_as_it_is():
+def test_a_store_that_stays_behind_is_accepted():
     now = WHEN
     marks = Watermarks(lambda: now)
     assert marks.advance("u", profile(marks={"gone/0": 10}))

@@ -116,7 +116,7 @@ def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path)
 
 
-async def test_an_arm_that_was_never_there_is_left_out_and_comes_when_it_can(shelf: Shelf):
+async def test_an_arm_without_a_version_is_left_out_until_it_has_one(shelf: Shelf):
     first = shelf.version(1)
     shelf.broken.add(first.version)
     async with following(shelf) as snapshots:
@@ -171,7 +171,7 @@ async def test_a_rollback_ends_the_wait_for_a_version_that_never_came(shelf: She
         await serves(snapshots, third)
 
 
-async def test_what_is_served_is_no_matter_for_the_collector_and_ends_without_it(shelf: Shelf):
+async def test_snapshots_are_frozen_for_the_gc_and_freed_by_refcount(shelf: Shelf):
     """A full collection would stand still over every song of the catalogue; what is set aside must not need it."""
     async with following(shelf) as snapshots:
         gc.disable()
@@ -191,7 +191,7 @@ async def test_what_is_served_is_no_matter_for_the_collector_and_ends_without_it
             gc.enable()
 
 
-async def test_an_old_version_is_closed_when_its_last_user_lets_go(shelf: Shelf):
+async def test_an_old_version_is_closed_after_its_last_use(shelf: Shelf):
     shelf.delay = lambda: 0.0
     first, second = shelf.version(1), shelf.version(2)
     async with following(shelf) as snapshots:
@@ -277,7 +277,7 @@ async def _play(snapshot: CatalogueSnapshot, number: int) -> tuple[str | None, f
     return slot.model_version, slot.score, float(bound.model.scores(vector)[row]), bound.version
 
 
-async def test_an_index_that_hangs_costs_a_computation_and_is_left_alone_for_a_while(shelf: Shelf):
+async def test_an_index_that_hangs_is_skipped_for_a_while(shelf: Shelf):
     asked: list[float] = []
 
     def hangs() -> float:
@@ -300,7 +300,7 @@ async def test_an_index_that_hangs_costs_a_computation_and_is_left_alone_for_a_w
             assert len(asked) == expected
 
 
-def test_a_far_index_and_a_near_one_bring_the_same_song(shelf: Shelf):
+def test_a_remote_index_and_a_local_one_pick_the_same_song(shelf: Shelf):
     async def both() -> None:
         record = shelf.version(4)
         near = shelf.open(record)

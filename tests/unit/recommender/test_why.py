@@ -11,7 +11,7 @@ from tests.unit.recommender.test_profile_vectors import NoIndex
 
 
 @pytest.mark.parametrize("arm", ["mpnet", "minilm", "node2vec", "tfidf"])
-def test_the_three_heaviest_favourites_are_named(snapshot: CatalogueSnapshot, arm):
+def test_the_three_top_contributors_are_named(snapshot: CatalogueSnapshot, arm):
     bound = snapshot.models[arm]
     favoured = np.arange(2, 30, dtype=np.int32)
     row = bound.model.row_of["s001"]
@@ -41,13 +41,13 @@ def test_what_two_songs_share_is_credits_then_tags():
     assert shared(one, other) == ["vocals: Ann", "composition: Ann", "tag: tag0"]
 
 
-def test_nothing_weighed_without_favourites_or_outside_the_model(snapshot: CatalogueSnapshot):
+def test_no_reasons_without_favourites_or_outside_the_model(snapshot: CatalogueSnapshot):
     bound = snapshot.models["mpnet"]
     assert because(snapshot.catalogue, bound, "s001", np.empty(0, dtype=np.int32)) == []
     assert because(snapshot.catalogue, bound, "newer", np.arange(3, dtype=np.int32)) == []
 
 
-def test_a_kept_song_that_was_liked_since_is_no_reason_for_itself(snapshot: CatalogueSnapshot):
+def test_a_kept_song_that_was_liked_since_is_not_its_own_reason(snapshot: CatalogueSnapshot):
     bound = snapshot.models["mpnet"]
     row = bound.model.row_of["s001"]
     assert because(snapshot.catalogue, bound, "s001", np.array([row], dtype=np.int32)) == []
