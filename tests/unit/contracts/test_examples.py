@@ -1,4 +1,4 @@
-"""Every topic and kind has a good example and a bad one; a bad one is refused for the reason that its name gives."""
+"""Every topic and kind has a good example and a bad one; a bad one is rejected for the reason in its name."""
 
 import json
 import re

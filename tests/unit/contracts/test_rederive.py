@@ -1,4 +1,4 @@
-"""Deriving from what changed gives what deriving from everything gives, whatever changes and in whatever order."""
+"""Incremental derivation equals full derivation, for any changes in any order."""
 
 from collections import Counter
 

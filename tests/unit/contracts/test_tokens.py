@@ -1,4 +1,4 @@
-"""Signed tokens: what each kind vouches for, and every way in which one is not good."""
+"""Signed tokens: what each kind verifies, and every way in which one is invalid."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace

@@ -168,5 +168,5 @@ def test_a_number_that_no_store_takes_is_found_without_the_stores(served_at: int
     told = json.loads((EXAMPLES / "animusic.playlists.v1" / "playlist.good.json").read_bytes())
     value = json.dumps({**told, "served_at": served_at}).encode()
     found = refusals(candidate("animusic.playlists.v1", value))
-    assert "a number that has no room" in found["profiles"]
+    assert "a number is too large for the store" in found["profiles"]
     assert "does not fit its column" in found["warehouse"]

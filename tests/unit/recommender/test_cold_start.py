@@ -1,4 +1,4 @@
-"""The anime list stands in for likes."""
+"""Songs of the anime list replace likes."""
 
 from collections import Counter
 
