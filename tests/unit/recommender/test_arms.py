@@ -1,4 +1,4 @@
-"""Every arm picks from the same eligible set, and is empty only when nothing it could bring is open."""
+"""Every arm picks from the same eligible set, and is empty only when none of its candidates is open."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which songs may be brought, and what is lifted when none is left."""
+"""Which songs may be picked, and which reasons are lifted when none is left."""
 
 from itertools import pairwise
 
