@@ -134,10 +134,12 @@ class _Row:
 
     def _leave_out_what_is_no_text(self) -> None:
         """Nothing of a song is kept, and nothing is merged, by what an earlier conversion lost."""
-        said = {name: what for name in self._row if (what := cells.unreadable(self._text(name) or "")) is not None}
-        for name, what in said.items():
+        unreadable = {
+            name: what for name in self._row if (what := cells.unreadable(self._text(name) or "")) is not None
+        }
+        for name, what in unreadable.items():
             self._note(f"{name} left out: it is no text, it has {what}")
-        self._row = {name: cell for name, cell in self._row.items() if name not in said}
+        self._row = {name: cell for name, cell in self._row.items() if name not in unreadable}
 
     def _anime(self) -> Anime:
         title = cast(str, self._text("anime") or self._text("MAL_Title"))

@@ -248,12 +248,14 @@ class _Writer:
     def __init__(self, songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds, former: Former) -> None:
         self._anime, self._former = anime, former
         self._taken = {each for song in known.values() for each in (song.song_id, *song.aliases)}
-        self._told = {anime.id_of(use.anime) for song in songs for use in song.appearances}
+        self._named = {anime.id_of(use.anime) for song in songs for use in song.appearances}
 
     def kept(self, song: Song, known: Song, *others: Song) -> Song:
         """The import's facts under the known id. It speaks of the anime that it has; other appearances stay."""
         fresh = self._anime.settle(song)
-        stay = [use for each in (known, *others) for use in each.appearances if use.anime.anime_id not in self._told]
+        stay = [
+            use for each in (known, *others) for use in each.appearances if use.anime.anime_id not in self._named
+        ]
         uses = {(use.anime.anime_id, use.relation, use.episodes): use for use in (*stay, *fresh.appearances)}
         merged = [each for other in others for each in (other.song_id, *other.aliases)]
         anidb = song.anidb or next((each.anidb for each in (known, *others) if each.anidb), None)

@@ -40,7 +40,7 @@ class Withdrawal:
         """Of the songs that are served, those that would go, and the rows that may be more than they seem."""
         return (len(self.songs) + self.rejected) / self.served if self.songs else 0.0
 
-    def said(self) -> str:
+    def described(self) -> str:
         """How many, of how many, and the first titles."""
         named = ", ".join(f"{song.title} ({song.anime.title})" for song in self.songs[:_TITLES_SAID])
         more = " …" if len(self.songs) > _TITLES_SAID else ""

@@ -136,13 +136,13 @@ class _Build:
         except (KafkaError, OSError) as fault:
             _log.warning("the failed build of %s could not be noted in the log: %s", self.model.arm, fault)
 
-    async def _note(self, outcome: Literal["built", "failed"], **said: Any) -> None:
+    async def _note(self, outcome: Literal["built", "failed"], **fields: Any) -> None:
         meter = self.meter
         noted = ModelBuild(
             arm=self.model.arm, version=self.version, outcome=outcome, params=self.model.params(),
-            replaced=self.live.version if self.live is not None and said["went_live"] else None,
+            replaced=self.live.version if self.live is not None and fields["went_live"] else None,
             started_at=meter.started_at, seconds=meter.seconds, cpu_seconds=meter.cpu_seconds, stages=meter.stages,
-            peak_memory_bytes=peak_memory_bytes(), machine=this_machine(getattr(self.model, "device", "cpu")), **said,
+            peak_memory_bytes=peak_memory_bytes(), machine=this_machine(getattr(self.model, "device", "cpu")), **fields,
         )  # fmt: skip
         await append(self.settings.kafka, noted)
 

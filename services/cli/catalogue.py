@@ -102,7 +102,7 @@ def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) 
     plan = planned(found.songs, log, withdraw_missing=True, spared=spared)
     asked = withdrawal(found, log.songs, plan.missing, plan.spared)
     if asked.songs:
-        say(f"--withdraw-missing: {asked.said()}")
+        say(f"--withdraw-missing: {asked.described()}")
     refusal = asked.refusal or (None if yes else _not_agreed(settings, asked))
     if refusal is None:
         return plan, None

@@ -91,8 +91,8 @@ def _print(ledger: Ledger, *, partitions: bool, as_json: bool) -> None:
 
 
 def _page(ledger: Ledger, *, partitions: bool) -> list[Text | Table]:
-    said, colour = _HEADS[ledger.code]
-    blocks: list[Text | Table] = [Text(f"{said} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
+    headline, colour = _HEADS[ledger.code]
+    blocks: list[Text | Table] = [Text(f"{headline} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
     entries = ledger.entries if partitions else ledger.hours()
     blocks += [*lines(ledger.findings, ok="·"), Text(), _table(entries, ledger.total())]
     if ledger.freshness:

@@ -8,7 +8,7 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from services.cli.surroundings import same_everywhere
+from services.cli.surroundings import normalise_environment
 from services.cli.verbs import Verb, group_of, readable
 
 VERBS: Final[dict[str, Verb]] = {
@@ -54,7 +54,7 @@ def _animusic() -> None:
 
 def main() -> None:
     """The command. An error becomes one sentence on standard error; ANIMUSIC_LOG_LEVEL=DEBUG keeps its traceback."""
-    same_everywhere()
+    normalise_environment()
     # A client that retries says so at every try; the sentence at the end says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
@@ -67,10 +67,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("ANIMUSIC_LOG_LEVEL", "").upper() == "DEBUG":
             raise
-        sys.exit(_said(error))
+        sys.exit(_print_error(error))
 
 
-def _said(error: Exception) -> int:
+def _print_error(error: Exception) -> int:
     """Say what went wrong; the exit code."""
     from services.cli.errors import explain
 

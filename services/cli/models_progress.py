@@ -35,14 +35,14 @@ def shown(arm: str) -> Iterator[Report]:
     """Show a build while the block runs; the block gives the build what it gets."""
     console, pace = Console(stderr=True), Pace()
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}")
-    said, waited = time.monotonic(), False
+    reported_at, waited = time.monotonic(), False
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
     ) as bar:
         task = bar.add_task(arm, total=None, pace="")
 
         def report(what: str, done: int, steps: int) -> None:
-            nonlocal said, waited
+            nonlocal reported_at, waited
             now = time.monotonic()
             going = pace.at(what, done, steps, now)
             # A step that does not say how far it is gets a bar that only shows that it lives.
@@ -50,8 +50,8 @@ def shown(arm: str) -> Iterator[Report]:
             if what.startswith("waiting") and not waited:
                 waited = True
                 say(f"{arm}: {what}")
-            if going and not console.is_terminal and now - said > _LINE_EVERY_SECONDS:
-                said = now
+            if going and not console.is_terminal and now - reported_at > _LINE_EVERY_SECONDS:
+                reported_at = now
                 say(f"{arm}: {what}, {going}")
 
         yield report

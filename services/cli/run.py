@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from services.common.settings import Settings
-from services.local.claim import claimed
 from services.local.layout import Layout
+from services.local.locking import locked
 from services.local.supervisor import Supervisor
 
 _SCALED = ("profiles", "recommender")
@@ -34,7 +34,7 @@ def command(
         # The supervisor reads its settings again once its addresses are known, and so do its children.
         os.environ.update([_scaled(asked)])
     layout = Layout.of(Settings().data_dir)
-    with claimed(layout):
+    with locked(layout):
         # Addresses that a killed run left there would be read as settings.
         layout.endpoints.unlink(missing_ok=True)
         supervisor = Supervisor(Settings(data_dir=layout.root), layout, Console())

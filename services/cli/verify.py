@@ -102,7 +102,7 @@ def _print(report: Report, chosen: Sample) -> None:
         for advice in dict.fromkeys(fault.advice for fault in report.faults):
             print(f"  {advice}")
     elif report.empty:
-        print(f"nothing to compare: {_nobody(chosen)}")
+        print(f"nothing to compare: {_why_nothing(chosen)}")
     elif not report.unsettled:
         print("equal")
 
@@ -114,7 +114,7 @@ def _whom(report: Report, chosen: Sample) -> str:
     return f"{report.users:,} listeners with events ({share} of {report.listeners:,})"
 
 
-def _nobody(chosen: Sample) -> str:
+def _why_nothing(chosen: Sample) -> str:
     if chosen.users:
         return "neither log nor stores have anything of who was named"
     return "nobody has used the system yet, or the log does not have it any more"

@@ -108,8 +108,8 @@ class ChdbEngine:
     def __init__(self, directory: Path, memory_mb: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        told = {"max_server_memory_usage": memory_mb * 1_000_000, "memory_worker_period_ms": _MEMORY_LOOK_MS}
-        self._url = f"{directory.resolve()}?" + "&".join(f"{name}={value}" for name, value in told.items())
+        options = {"max_server_memory_usage": memory_mb * 1_000_000, "memory_worker_period_ms": _MEMORY_LOOK_MS}
+        self._url = f"{directory.resolve()}?" + "&".join(f"{name}={value}" for name, value in options.items())
 
     def connect(self, **settings: str | int) -> "ChdbConnection":
         """Another connection with session settings of its own; `readonly=1` also locks them. Its time zone is UTC."""
@@ -125,8 +125,8 @@ class ChdbEngine:
             ) from error
         locked = settings.pop("readonly", 0)
         # Else it would be the zone that the machine had when the engine was loaded.
-        told = {"session_timezone": "UTC", **settings}
-        connection.command("SET " + ", ".join(f"{name} = {quoted(str(value))}" for name, value in told.items()))
+        options = {"session_timezone": "UTC", **settings}
+        connection.command("SET " + ", ".join(f"{name} = {quoted(str(value))}" for name, value in options.items()))
         if locked:
             connection.command(f"SET readonly = {locked}")
         return connection

@@ -47,25 +47,25 @@ async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
         contents.note_models(state, {arm: model.version for arm, model in live.items() if arm in kept | built})
         if imported:
             contents.note_shipped(state, live)
-    await _bring_back(settings, layout, contents, live, steps)
-    _say_what_needs_an_encoder(contents.without_vectors(live), steps)
+    await _restore_vectors(settings, layout, contents, live, steps)
+    _say_missing_encoder(contents.without_vectors(live), steps)
 
 
-async def _bring_back(
+async def _restore_vectors(
     settings: Settings, layout: Layout, contents: Contents, live: dict[str, LiveModel], steps: Steps
 ) -> None:
     """Make the vectors of live sentence models again where this machine can, as after a restore; the log stays."""
     for arm in contents.lost_arms(settings, live):
         try:
             with steps.step(f"model {arm}", "bringing its vectors back") as step:
-                await run_job("vectors", _way_back(settings, live[arm]), layout)
+                await run_job("vectors", _restore_command(settings, live[arm]), layout)
                 step.done("its vectors are here again")
         except PartFailed as failure:
             advice = f"Playlists come without {arm}; `animusic status` names the command that brings it back."
             steps.say(f"{escape(str(failure))}\n{advice}")
 
 
-def _way_back(settings: Settings, model: LiveModel) -> tuple[str, ...]:
+def _restore_command(settings: Settings, model: LiveModel) -> tuple[str, ...]:
     """The command that may make a live version of a sentence model again: what was encoded before goes first."""
     kept = settings.embeddings_dir / f"{model.arm}-{model.params['revision']}.sqlite"
     if not kept.is_file() and model.arm in SHIPPED_ARMS:
@@ -73,7 +73,7 @@ def _way_back(settings: Settings, model: LiveModel) -> tuple[str, ...]:
     return "models", "build", model.arm, "--as-live"
 
 
-def _say_what_needs_an_encoder(missing: Sequence[str], steps: Steps) -> None:
+def _say_missing_encoder(missing: Sequence[str], steps: Steps) -> None:
     if missing:
         steps.say(
             f"  {' and '.join(missing)}: not built for this catalogue; `animusic models build {' '.join(missing)}` "

@@ -161,15 +161,15 @@ class Keeper:
     def _hopeless(self, status: int) -> PartFailed | None:
         if self._ever_ready or (status != CONFIG_STATUS and self._ends_in_a_row < EARLY_ENDS):
             return None
-        if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
-            return PartFailed(f"{self.name} cannot start. {said}")
+        if status == CONFIG_STATUS and (sentence := last_sentence(self._layout.log(self.name))):
+            return PartFailed(f"{self.name} cannot start. {sentence}")
         return PartFailed(f"{self.name} {how_it_ended(status)}. {self._tail()}")
 
     async def _start_again(self, status: int) -> None:
         self.restarts += 1
         why = how_it_ended(status)
-        if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
-            why = f"cannot start: {said}"
+        if status == CONFIG_STATUS and (sentence := last_sentence(self._layout.log(self.name))):
+            why = f"cannot start: {sentence}"
         self.trouble = why
         while True:
             self._move_to("restarting")

@@ -47,5 +47,5 @@ def tail(log: Path, most_bytes: int = 2_000) -> str:
 def last_sentence(log: Path) -> str:
     """What a command of ours said last before it ended (services/cli/main.py); "" where it said nothing."""
     lines = tail(log).splitlines()[1:]
-    said = next((line for line in reversed(lines) if line.startswith("animusic: ")), "")
-    return said.removeprefix("animusic: ")
+    line = next((line for line in reversed(lines) if line.startswith("animusic: ")), "")
+    return line.removeprefix("animusic: ")

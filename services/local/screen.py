@@ -71,8 +71,8 @@ class Steps:
             # What was only called off because another step failed is not what went wrong.
             self._end(task, f"[red]✗[/red] {name}" if isinstance(error, Exception) else None)
             raise
-        said = escape(f"{name}: {step.result or 'done'}")
-        self._end(task, f"[green]✓[/green] {said} [dim]({time.monotonic() - began:.1f} s)[/dim]")
+        summary = escape(f"{name}: {step.result or 'done'}")
+        self._end(task, f"[green]✓[/green] {summary} [dim]({time.monotonic() - began:.1f} s)[/dim]")
 
     def say(self, text: str) -> None:
         """A line that stays, in rich's markup: `escape` what was not written here."""

@@ -41,7 +41,7 @@ STOP_ORDER: Final = (
 
 
 class Supervisor:
-    """One run of the local system on a data directory that the caller holds (`claim.claimed`)."""
+    """One run of the local system on a data directory that the caller holds (`locking.locked`)."""
 
     def __init__(self, settings: Settings, layout: Layout, console: Console) -> None:
         self._settings = settings
@@ -93,10 +93,10 @@ class Supervisor:
             services = await self._begin(plan.services()) if self._layout.contents.exists() else []
             await self._wait_for([store for store in stores if store.name == "kafka"], steps)
             with steps.step("topics", "making what is missing") as step:
-                created = await ensure_topics(self._told().kafka)
+                created = await ensure_topics(self._child_settings().kafka)
                 step.done(f"{len(created)} created" if created else "all there")
             services = services or await self._begin(plan.services())
-            await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
+            await together(self._wait_for(services, steps), fill(self._child_settings(), self._layout, steps))
             # Playlists do not need these.
             await self._begin(plan.background())
             self._note_status()
@@ -140,7 +140,7 @@ class Supervisor:
 
         await together(*(one(keeper) for keeper in keepers))
 
-    def _told(self) -> Settings:
+    def _child_settings(self) -> Settings:
         """The settings as every child sees them: with the addresses that this start chose."""
         return Settings(data_dir=self._layout.root)
 
@@ -190,14 +190,14 @@ class Supervisor:
             }
             for keeper in self._keepers
         }
-        said = {
+        status = {
             "pid": os.getpid(),
             "started": psutil.Process().create_time(),
             "installation": installation_of(self._layout),
             "url": self._plan.url,
             "parts": parts,
         }
-        write_json(self._layout.status, said)
+        write_json(self._layout.status, status)
 
     # ---- stopping ---------------------------------------------------------------------------------------------------
 

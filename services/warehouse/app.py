@@ -104,8 +104,8 @@ class Warehouse:
             self._registry,
             self._not_ready,
             host=settings.warehouse.host,
-            told_at=settings.clickhouse.dsn.rpartition("@")[2],
-            standing=self._where,
+            server_address=settings.clickhouse.dsn.rpartition("@")[2],
+            details=self._health_details,
             admin=self._route.routes(),
         )
         self._http = HttpServer(endpoint.app(), stop_seconds=_STOP_SECONDS)
@@ -133,7 +133,7 @@ class Warehouse:
     def _not_ready(self) -> str | None:
         return "starting" if self._consumer is None else self._consumer.not_ready()
 
-    def _where(self) -> dict[str, Any]:
-        said = {} if self._consumer is None else self._consumer.standing()
+    def _health_details(self) -> dict[str, Any]:
+        details = {} if self._consumer is None else self._consumer.health_details()
         doing = "" if self._route.rebuilds is None else self._route.rebuilds.doing()
-        return {**said, "rebuild": doing} if doing else said
+        return {**details, "rebuild": doing} if doing else details

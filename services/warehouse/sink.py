@@ -20,7 +20,7 @@ from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, 
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
 from services.warehouse import rows, rows_of_ledger
-from services.warehouse.marks import SETTLE_SECONDS, MarkTable, Standing
+from services.warehouse.marks import SETTLE_SECONDS, MarkState, MarkTable
 from services.warehouse.rows import Place, Placed
 
 R = TypeVar("R")
@@ -73,7 +73,7 @@ class WarehouseSink:
     def __init__(self, clickhouse: Clickhouse, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._clickhouse = clickhouse
         self._marks = MarkTable(clickhouse, settle_seconds)
-        self.held = asyncio.Lock()
+        self.insert_lock = asyncio.Lock()
 
     def decode(self, record: Record) -> Value | Poison:
         """See `read_value`."""
@@ -81,8 +81,8 @@ class WarehouseSink:
 
     async def marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
         """The marks that were inserted; None where there is none. Raises ClickhouseError."""
-        async with self.held:
-            stored = (await asyncio.to_thread(self._mending, self._look)).marks
+        async with self.insert_lock:
+            stored = (await asyncio.to_thread(self._recreating_tables, self._read_marks)).marks
         return {assignment.name: stored.get(assignment.name) for assignment in assignments}
 
     async def flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
@@ -90,20 +90,20 @@ class WarehouseSink:
 
         Raises ClickhouseError (try again) or Unflushable (a row that no table takes).
         """
-        async with self.held:
-            return await asyncio.to_thread(self._mending, lambda: self._flush(slices))
+        async with self.insert_lock:
+            return await asyncio.to_thread(self._recreating_tables, lambda: self._flush(slices))
 
-    def _mending(self, work: Callable[[], R]) -> R:
+    def _recreating_tables(self, work: Callable[[], R]) -> R:
         """Do it. Where a table is missing it is made again, and the error raised all the same: the kit tries again."""
         try:
             return work()
         except ClickhouseError as error:
             if error.missing:
-                self._marks.make_again(str(error).splitlines()[0])
+                self._marks.recreate_dropped(str(error).splitlines()[0])
             raise
 
-    def _look(self) -> Standing:
-        self._marks.find_missing()
+    def _read_marks(self) -> MarkState:
+        self._marks.recreate_missing()
         return self._marks.read()
 
     def _flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
@@ -114,13 +114,13 @@ class WarehouseSink:
             for s in slices
             if stored.get(s.assignment.name, 0) < s.after
         }
-        taken = [s for s in slices if s.assignment.name not in refused]
-        tables = tables_of(taken)
+        accepted = [s for s in slices if s.assignment.name not in refused]
+        tables = tables_of(accepted)
         marks = tables.pop("marks")
         for table, found in tables.items():
             self._insert(table, found)
-        if taken and not self._marks.write(marks, before):
-            refused |= {part.assignment.name: None for part in taken}
+        if accepted and not self._marks.write(marks, before):
+            refused |= {part.assignment.name: None for part in accepted}
         return FlushResult(refused)
 
     def _insert(self, table: str, found: pa.Table) -> None:

@@ -26,11 +26,11 @@ class HealthServer:
     """
 
     def __init__(
-        self, identity: ProcessIdentity, not_ready: NotReady, registry: CollectorRegistry, standing: Details = dict
+        self, identity: ProcessIdentity, not_ready: NotReady, registry: CollectorRegistry, details: Details = dict
     ) -> None:
         async def readyz(_: Request) -> Response:
-            ready, said = readiness(identity, not_ready, standing)
-            return JSONResponse(said, 200 if ready else 503)
+            ready, body = readiness(identity, not_ready, details)
+            return JSONResponse(body, 200 if ready else 503)
 
         async def healthz(_: Request) -> Response:
             return JSONResponse({"status": "ok"})
@@ -57,11 +57,11 @@ class HealthServer:
         await self._server.close()
 
 
-def readiness(identity: ProcessIdentity, not_ready: NotReady, standing: Details) -> tuple[bool, dict[str, Any]]:
+def readiness(identity: ProcessIdentity, not_ready: NotReady, details: Details) -> tuple[bool, dict[str, Any]]:
     """Whether a process is ready, and the body of its /readyz.
 
     The body says `status`, `reason` when it is not, who answers (process_identity.py), and how far it is.
     """
     reason = not_ready()
-    said = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
-    return reason is None, {**said, **identity.said(), **standing()}
+    body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+    return reason is None, {**body, **identity.as_dict(), **details()}

@@ -34,7 +34,7 @@ class ProcessIdentity:
         """The identity of this process."""
         return cls(service, settings.installation, os.getpid())
 
-    def said(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """For the body of /readyz."""
         return asdict(self)
 

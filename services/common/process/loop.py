@@ -31,11 +31,11 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         import uvloop
     except ModuleNotFoundError:
         return asyncio.new_event_loop()
-    mend_aiokafka()
+    patch_aiokafka()
     return uvloop.new_event_loop()
 
 
-def mend_aiokafka() -> None:
+def patch_aiokafka() -> None:
     """From here on, every connection that aiokafka makes in this process takes uvloop's RuntimeError for what it is."""
     aiokafka.conn.AIOKafkaConnection = Connection
 

@@ -55,7 +55,7 @@ def connecting(settings: QdrantSettings) -> Connect:
             yield client
         except FAULTS as fault:
             where = f"{settings.url} (gRPC on port {settings.grpc_port})"
-            what = said(fault)
+            what = fault_text(fault)
             raise RuntimeError(f"Qdrant at {where} fails: {what}; its address is ANIMUSIC_QDRANT__URL") from fault
         finally:
             await client.close()
@@ -63,7 +63,7 @@ def connecting(settings: QdrantSettings) -> Connect:
     return connect
 
 
-def said(fault: BaseException) -> str:
+def fault_text(fault: BaseException) -> str:
     """What a fault says, in a line; gRPC's own text is five."""
     details = fault.details() if isinstance(fault, grpc.aio.AioRpcError) else fault
     return str(details) or type(fault).__name__

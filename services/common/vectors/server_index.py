@@ -37,8 +37,8 @@ class ServerIndex:
         """See `VectorIndex.search`. Raises RuntimeError in the client's own loop, which would wait for itself."""
         if _running_loop() is self._loop:
             raise RuntimeError("a blocking search in the client's own event loop never ends; await ask()")
-        asked = self.ask(query, k=k, allowed=allowed, forbidden=forbidden)
-        return asyncio.run_coroutine_threadsafe(asked, self._loop).result(_SEARCH_SECONDS)
+        request = self.ask(query, k=k, allowed=allowed, forbidden=forbidden)
+        return asyncio.run_coroutine_threadsafe(request, self._loop).result(_SEARCH_SECONDS)
 
     async def ask(
         self, query: Query, *, k: int, allowed: PointIds | None = None, forbidden: PointIds | None = None
@@ -50,20 +50,20 @@ class ServerIndex:
         one_filter(allowed, forbidden)
         nearest = self._nearest(query)
         if allowed is not None:
-            return await self._asked_within(nearest, k, allowed, allow=True)
+            return await self._query_within(nearest, k, allowed, allow=True)
         if forbidden is not None:
-            return await self._asked_within(nearest, k, forbidden, allow=False)
-        return await self._asked(nearest, k)
+            return await self._query_within(nearest, k, forbidden, allow=False)
+        return await self._query_points(nearest, k)
 
     def close(self) -> None:
         """Nothing is held here: the client is its owner's to close."""
 
-    async def _asked_within(self, nearest: Any, k: int, ids: PointIds, *, allow: bool) -> Found:
-        points, scores = await self._asked(nearest, max(OVERFETCH, 4 * k))
+    async def _query_within(self, nearest: Any, k: int, ids: PointIds, *, allow: bool) -> Found:
+        points, scores = await self._query_points(nearest, max(OVERFETCH, 4 * k))
         fit = np.isin(points, ids, invert=not allow)
         if np.count_nonzero(fit) >= k:
             return points[fit][:k], scores[fit][:k]
-        return await self._asked(nearest, k, _filter(ids, allow=allow))
+        return await self._query_points(nearest, k, _filter(ids, allow=allow))
 
     def _nearest(self, query: Query) -> Any:
         dense = self._record.vectors == "dense"
@@ -76,7 +76,7 @@ class ServerIndex:
             raise ValueError(f"a query of shape {query.shape} was put to {self._record.collection}")
         return unit(query).tolist()
 
-    async def _asked(self, nearest: Any, limit: int, condition: models.Filter | None = None) -> Found:
+    async def _query_points(self, nearest: Any, limit: int, condition: models.Filter | None = None) -> Found:
         answer = await self._client.query_points(
             self._record.collection,
             query=nearest,

@@ -212,10 +212,10 @@ class KafkaNode(ManagedProcess):
         command = [*java, *tool, "-c", self._properties_path()]
         done = subprocess.run(command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S)
         if done.returncode != 0:
-            said = (done.stdout + done.stderr).decode("utf-8", "replace")
+            output = (done.stdout + done.stderr).decode("utf-8", "replace")
             raise ProcessFailed(
                 f"Kafka's storage in {self.data_dir} could not be formatted; is the disk full, or the directory from "
-                f"another Kafka?\n{said}"
+                f"another Kafka?\n{output}"
             )
         self._write("formatted", "")
 

@@ -29,7 +29,7 @@ _TOPIC_SECONDS: Final = 15.0
 
 
 @dataclass
-class Restored:
+class RestoreResult:
     """What a restore did. `moved`: topic/partition -> by how much its last offsets are lower than they were."""
 
     manifest: Manifest
@@ -56,7 +56,7 @@ class _Part:
         return self.entry.records - self.done
 
 
-async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume: bool = False) -> Restored:
+async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume: bool = False) -> RestoreResult:
     """Write a backup into a log whose topics are empty or not there yet; `resume` goes on after an interruption.
 
     Raises FileNotFoundError when there is no backup, ValueError when a file is damaged or the log does not fit,
@@ -72,12 +72,12 @@ async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume
     parts = _plan(manifest, log, resume=resume)
     await _compare_ends(settings, directory, [part for part in parts if part.done])
     created = await _create(settings, manifest, sorted(manifest.topics.keys() - log.keys()))
-    restored = Restored(manifest, sum(part.left for part in parts), created=created)
+    result = RestoreResult(manifest, sum(part.left for part in parts), created=created)
     await _write_all(settings, directory, [part for part in parts if part.left], show)
     await _check_ends(settings, manifest)
-    restored.moved = {part.name: part.entry.moved for part in parts if part.entry.moved and part.entry.records}
-    restored.seconds = time.monotonic() - began
-    return restored
+    result.moved = {part.name: part.entry.moved for part in parts if part.entry.moved and part.entry.records}
+    result.seconds = time.monotonic() - began
+    return result
 
 
 # ---- before anything is written -------------------------------------------------------------------------------------

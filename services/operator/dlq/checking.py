@@ -67,7 +67,7 @@ def refusals(candidate: Candidate) -> dict[str, str]:
     return found
 
 
-def said(refused: Mapping[str, str]) -> str:
+def sentence_of(refused: Mapping[str, str]) -> str:
     """One sentence of `refusals`."""
     reasons = set(refused.values())
     if len(reasons) == 1:

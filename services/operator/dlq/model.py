@@ -151,10 +151,12 @@ class DeadLetters:
             self.by_id[name] = replace(known, failures=(*known.failures, failure))
 
     def _resolve(self, headers: Any) -> None:
-        letter = self.by_id.get(headers.get("letter", ""))
-        if letter is not None:
-            resolved = max(letter.resolved, number(headers.get("attempts", ""), 1))
-            self.by_id[letter.id] = replace(letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", ""))
+        dead_letter = self.by_id.get(headers.get("letter", ""))
+        if dead_letter is not None:
+            resolved = max(dead_letter.resolved, number(headers.get("attempts", ""), 1))
+            self.by_id[dead_letter.id] = replace(
+                dead_letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", "")
+            )
 
 
 def user_of(key: bytes | None, value: bytes | None) -> str | None:

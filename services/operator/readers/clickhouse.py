@@ -61,8 +61,10 @@ class ClickhouseReader:
         parts = {name: (None, value) for name, value in fields.items()}
         answer = await self._client.post("/", params={"default_format": output}, files=parts)
         if answer.is_error:
-            said = answer.text.strip()
-            raise ClickhouseRefused(said.splitlines()[0][:500] if said else f"ClickHouse answers {answer.status_code}")
+            message = answer.text.strip()
+            raise ClickhouseRefused(
+                message.splitlines()[0][:500] if message else f"ClickHouse answers {answer.status_code}"
+            )
         return answer
 
 

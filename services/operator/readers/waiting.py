@@ -60,7 +60,7 @@ async def warehouse_lacks(settings: Settings, topics: Sequence[str], seconds: fl
 
 async def warehouse_answers(settings: ClickhouseSettings, seconds: float, say: Say) -> None:
     """Wait until ClickHouse answers, whatever it says. Raises ConnectionError when it does not within `seconds`."""
-    deadline, told = time.monotonic() + seconds, False
+    deadline, announced = time.monotonic() + seconds, False
     address = urlsplit(settings.dsn).netloc.rpartition("@")[2]
     async with aclosing(ClickhouseReader(settings, _ASK_SECONDS)) as warehouse:
         while True:
@@ -75,7 +75,7 @@ async def warehouse_answers(settings: ClickhouseSettings, seconds: float, say: S
                 return
             else:
                 return
-            if not told:
+            if not announced:
                 say(f"waiting for the warehouse: nothing answers at {address} yet")
-                told = True
+                announced = True
             await asyncio.sleep(_POLL_SECONDS)

@@ -19,7 +19,7 @@ _ENCODER: Final = ("torch", "sentence_transformers")
 
 def unserved(settings: Settings, live: Mapping[str, LiveModel], services: Iterable[ServiceHealth]) -> list[Finding]:
     """The live arms that some recommender leaves out. Blocks for as long as vectors take to be looked at."""
-    why = {arm: said for service in services for arm, said in service.left_out.items()}
+    why = {arm: reason for service in services for arm, reason in service.left_out.items()}
     found = []
     for arm, record in sorted(live.items()):
         if arm in why:

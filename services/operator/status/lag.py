@@ -38,7 +38,9 @@ async def committed(settings: KafkaSettings, groups: Mapping[str, str]) -> dict[
                 offsets = await kafka.list_consumer_group_offsets(group)
             except KafkaError:
                 continue
-            found[store] = {tp: told.offset for tp, told in offsets.items() if told.offset >= 0}
+            found[store] = {
+                tp: committed_offset.offset for tp, committed_offset in offsets.items() if committed_offset.offset >= 0
+            }
     return found
 
 
@@ -64,10 +66,12 @@ def lags(
             mark = marks.get(sample.log.mark(tp))
             lag = sample.log.lag(tp, mark)
             at = (timestamps or {}).get(store, {}).get(tp) if lag else None
-            told = (committed or {}).get(store, {}).get(tp)
+            committed_offset = (committed or {}).get(store, {}).get(tp)
             age = None if at is None else max(0.0, (now - at) / 1000)
             rates = _rates(before, sample, store, tp)
-            found.append(Lag(store, groups[store], tp.topic, tp.partition, end, mark, told, lag, *rates, age))
+            found.append(
+                Lag(store, groups[store], tp.topic, tp.partition, end, mark, committed_offset, lag, *rates, age)
+            )
     return found
 
 

@@ -162,8 +162,8 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
 
 def _behind(body: dict[str, Any]) -> dict[str, int]:
     """What the body of /readyz says of lags: a consumer its one, a recommender one for each thing that it follows."""
-    told = {**body.get("follows", {}), **({"log": body} if "lag" in body else {})}
-    return {name: int(lag["lag"]) for name, lag in told.items()}
+    lags = {**body.get("follows", {}), **({"log": body} if "lag" in body else {})}
+    return {name: int(lag["lag"]) for name, lag in lags.items()}
 
 
 def _reason(answer: httpx.Response, body: dict[str, Any]) -> str:

@@ -52,14 +52,14 @@ async def log_health(settings: KafkaSettings) -> LogHealth:
 
 async def dead_letters(settings: KafkaSettings, hours: int) -> DeadLetters:
     """The dead letters; those of the last `hours` are new."""
-    held = list((await read_dead_letters(settings)).by_id.values())
-    still = [letter for letter in held if letter.state == OPEN]
+    known = list((await read_dead_letters(settings)).by_id.values())
+    still_open = [dead_letter for dead_letter in known if dead_letter.state == OPEN]
     since = now_ms() - hours * _HOUR_MS
-    last = max(still, key=lambda letter: letter.last.at, default=None)
+    last = max(still_open, key=lambda dead_letter: dead_letter.last.at, default=None)
     return DeadLetters(
-        total=len(held),
-        open=len(still),
-        new=sum(letter.last.found >= since for letter in still),
+        total=len(known),
+        open=len(still_open),
+        new=sum(dead_letter.last.found >= since for dead_letter in still_open),
         last_reason=f"{last.last.place}: {last.reason}" if last else "",
     )
 
@@ -90,7 +90,7 @@ async def redis_health(redis: Redis) -> RedisHealth:
 
 async def clickhouse_health(warehouse: ClickhouseReader, hours: int) -> ClickhouseHealth:
     """Rows, parts, size, and the gaps; those of the last `hours` are new."""
-    (held,), (gaps,) = await warehouse.rows(_PARTS), await warehouse.rows(_GAPS, hours=hours)
-    rows, parts, most, size = (int(held[name] or 0) for name in ("rows", "parts", "most", "bytes"))
+    (known,), (gaps,) = await warehouse.rows(_PARTS), await warehouse.rows(_GAPS, hours=hours)
+    rows, parts, most, size = (int(known[name] or 0) for name in ("rows", "parts", "most", "bytes"))
     noted, records, new = (int(gaps[name] or 0) for name in ("noted", "records", "recent"))
-    return ClickhouseHealth("", held["version"], rows, parts, most, size, Gaps(noted, records, new, gaps["last_gap"]))
+    return ClickhouseHealth("", known["version"], rows, parts, most, size, Gaps(noted, records, new, gaps["last_gap"]))

@@ -242,8 +242,8 @@ def _forgotten_user(record: Any) -> str | None:
 async def _refused(settings: KafkaSettings) -> dict[tuple[str, int, int], frozenset[str]]:
     """(topic, partition, offset) -> the steps that could not take the record that lies there."""
     found: dict[tuple[str, int, int], frozenset[str]] = {}
-    for letter in (await read_dead_letters(settings)).by_id.values():
-        for failure in letter.failures:
+    for dead_letter in (await read_dead_letters(settings)).by_id.values():
+        for failure in dead_letter.failures:
             place = failure.place.topic, failure.place.partition, failure.place.offset
             found[place] = found.get(place, frozenset()) | {failure.step}
     return found

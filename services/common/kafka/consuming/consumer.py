@@ -153,7 +153,7 @@ class Consumer(Generic[T]):
             return None
         return self._joining.waiting_for or "no partition is assigned yet"
 
-    def standing(self) -> dict[str, Any]:
+    def health_details(self) -> dict[str, Any]:
         """How far this consumer is, for the body of /readyz; `waiting_for` names what does not answer."""
         waiting = {"waiting_for": self._retry_policy.waiting_for} if self._retry_policy.waiting_for else {}
         return {**self._lag.summary(), **waiting}

@@ -22,7 +22,7 @@ from model_jobs.neural.cache import EmbeddingCache
 from services.operator.backup.files import damage
 from services.operator.backup.manifest import digest_of, sync_directory, write_model
 
-BESIDE: Final = "beside.json"
+EXTRAS: Final = "beside.json"
 VECTORS: Final = "vectors"
 _MADE_BY_ENCODERS: Final = "revision"
 
@@ -44,7 +44,7 @@ class VectorsFile(BaseModel):
         return f"{self.arm}-{self.revision}.sqlite"
 
 
-class Beside(BaseModel):
+class Extras(BaseModel):
     """`key`: 8 hex digits that tell signing keys apart; "" where the machine of the backup had none."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,56 +59,56 @@ def key_digest(key: bytes) -> str:
     return blake2b(key, digest_size=4, person=b"animusic-key").hexdigest()
 
 
-def read_beside(directory: Path) -> Beside:
+def read_extras(directory: Path) -> Extras:
     """What is beside the log in a backup; nothing in one that an older version made. Raises ValueError."""
-    path = directory / BESIDE
+    path = directory / EXTRAS
     try:
-        return Beside.model_validate_json(path.read_bytes())
+        return Extras.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Beside()
+        return Extras()
     except ValidationError as error:
         raise ValueError(f"{path} cannot be read by this version ({error.errors()[0]['msg']})") from error
 
 
-def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], key: str) -> list[str]:
+def save_vectors(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], key: str) -> list[str]:
     """Copy the vectors of live sentence models, where they are on this machine and changed; the arms without.
 
     Raises OSError, and RuntimeError for a damaged file.
     """
-    before = {file.name: file for file in read_beside(directory).vectors}
+    before = {file.name: file for file in read_extras(directory).vectors}
     found, missing = [], []
     for arm, record in sorted(live.items()):
         if _MADE_BY_ENCODERS not in record.params:
             continue
         cache = EmbeddingCache(embeddings_dir, arm, record.params[_MADE_BY_ENCODERS])
         if cache.path.is_file():
-            found.append(_saved(directory, cache, arm, record.params[_MADE_BY_ENCODERS], before))
+            found.append(_copied_vectors(directory, cache, arm, record.params[_MADE_BY_ENCODERS], before))
         elif cache.path.name in before:
             found.append(before[cache.path.name])
         else:
             missing.append(arm)
-    write_model(directory / BESIDE, Beside(key=key, vectors=found))
+    write_model(directory / EXTRAS, Extras(key=key, vectors=found))
     for path in (directory / VECTORS).glob("*.sqlite"):
         if path.name not in {file.name for file in found}:
             path.unlink()
     return missing
 
 
-def check(directory: Path) -> None:
+def check_extras(directory: Path) -> None:
     """Raise ValueError, which names them, when files beside the log are not as they were written."""
-    files = {directory / VECTORS / file.name: file for file in read_beside(directory).vectors}
+    files = {directory / VECTORS / file.name: file for file in read_extras(directory).vectors}
     found = {path: damage(path, file.bytes, file.sha256) for path, file in files.items()}
     if wrong := [f"{path} ({trouble})" for path, trouble in found.items() if trouble]:
         raise ValueError(
             f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
-            f"or remove {directory / BESIDE} to restore the log alone"
+            f"or remove {directory / EXTRAS} to restore the log alone"
         )
 
 
-def bring_back(directory: Path, embeddings_dir: Path) -> list[str]:
+def restore_vectors(directory: Path, embeddings_dir: Path) -> list[str]:
     """Copy the vectors to where builds find them; the arms. What is there already stays."""
     arms = []
-    for file in read_beside(directory).vectors:
+    for file in read_extras(directory).vectors:
         target = embeddings_dir / file.name
         if not target.exists():
             embeddings_dir.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def bring_back(directory: Path, embeddings_dir: Path) -> list[str]:
     return arms
 
 
-def _saved(
+def _copied_vectors(
     directory: Path, cache: EmbeddingCache, arm: str, revision: str, before: Mapping[str, VectorsFile]
 ) -> VectorsFile:
     target, content = directory / VECTORS / cache.path.name, cache.content_digest()
