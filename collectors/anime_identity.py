@@ -80,7 +80,7 @@ class AnimeIds:
         return anime.mal_id is not None and known is not None and anime.mal_id != known
 
     def follow(self, song: Song, known: Sequence[Song]) -> None:
-        """A recognised song tells of its anime: what it had before, and the import speaks of no more, it has now.
+        """A recognised song identifies its anime: an anime that it had before and the import lacks is the new one.
 
         Only by an import that stands for the whole catalogue: a part may well lack the first season.
         """

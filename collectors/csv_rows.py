@@ -33,7 +33,7 @@ class CsvRow:
 class Lost:
     """Lines of which no row was made. `texts`: (line, what stands there) of each row that they may have been.
 
-    `unread` is true where rows may be among them that nobody can make out: then the file was not read to its end.
+    `unread`: rows may be among them that cannot be read. Then the file was not read to its end.
     """
 
     line: int

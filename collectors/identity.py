@@ -251,11 +251,9 @@ class _Writer:
         self._named = {anime.id_of(use.anime) for song in songs for use in song.appearances}
 
     def kept(self, song: Song, known: Song, *others: Song) -> Song:
-        """The import's facts under the known id. It speaks of the anime that it has; other appearances stay."""
+        """The import's facts under the known id. It replaces the appearances in its own anime; others stay."""
         fresh = self._anime.settle(song)
-        stay = [
-            use for each in (known, *others) for use in each.appearances if use.anime.anime_id not in self._named
-        ]
+        stay = [use for each in (known, *others) for use in each.appearances if use.anime.anime_id not in self._named]
         uses = {(use.anime.anime_id, use.relation, use.episodes): use for use in (*stay, *fresh.appearances)}
         merged = [each for other in others for each in (other.song_id, *other.aliases)]
         anidb = song.anidb or next((each.anidb for each in (known, *others) if each.anidb), None)

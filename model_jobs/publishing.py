@@ -1,4 +1,4 @@
-"""From vectors to a published directory, whole or not at all; and what may be removed again.
+"""Publishes vectors as a directory, atomically; and removes old versions.
 
 Everything is written under a name that begins with a dot, checked, synced to the disk, and then renamed: a directory
 that has its name is complete. Who writes for an arm holds the arm's lock, and a lock ends with its process: a dotted

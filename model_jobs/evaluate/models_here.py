@@ -1,4 +1,4 @@
-"""The models that this machine can evaluate: those that it can build, also from presets, beside each other."""
+"""The models that this machine can evaluate: those that it can build, presets included."""
 
 from collections.abc import Sequence
 from typing import Final

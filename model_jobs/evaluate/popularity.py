@@ -1,4 +1,4 @@
-"""How popular songs are, as far as the catalogue knows, and how popular what is recommended is."""
+"""Popularity of songs, as far as the catalogue has it, and of recommended lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

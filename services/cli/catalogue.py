@@ -110,7 +110,7 @@ def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) 
 
 
 def _not_agreed(settings: Settings, asked: Withdrawal) -> str | None:
-    """Why not; None for what is little enough, or what somebody at a terminal says yes to."""
+    """Why not; None where the share is small enough, or the user at the terminal confirms."""
     most = settings.catalogue.withdraw_share
     if asked.share <= most:
         return None

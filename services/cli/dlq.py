@@ -1,4 +1,4 @@
-"""`animusic dlq …`: records that could not be read: list them, look at one, send them again, give them up."""
+"""`animusic dlq …`: list, show, redrive and purge dead letters."""
 
 import asyncio
 import json
@@ -121,7 +121,7 @@ def redrive(
 ) -> None:
     """Append records to their topic again, unchanged or corrected.
 
-    Each is read as the consumers will read it first; what would fail again is kept, and said. Exit code 1 when any is
+    Each is first checked as the consumers would read it; one that would fail again is kept. Exit code 1 when any is
     kept. Redriving twice has one effect.
     """
     # It imports the consumers' code, which listing does not need.

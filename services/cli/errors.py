@@ -1,4 +1,4 @@
-"""What an error means to the person who typed the command: one sentence that says what to do, and an exit code."""
+"""Turns an error into a sentence that says what to do, and an exit code."""
 
 from pathlib import Path
 from typing import Final, NamedTuple

@@ -25,7 +25,7 @@ _WAIT_SECONDS = 20.0
 _POLL_SECONDS = 0.5
 _HEADS = {
     0: ("nothing is lost", "green"),
-    1: ("something needs you", "red"),
+    1: ("action needed", "red"),
     NOTHING: ("nothing to count: there was no event", "yellow"),
 }
 _COLUMNS = (
@@ -45,7 +45,7 @@ def command(
     """What the gateway accepted, the topic holds, ClickHouse holds and the fold used, hour by hour.
 
     Exits with 1 when something is lost, counts twice after the fold, or stands still; what to do is printed. 3: there
-    was no event to count. Unaccounted events and clients' retries are told, and harmless.
+    was no event to count. Unaccounted events and clients' retries are shown; they are harmless.
     """
     ledger = asyncio.run(_run(Settings(), hours, every if watch else None, partitions=partitions, as_json=as_json))
     raise typer.Exit(ledger.code)

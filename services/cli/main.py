@@ -1,4 +1,4 @@
-"""`animusic`: mounts the verbs, and turns what went wrong into one sentence and an exit code."""
+"""`animusic`: mounts the commands, and turns an error into one sentence and an exit code."""
 
 import logging
 import os
@@ -23,13 +23,13 @@ VERBS: Final[dict[str, Verb]] = {
     "status": Verb("status", panel="Ask it"),
     "ledger": Verb("ledger", panel="Ask it"),
     "verify": Verb("verify", panel="Ask it"),
-    "backup": Verb("backup", panel="Mend it"),
-    "restore": Verb("restore", panel="Mend it"),
-    "dlq": Verb("dlq", panel="Mend it"),
-    "replay": Verb("replay", panel="Mend it"),
-    "generations": Verb("generations", panel="Mend it"),
-    "settings": Verb("settings", panel="Know it"),
-    "schemas": Verb("schemas", panel="Know it"),
+    "backup": Verb("backup", panel="Repair it"),
+    "restore": Verb("restore", panel="Repair it"),
+    "dlq": Verb("dlq", panel="Repair it"),
+    "replay": Verb("replay", panel="Repair it"),
+    "generations": Verb("generations", panel="Repair it"),
+    "settings": Verb("settings", panel="Inspect it"),
+    "schemas": Verb("schemas", panel="Inspect it"),
 }
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # `animusic … | head`: who reads has enough.
+        # `animusic … | head`: the reader closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if os.environ.get("ANIMUSIC_LOG_LEVEL", "").upper() == "DEBUG":
@@ -76,7 +76,7 @@ def _print_error(error: Exception) -> int:
 
     sentence, code, expected = explain(error)
     if not expected:
-        logging.getLogger(__name__).error("this should not have happened", exc_info=error)
+        logging.getLogger(__name__).error("unexpected error", exc_info=error)
     print(f"animusic: {sentence}", file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""How the build of a model shows itself: its step, and for a step that counts a bar with rate and time left."""
+"""Progress of a model build: its step, and for a step that counts a bar with rate and time left."""
 
 import time
 from collections.abc import Iterator

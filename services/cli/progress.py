@@ -1,4 +1,4 @@
-"""How a long job shows itself: a bar with rate and time left on a terminal, plain lines everywhere else."""
+"""Progress of a long job: a bar with rate and time left on a terminal, plain lines elsewhere."""
 
 import sys
 import time

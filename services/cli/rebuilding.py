@@ -1,4 +1,4 @@
-"""How a rebuild shows itself, and how it is stopped: shared by `animusic replay` and `animusic generations`."""
+"""Progress of a rebuild, and how it is stopped: shared by `animusic replay` and `animusic generations`."""
 
 import asyncio
 import contextlib

@@ -62,7 +62,7 @@ def _stop_or_kill(stop: asyncio.Event, supervisor: Supervisor) -> Callable[[], N
         if not stop.is_set():
             stop.set()
             return
-        print("killed everything at once, as the second signal asked", file=sys.stderr)
+        print("killed every process at the second signal", file=sys.stderr)
         supervisor.kill()
         os._exit(130)
 

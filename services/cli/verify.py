@@ -116,8 +116,8 @@ def _whom(report: Report, chosen: Sample) -> str:
 
 def _why_nothing(chosen: Sample) -> str:
     if chosen.users:
-        return "neither log nor stores have anything of who was named"
-    return "nobody has used the system yet, or the log does not have it any more"
+        return "neither the log nor the stores have the named listeners"
+    return "no listener has used the system yet, or the log has expired"
 
 
 def _print_fault(fault: Fault) -> None:

@@ -1,4 +1,4 @@
-"""What the log holds already: a catalogue, and models that were built from it."""
+"""What the log already holds: a catalogue, and models that were built from it."""
 
 from dataclasses import dataclass
 from typing import Any, Final

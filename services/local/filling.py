@@ -1,4 +1,4 @@
-"""What a log without content is given: a catalogue, the models that this machine builds from it, shipped vectors."""
+"""Fills an empty log: a catalogue, the models that this machine builds from it, shipped vectors."""
 
 import asyncio
 from collections.abc import Sequence
@@ -57,11 +57,11 @@ async def _restore_vectors(
     """Make the vectors of live sentence models again where this machine can, as after a restore; the log stays."""
     for arm in contents.lost_arms(settings, live):
         try:
-            with steps.step(f"model {arm}", "bringing its vectors back") as step:
+            with steps.step(f"model {arm}", "restoring its vectors") as step:
                 await run_job("vectors", _restore_command(settings, live[arm]), layout)
-                step.done("its vectors are here again")
+                step.done("its vectors are restored")
         except PartFailed as failure:
-            advice = f"Playlists come without {arm}; `animusic status` names the command that brings it back."
+            advice = f"Playlists come without {arm}; `animusic status` names the command that restores it."
             steps.say(f"{escape(str(failure))}\n{advice}")
 
 

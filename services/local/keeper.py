@@ -1,4 +1,4 @@
-"""Keeps one part alive: starts it, watches it, starts it again when it dies, stops it when asked."""
+"""Runs one part: starts it, watches it, restarts it when it dies, stops it on request."""
 
 import asyncio
 import contextlib
@@ -112,7 +112,7 @@ class Keeper:
         rotate(self._layout.log(self.name))
         await asyncio.to_thread(self.part.prepare)
         command, env, pidfile = self.part.command(), self.part.env(), self._layout.pidfile(self.name)
-        # Not in a thread: a stop that came in between would never learn of the child.
+        # Not in a thread: a stop in between would miss the child.
         self._child = spawn(command, env, self._layout.log(self.name), self.part.cwd, pidfile=pidfile)
         self.started = _started(self._child.pid)
         self._notify()

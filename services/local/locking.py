@@ -1,4 +1,4 @@
-"""One holder for each data directory, one program on the public port; and the log for a command."""
+"""The lock of a data directory, the public port, and Kafka for commands that need nothing else."""
 
 import socket
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def public_port(settings: Settings, layout: Layout) -> int:
 
 @contextmanager
 def reachable_kafka(settings: Settings) -> Iterator[KafkaSettings]:
-    """The log for a command that needs nothing else.
+    """Kafka for a command that needs nothing else.
 
     The one that the settings name or that runs on the data directory; else its Kafka alone, started and stopped.
 

@@ -1,4 +1,4 @@
-"""What runs where: which parts are ours to start, on which ports, and the addresses that all others are told.
+"""What runs where: which parts are ours to start, on which ports, and the addresses that the other processes get.
 
 A store whose address the environment gives (ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS, ANIMUSIC_REDIS__URL) is not started.
 With ANIMUSIC_CLICKHOUSE__EXTERNAL the warehouse process writes to a server and has no engine of its own.

@@ -1,4 +1,4 @@
-"""What a person sees: one line a step while the system starts, then a table, three lines to paste, and the page."""
+"""The terminal output of a start: one line per step, then a table, three lines to paste, and the page's address."""
 
 import time
 from collections.abc import Iterator, Sequence

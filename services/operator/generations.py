@@ -1,4 +1,4 @@
-"""Generations of profiles for an operator: which there are, how far each is, and which may go."""
+"""Generations of profiles for an operator: list them with their lag, and prune them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

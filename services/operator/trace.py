@@ -1,6 +1,6 @@
-"""The way of one event: from the listener's click through the log and the profile to the next playlist.
+"""Traces one event: from the listener's click through the log and the profile to the next playlist.
 
-Everything is asked of the parts themselves. The warehouse knows where an event lies; while it has not come so far, the
+The parts themselves answer. The warehouse knows the offset of an event; while it is behind, the
 log is searched instead.
 """
 

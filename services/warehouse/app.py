@@ -82,7 +82,7 @@ class Warehouse:
             await self._consumer.run()
 
     async def close(self) -> None:
-        """Stop answering and let go of the engine."""
+        """Stop answering and close the engine."""
         if self._route.rebuilds is not None:
             await self._route.rebuilds.stop()
         if self._http is not None:

@@ -1,4 +1,4 @@
-"""The table of marks, and how marks that stand for nothing are told from true ones.
+"""The table of high-water marks, and how a mark is checked before a consumer trusts it.
 
 Tables can be emptied or dropped at any moment of a flush: before its rows, between its rows and its marks, between its
 marks and the end of the process. No order of looks and inserts tells all of these apart by the marks alone, since a
@@ -10,7 +10,7 @@ number, inserted while there are no marks (by migration 0007, or here), which go
 - Another number, or none: they may stand for nothing. They are thrown away and the slices refused, so the log is read
   again from its start; rows that are there twice count once.
 - A process that ends between its marks and the second look leaves marks without a beginning, if there was a wipe.
-  Whoever reads them next - the same process after its restart - does not believe them: they are thrown away.
+  The next reader (the same process after its restart) finds no beginning and throws them away.
 
 What is left: tables emptied one by one *with the marks first*, the rest more than `SETTLE_SECONDS` later.
 """

@@ -1,4 +1,4 @@
-"""The warehouse as a sink of the consumer kit: rows first, the mark after their insert has returned."""
+"""The warehouse's sink: it inserts rows first, then the high-water mark."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ Value = (
 TOPICS: Final = (
     FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name, LEDGER.name,
 )  # fmt: skip
-# Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
+# These topics have no tombstones: a record of its own forgets a user.
 _NO_TOMBSTONES: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name, PROFILES.name, LEDGER.name})
 # Which table takes which records, in the order of insertion.
 TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
@@ -61,7 +61,7 @@ def read_value(topic: str, value: bytes | None) -> Value | Poison:
 
 
 class WarehouseSink:
-    """Inserts what the log tells. Rows are keyed by what they say and where they lie: inserting again is harmless.
+    """Inserts the log's records. Rows are keyed by content and offset, so inserting again is harmless.
 
     While `held` is taken nothing is inserted: a rebuild exchanges tables meanwhile. Tables that are emptied or dropped
     are noticed, whenever it happens, and the log is read again (see `services/warehouse/marks.py`).
@@ -94,7 +94,7 @@ class WarehouseSink:
             return await asyncio.to_thread(self._recreating_tables, lambda: self._flush(slices))
 
     def _recreating_tables(self, work: Callable[[], R]) -> R:
-        """Do it. Where a table is missing it is made again, and the error raised all the same: the kit tries again."""
+        """Do the work. A missing table is created again, and the error is raised all the same: the consumer retries."""
         try:
             return work()
         except ClickhouseError as error:

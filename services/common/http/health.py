@@ -19,7 +19,7 @@ _STOP_SECONDS: Final = 1
 
 
 class HealthServer:
-    """Start it before the rest, so that "not yet" can be said.
+    """Start it first, so that it can answer "not ready" during the start.
 
     `identity`: who answers. `not_ready()` says in one sentence why the process cannot do its work now, or returns
     None; `standing()` what else the body of /readyz shall say (JSON).

@@ -72,7 +72,7 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """By itself uvicorn raises a signal again when it has stopped, and the service would close nothing."""
+        """Uvicorn would raise the signal again when it has stopped, before the service could close its parts."""
         yield
 
 

@@ -1,7 +1,7 @@
-"""Python's collector of cycles, kept away from what lives as long as the process.
+"""Keep Python's cyclic garbage collector away from objects that live as long as the process.
 
 A full collection looks at every object there is: 200 ms for a catalogue of 14,885 songs, about once a minute, in which
-a recommender answers nobody (four playlists at 20 a second). Frozen objects are not looked at.
+a recommender answers no request (four playlists at 20 a second). The collector skips frozen objects.
 """
 
 import gc

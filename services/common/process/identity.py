@@ -1,4 +1,4 @@
-"""Who answers: every /readyz names its service, its installation and its process.
+"""The identity in every /readyz: service, installation and process.
 
 Another program may answer 200 on a port of ours, and so may another installation. A check of readiness
 compares these three, so that "ready" means this process of this installation.

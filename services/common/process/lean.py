@@ -1,4 +1,4 @@
-"""What our processes do without: pyarrow and scikit-learn import pandas where it is, to ask whether a value is its.
+"""Blocks the import of pandas: pyarrow and scikit-learn import it to check the types of values.
 
 That takes 1 s of CPU and 50 MB at the start of a process that has no such value.
 """
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 
 def without_pandas() -> None:
-    """From here on this process has no pandas."""
+    """Block pandas in this process from now on."""
     sys.meta_path.insert(0, _WithoutPandas())
 
 
 @contextmanager
 def importing_without_pandas() -> Iterator[None]:
-    """What is imported inside the block finds no pandas; others that want it find it afterwards."""
+    """Imports inside the block find no pandas; later imports do."""
     finder = _WithoutPandas()
     sys.meta_path.insert(0, finder)
     try:

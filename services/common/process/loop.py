@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on the loop that our services use; what was imported is no matter for the collector any more."""
+    """`asyncio.run` on the loop that our services use; the garbage collector skips what was imported."""
     freeze_gc()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)
@@ -36,12 +36,12 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def patch_aiokafka() -> None:
-    """From here on, every connection that aiokafka makes in this process takes uvloop's RuntimeError for what it is."""
+    """From now on, aiokafka's connections in this process treat uvloop's RuntimeError as a broken connection."""
     aiokafka.conn.AIOKafkaConnection = Connection
 
 
 class Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
-    """Says that it is broken in the words that aiokafka's clients wait for."""
+    """Raises KafkaConnectionError, which aiokafka's clients handle, in place of RuntimeError."""
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         """Begin a request; the answer's future. Raises KafkaConnectionError where the connection has gone."""

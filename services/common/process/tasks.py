@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Cancels tasks reliably."""
 
 import asyncio
 from typing import Any, Final
@@ -7,10 +7,10 @@ _AGAIN_SECONDS: Final = 0.5
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and return when all are over; what they raise is theirs.
+    """Cancel tasks and return when all have ended. Their exceptions are ignored.
 
-    One cancel may not do: a client of aiokafka that is closing takes it for the end of a task of its own, and whoever
-    closed it goes on as if nothing had been said.
+    One cancel may not suffice: a closing aiokafka client can swallow it as the end of a task of its own, and its
+    caller goes on.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:

@@ -1,4 +1,4 @@
-"""Logs, the same way in every process: one line an entry on standard error."""
+"""Logging, the same in every process: one line per entry on standard error."""
 
 import logging
 import sys

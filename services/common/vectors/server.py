@@ -5,7 +5,7 @@ song's row at length 1, and in its payload the song id and the length that the r
 needs and a cosine collection forgets. Points are written once and never changed; a switch opens another collection.
 
 The alias `<arm>` is moved beside the record in `animusic.models.v1`. It is for people and other tools: a recommender
-opens the version that the record names, so that an alias which moved too early or too late misleads nobody.
+opens the version that the record names, so a wrong alias does no harm.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from services.common.vectors.published import points_of
 
 # Makes a client for as long as the block lasts.
 Connect = Callable[[], AbstractAsyncContextManager[AsyncQdrantClient]]
-# What a job tells those who wait: (what it does now, steps done, steps in all).
+# Progress of a job: (current step, steps done, steps in all).
 Report = Callable[[str, int, int], None]
 
 SPARSE_NAME: Final = "sparse"

@@ -1,4 +1,4 @@
-"""What a child process is told of its surroundings: the same on every machine, whatever its locale and time zone.
+"""The environment of a child process: the same on every machine, whatever its locale and time zone.
 
 Java spells file names by the locale: under LC_ALL=C it writes `?` for every letter beyond ASCII. So it is given a
 UTF-8 locale. Times are UTC in every log.

@@ -55,7 +55,7 @@ class ValkeyNode(ManagedProcess):
         return [str(valkey_binary()), *settings]
 
     def env(self) -> dict[str, str]:
-        """This process's environment, and a wish for glibc's allocator; what another one makes of it is nothing."""
+        """This process's environment, and a setting of glibc's allocator, which other allocators ignore."""
         return settled({"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={_KEPT_PIECES}", **os.environ})
 
     def trouble(self, pid: int) -> str | None:

@@ -1,9 +1,9 @@
-"""What a backup holds beside the log, since it does not follow from the log on every machine.
+"""What a backup holds beside the log, because not every machine can rebuild it from the log.
 
 DIR/beside.json                        what there is, and which signing key the log's tokens were signed with
 DIR/vectors/<arm>-<revision>.sqlite    the vectors of a live sentence model: only a machine with an encoder makes them
 
-The key itself is never in a backup: `beside.json` has four bytes of a digest of it, enough to see that another one is
+The key itself is never in a backup: `beside.json` has four bytes of its digest, enough to notice another key
 in its place.
 """
 
@@ -55,7 +55,7 @@ class Extras(BaseModel):
 
 
 def key_digest(key: bytes) -> str:
-    """8 hex digits of a signing key: two keys most likely differ in them, and none can be had from them."""
+    """8 hex digits of a signing key's digest: enough to tell two keys apart, too few to recover one."""
     return blake2b(key, digest_size=4, person=b"animusic-key").hexdigest()
 
 
@@ -100,7 +100,7 @@ def check_extras(directory: Path) -> None:
     found = {path: damage(path, file.bytes, file.sha256) for path, file in files.items()}
     if wrong := [f"{path} ({trouble})" for path, trouble in found.items() if trouble]:
         raise ValueError(
-            f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
+            f"damaged, so nothing was written: {'; '.join(wrong)}. Copy them from another copy of this backup, "
             f"or remove {directory / EXTRAS} to restore the log alone"
         )
 

@@ -1,4 +1,4 @@
-"""What the log says about its topics: ids, configuration, and from where to where the records of each partition lie."""
+"""Describes topics of the log: ids, configuration, and the first and last offset of each partition."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ class LogTopic:
 async def describe(settings: KafkaSettings, names: Sequence[str], wait_seconds: float = 0.0) -> dict[str, LogTopic]:
     """Those of the topics that exist, all asked at one moment. Raises ConnectionError when no broker answers.
 
-    A broker may hear of a topic some moments after its maker was answered: missing ones are waited for.
+    A broker may learn of a new topic late, so this waits for missing ones.
     """
     await wait_for_broker(settings, _BROKER_SECONDS)
     deadline = time.monotonic() + wait_seconds

@@ -1,4 +1,4 @@
-"""`animusic backup`: copy what the log has and the backup has not.
+"""`animusic backup`: copy the records that the backup lacks.
 
 The end offsets of all topics are asked once, at the start; what is appended later belongs to the next backup. Every
 finished file is noted in the manifest, so a backup that was killed goes on with the file that it was writing.
@@ -146,7 +146,7 @@ def _update_topics(manifest: Manifest, log: dict[str, LogTopic], result: BackupR
             if end < entry.upto:
                 raise ValueError(
                     f"{name}/{number} ends at {end}, before the {entry.upto} of this backup: the log lost records. "
-                    "Keep this backup; `animusic restore` of it into an empty log brings them back"
+                    "Keep this backup; `animusic restore` writes it into an empty log"
                 )
             if end > entry.upto:
                 ranges.append(OffsetRange(TopicPartition(name, number), entry.upto, end))
@@ -197,7 +197,9 @@ async def _copy(
             if reached > position:
                 position, moved = reached, time.monotonic()
             elif time.monotonic() - moved > _STALLED_SECONDS:
-                raise ConnectionError(f"nothing came of {tp.topic}/{tp.partition} for {_STALLED_SECONDS:.0f} s")
+                raise ConnectionError(
+                    f"Kafka returned no record of {tp.topic}/{tp.partition} for {_STALLED_SECONDS:.0f} s"
+                )
             if records:
                 writer = writer or FileWriter(directory, _free_path(manifest, tp, entry.upto), entry.upto)
                 await asyncio.to_thread(writer.add, records)

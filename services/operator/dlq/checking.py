@@ -1,4 +1,4 @@
-"""Whether a record would be read this time: asked of the consumers' own code, without their stores."""
+"""Checks whether the consumers would accept a record now, with their own code and without their stores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PROFILES_TOPICS: Final = frozenset({FEEDBACK.name, PROFILES.name, PLAYLISTS.name
 
 @dataclass(frozen=True)
 class Candidate:
-    """A record as a consumer would get it; `offset` is where its letter lay, it has no place of its own yet."""
+    """A record as a consumer would get it. `offset`: of its dead letter, as it has no place of its own yet."""
 
     topic: str
     partition: int

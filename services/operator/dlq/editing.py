@@ -1,4 +1,4 @@
-"""Small edits to the JSON of a record, the same for many. Pure; what an edit makes of it is checked elsewhere."""
+"""Small edits to the JSON of records. Pure; the result is checked elsewhere."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ def assignments(to_set: Sequence[str], to_unset: Sequence[str]) -> Edit:
 def _assignment(word: str) -> tuple[list[str], Any]:
     path, equals, value = word.partition("=")
     if not equals or not path:
-        raise ValueError(f"{word} is no assignment; write path=value, as in --set schema=1")
+        raise ValueError(f"{word!r} is not path=value; write it as in --set schema=1")
     try:
         return path.split("."), orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -58,9 +58,9 @@ def _object(value: bytes | None) -> Any:
     try:
         document = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
-        raise CannotEdit("its value is no JSON, so no field of it can be set; give all of it with --value") from None
+        raise CannotEdit("its value is not JSON, so no field can be set; give the whole value with --value") from None
     if not isinstance(document, dict):
-        raise CannotEdit("its value is no JSON object, so no field of it can be set; give all of it with --value")
+        raise CannotEdit("its value is not a JSON object, so no field can be set; give the whole value with --value")
     return document
 
 

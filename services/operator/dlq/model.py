@@ -73,7 +73,7 @@ class DeadLetter:
 
     @property
     def state(self) -> State:
-        """Open until a note speaks of the newest attempt; a consumer that reads an old record again changes nothing."""
+        """Open until a note resolves the newest attempt. A consumer that reads an old record again changes nothing."""
         if self.resolved < self.attempts:
             return OPEN
         return "purged" if self.note == "purged" else "redriven"

@@ -69,7 +69,7 @@ async def redrive(
     """
     outcome = Outcome()
     due = [dead_letter for dead_letter in dead_letters if again or dead_letter.state == OPEN]
-    done = "{} already; --again redrives it once more, which is harmless"
+    done = "already {}; --again redrives it once more, which is harmless"
     outcome.kept += [
         (dead_letter, done.format(dead_letter.state))
         for dead_letter in dead_letters

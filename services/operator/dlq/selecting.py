@@ -1,4 +1,4 @@
-"""Which dead letters are meant, and many in few lines: by reason, and by hour. Pure."""
+"""Filters dead letters, and groups them by reason and by hour. Pure."""
 
 import re
 from collections import Counter
@@ -83,7 +83,7 @@ def _check_id(asked: str, found: list[str]) -> None:
 
 
 def moment(text: str, now_ms: int) -> int:
-    """A time that somebody typed, in ms: `90m`, `2h`, `3d` ago; an ISO time (UTC where it says no zone); `now`; or ms.
+    """A time that a user typed, in ms: `90m`, `2h`, `3d` ago; an ISO time (UTC where it says no zone); `now`; or ms.
 
     Raises ValueError that says what is understood.
     """
@@ -97,7 +97,7 @@ def moment(text: str, now_ms: int) -> int:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
-            f"{text} is no time; write 2026-11-23T07:00, 2h (two hours ago), now, or milliseconds"
+            f"{text} is not a time; write 2026-11-23T07:00, 2h (two hours ago), now, or milliseconds"
         ) from None
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
 

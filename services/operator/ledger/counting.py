@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 # A batch is read without a pause, and the synthetic listener waits meanwhile: 200 events take some milliseconds.
 _BATCH_RECORDS: Final = 200
 _TALLY_RECORDS: Final = 100_000
-# Said this often even when there is nothing new: that the count is of now is news, too.
+# A tally is appended this often without new records, too: it shows that the count is current.
 _REPORT_SECONDS: Final = 60.0
 _POSITIONS: Final = (
     "SELECT `partition`, max(upto) AS upto FROM animusic.ledger_spans "
@@ -39,11 +39,11 @@ _WAREHOUSE_MARK: Final = "SELECT max(mark) AS mark FROM animusic.marks WHERE top
 
 
 class NotYet(Exception):
-    """Counting cannot begin yet; `str()` says what is waited for."""
+    """Counting cannot begin yet; `str()` says why."""
 
 
 class TopicCounter:
-    """Reads on from where the ledger is. One a system: two would count twice what both read."""
+    """Reads on from where the ledger is. Run one per system: two would count records twice."""
 
     def __init__(self, settings: Settings, warehouse: ClickhouseReader, redis: Redis) -> None:
         self.writer = f"probe-{uuid4().hex}"
@@ -66,10 +66,10 @@ class TopicCounter:
         self._consumer = self._producer = None
 
     async def count(self) -> int:
-        """Read to the end as of now, say what was read; how many records that were.
+        """Read to the current end and append what was read; returns the number of records.
 
         Raises NotYet, KafkaError, ConnectionError, LookupError, RedisError, httpx.HTTPError or ValueError: what was
-        not said is read again.
+        not appended is read again.
         """
         consumer = await self._connected()
         places = [TopicPartition(FEEDBACK.name, p) for p in sorted(await partition_ids(consumer, FEEDBACK.name))]
@@ -108,7 +108,7 @@ class TopicCounter:
             self._topic_id, self._ledger_end = ids[FEEDBACK.name], None
 
     async def _positions(self, consumer: AIOKafkaConsumer, ids: dict[str, str]) -> dict[int, int]:
-        """Partition -> next offset. The warehouse must know the whole ledger first, or old ranges were said anew."""
+        """Partition -> next offset. The warehouse must have the whole ledger first, or ranges would count twice."""
         if self._ledger_end is None:
             # The end as of the first look: what comes later are no tallies of this topic but our own.
             place = TopicPartition(LEDGER.name, 0)

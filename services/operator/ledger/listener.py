@@ -1,4 +1,4 @@
-"""The synthetic listener: likes and un-likes a song, and measures how soon profile, playlist and warehouse know.
+"""The synthetic listener: likes and un-likes a song, and measures how soon profile, playlist and warehouse have it.
 
 It uses the system as any client does, as a user of the reserved namespace whom no analyst's view shows. One song a
 playlist, one playlist in six hours: its profile grows by four songs a day.
@@ -43,7 +43,7 @@ class SyntheticListener:
         await self._http.aclose()
 
     async def round(self) -> Round:
-        """Post, and see it arrive everywhere. Never raises for what the system does: `trouble` says it."""
+        """Post, and wait until it arrives everywhere. Failures of the system are in `trouble`; they raise nothing."""
         began = now_ms()
         try:
             accepted, answer, event_id = await self._post()

@@ -1,4 +1,4 @@
-"""The composition root of `animusic serve probe`: counts the topic, listens, and tells both as metrics."""
+"""The composition root of `animusic serve probe`: counts the topic, measures freshness, and exports both as metrics."""
 
 import asyncio
 import contextlib
@@ -81,7 +81,7 @@ class ProbeMetrics:
 
 
 class Probe:
-    """Three tasks beside each other: count, audit, listen. What fails is tried again at its next turn."""
+    """Three concurrent tasks: count, audit, listen. A task that fails runs again at its next turn."""
 
     def __init__(self, settings: Settings) -> None:
         self.registry = CollectorRegistry()

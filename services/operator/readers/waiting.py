@@ -1,7 +1,7 @@
-"""Stores follow the log: right after a start, or after a build, one may lack what the log has already.
+"""Waits for a store that is behind the log, as it may be right after a start or a build.
 
-At a first start ClickHouse does not even listen when the gateway is ready. A command that answers from a store waits a
-moment for it, and says what is missing when it does not come.
+At a first start ClickHouse may listen later than the gateway. A command that answers from a store waits for it,
+and prints what is missing when the store does not catch up.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ async def caught_up(log: Offsets, marks: Callable[[], Awaitable[Mapping[MarkName
 async def warehouse_lacks(settings: Settings, topics: Sequence[str], seconds: float, say: Say) -> int:
     """Wait until ClickHouse has all that these topics hold now; how many records it lacks after `seconds`.
 
-    0 as well where the log cannot be asked: an analyst's machine may reach ClickHouse alone. `say` is told once when
-    there is something to wait for. Raises ConnectionError when the log answers and ClickHouse does not.
+    0 as well where the log cannot be asked: an analyst's machine may reach ClickHouse alone. `say` is called once when
+    this has to wait. Raises ConnectionError when the log answers and ClickHouse does not.
     """
     try:
         log = await asyncio.wait_for(offsets(settings.kafka, topics), _ASK_SECONDS)

@@ -1,4 +1,4 @@
-"""One look at everything, within five seconds whatever is down: parts are asked at once, each with a deadline."""
+"""Collects the state of every part within five seconds, in parallel, each with a deadline."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -37,7 +37,7 @@ _TOPICS: Final = sorted({topic for followed in FOLLOWED.values() for topic in fo
 
 
 class StatusCollector:
-    """Looks at one installation again and again. `supervisor` reads status.json; empty where there is none."""
+    """Collects the state of one installation. `supervisor` reads status.json; empty where there is none."""
 
     def __init__(self, settings: Settings, limits: Limits, supervisor: Callable[[], dict[str, Any]]) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class StatusCollector:
         self._before: Sample | None = None
 
     async def collect(self) -> Status:
-        """What is found now; parts that do not answer are findings, and nothing is raised for them."""
+        """The state now. A part that does not answer is a finding; it raises nothing."""
         # What httpx imports at its first question would be taken for a slow answer.
         await anyio.lowlevel.checkpoint()
         self._began, self._before = asyncio.get_running_loop().time(), self._sample
@@ -136,7 +136,7 @@ class StatusCollector:
     # ---- deadlines --------------------------------------------------------------------------------------------------
 
     async def _health_or_trouble(self, kind: Callable[..., R], asking: Coroutine[Any, Any, R]) -> R:
-        """What is answered, or an empty one that says why there is no answer."""
+        """The result, or an empty one whose `trouble` says why there is none."""
         try:
             async with asyncio.timeout_at(self._began + _PARTS_SECONDS):
                 return await asking
@@ -146,7 +146,7 @@ class StatusCollector:
             return kind(trouble=f"{type(error).__name__}: {error}".splitlines()[0])
 
     async def _or_none(self, asking: Coroutine[Any, Any, R], by: float = _CONTENTS_SECONDS) -> R | None:
-        """What is answered by then, else None: the part's own finding says why."""
+        """The result by this deadline, else None: the part's own finding says why."""
         try:
             async with asyncio.timeout_at(self._began + by):
                 return await asking

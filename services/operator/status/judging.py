@@ -1,4 +1,4 @@
-"""From what was found to what is wrong and what to do about it. Pure: numbers in, findings out."""
+"""From the state of the parts to findings: what is wrong and what to do. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -199,7 +199,7 @@ def _lags(lags: list[Lag], limits: Limits) -> Iterator[Finding]:
 def _disk(disk: Disk) -> Iterator[Finding]:
     if not disk.trouble and disk.free < LOW_DISK_BYTES:
         detail = f"{disk.free / 2**30:.1f} GB free below {disk.path}"
-        remedy = "free some disk space: when it is full the gateway answers 503"
+        remedy = "free some disk space: with a full disk the gateway answers 503"
         yield _finding("disk", "warn", detail, remedy, "the-disk-fills-up")
 
 

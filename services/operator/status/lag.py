@@ -1,4 +1,4 @@
-"""How far the stores are behind the log, by their own marks; two samples make rates."""
+"""The lag of the stores behind the log, by their own high-water marks; two samples give rates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Sample:
 
 
 async def committed(settings: KafkaSettings, groups: Mapping[str, str]) -> dict[str, dict[TopicPartition, int]]:
-    """What each store's group told Kafka; nothing for a group that Kafka does not know."""
+    """The committed offsets of each store's group; a group that Kafka does not know is left out."""
     found = {}
     async with admin(settings) as kafka:
         for store, group in groups.items():

@@ -1,4 +1,4 @@
-"""What this machine tells: the data directory's size, the supervisor's children, what each service says of itself."""
+"""The state of this machine: the data directory's size, the supervisor's children, the services' /readyz."""
 
 import asyncio
 import os
@@ -146,7 +146,7 @@ async def _service(client: httpx.AsyncClient, name: str, url: str, who: ProcessI
 
 
 def _who_is_at(url: str) -> str:
-    """The program that listens at a URL; another machine's is not known."""
+    """The program that listens at a URL; unknown on another machine."""
     parts = urlsplit(url)
     return who_listens(parts.port or 80) if parts.hostname in ("127.0.0.1", "localhost", "::1") else "another program"
 
@@ -167,7 +167,7 @@ def _behind(body: dict[str, Any]) -> dict[str, int]:
 
 
 def _reason(answer: httpx.Response, body: dict[str, Any]) -> str:
-    """What is wrong, in the words of the three shapes that our services answer in; "" where nothing is."""
+    """What is wrong, from the three shapes of /readyz bodies; "" where nothing is."""
     if answer.is_success:
         return ""
     if not body:

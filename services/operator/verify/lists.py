@@ -1,4 +1,4 @@
-"""What Redis has of listeners beside registers, against the log: anime lists, and the histories of playlists.
+"""Checks what Redis has beside registers against the log: anime lists, and the histories of playlists.
 
 Both are fields of which the highest bytes count (a list begins with its offset, a line of the history with its time);
 of the lines of a history the newest `HISTORY_LISTS` stay. Both go on moving while they are compared: what differs is

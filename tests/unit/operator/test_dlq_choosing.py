@@ -119,9 +119,9 @@ def test_without_an_edit_not_a_byte_changes() -> None:
 @pytest.mark.parametrize(
     ("word", "value", "why"),
     [
-        ("schema=1", b"{", "no JSON"),
-        ("schema=1", None, "no JSON"),
-        ("schema=1", b"[1]", "no JSON object"),
+        ("schema=1", b"{", "not JSON"),
+        ("schema=1", None, "not JSON"),
+        ("schema=1", b"[1]", "not a JSON object"),
         ("slots.5.arm=x", RECORD, "no slots.5.arm"),
         ("user_id.first=x", RECORD, "no user_id.first"),
     ],
@@ -133,7 +133,7 @@ def test_what_cannot_be_edited_says_why(word: str, value: bytes | None, why: str
 
 @pytest.mark.parametrize("word", ["schema", "=1"])
 def test_a_word_that_is_no_assignment_is_said(word: str) -> None:
-    with pytest.raises(ValueError, match="is no assignment"):
+    with pytest.raises(ValueError, match="is not path=value"):
         assignments([word], [])
 
 

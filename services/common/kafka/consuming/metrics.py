@@ -92,7 +92,7 @@ class Lag(NamedTuple):
 
 
 class LagMeter(Collector):
-    """Knows the ends as the log told them last: by a fetch, or by `measure`, which also works while nothing is fetched.
+    """Knows the end offsets from the last fetch, or from `measure`, which also works while nothing is fetched.
 
     Shows `animusic_consumer_lag` and `animusic_consumer_oldest_seconds` by step, topic and partition. `consumer()` is
     aiokafka's, or None.

@@ -124,7 +124,7 @@ class Subscription:
         """Give FastStream's loop another `get_msg`, which it calls for each fetch.
 
         Its own sleeps after a fetch without records for as long as it has waited: a long wait delays records that come
-        meanwhile, a short one keeps an idle process busy. And no middleware is told when it raises.
+        meanwhile, a short one keeps an idle process busy. And no middleware sees its errors.
         """
 
         async def fetched(consumer: Any) -> tuple[Record, ...]:
