@@ -17,8 +17,7 @@ from services.cli.progress import say
 from services.common.settings import Settings
 from services.common.tables import print_block
 from services.operator.ledger.entries import NOTHING, Entry, Ledger, read_ledger
-from services.operator.readers.clickhouse import ClickhouseReader
-from services.operator.readers.waiting import warehouse_lacks
+from services.operator.readers.clickhouse import ClickhouseReader, warehouse_lacks
 
 _ASK_SECONDS = 60.0
 _WAIT_SECONDS = 20.0

@@ -17,7 +17,7 @@ from services.analytics.feasibility import QUERY, WHOLE, Line, lines, notes
 from services.cli.progress import say
 from services.common.settings import Settings
 from services.common.tables import print_table
-from services.operator.readers.waiting import warehouse_lacks
+from services.operator.readers.clickhouse import warehouse_lacks
 
 app = typer.Typer(no_args_is_help=True, help="Answers to the paper's questions, from what the warehouse has seen.")
 _ENOUGH_SECONDS: Final = 60.0

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import typer
 
-from services.common.process.telemetry import configure_logging
+from services.common.process.startup import configure_logging
 from services.common.settings import Settings
 
 app = typer.Typer(

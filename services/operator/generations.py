@@ -10,7 +10,7 @@ from services.common.settings import KafkaSettings
 from services.operator.readers.log import offsets
 from services.operator.readers.redis import ProfilesReader
 from services.operator.replay.lease import holder
-from services.operator.status.lag import FOLLOWED
+from services.operator.status.stores import FOLLOWED
 from services.profiles.generations import Generation, Generations
 
 _KEYS_A_CALL = 1_000

@@ -206,8 +206,7 @@ def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: async
     the server's client raises when it does not answer.
     """
     # Imported here: the client takes a second and 30 MB, and one machine alone needs none of it.
-    from services.common.vectors.server_index import ServerIndex
-    from services.common.vectors.server_rows import assembled, read_collection
+    from services.common.vectors.server_index import ServerIndex, assembled, read_collection
 
     pages = asyncio.run_coroutine_threadsafe(read_collection(client, record), loop).result()
     rows = assembled(pages, record)

@@ -14,8 +14,7 @@ from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, 
 from services.common.http.server import HttpServer
 from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.process.identity import ProcessIdentity
-from services.common.process.lean import without_pandas
-from services.common.process.priority import lower_priority
+from services.common.process.startup import lower_priority, without_pandas
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.common.clickhouse import DATABASE, ClickhouseError, Result
-from services.common.http.health import Details, NotReady, readiness
+from services.common.http.server import Details, NotReady, readiness
 from services.common.process.identity import ProcessIdentity
 from services.warehouse.analysts import Analysts, Answer, Question
 from services.warehouse.asked_settings import PARAMETERS

@@ -19,10 +19,9 @@ from aiokafka.errors import for_code
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import Row, damage, read_rows
 from services.operator.backup.manifest import MANIFEST, Manifest, PartitionEntry, read_manifest
-from services.operator.backup.source import LogTopic, describe
 from services.operator.backup.taking import Bar
 from services.operator.backup.writing import Writer
-from services.operator.readers.log import admin, records
+from services.operator.readers.log import LogTopic, admin, describe, records
 
 _AT_ONCE: Final = 4
 _TOPIC_SECONDS: Final = 15.0

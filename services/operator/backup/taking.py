@@ -21,8 +21,7 @@ from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import PARTIAL, FileWriter
 from services.operator.backup.manifest import Manifest, PartitionEntry, TopicEntry, read_manifest, write_manifest
-from services.operator.backup.source import LogTopic, describe
-from services.operator.readers.log import consumer
+from services.operator.readers.log import LogTopic, consumer, describe
 
 # Of keys and values, before compression: the longest that is written again after a kill.
 FILE_BYTES: Final = 64 << 20

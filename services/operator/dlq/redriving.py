@@ -1,4 +1,4 @@
-"""Dead letters back into the log: checked, appended to their own topic, then noted.
+"""Redrives dead letters: checks them with the consumers' own code, appends them to their topic, then notes it.
 
 The note follows the append: killed in between, a redrive appends the record a second time, which has no second effect
 (the fold is idempotent by event id, rows are keyed by it). The other order could lose it.
@@ -6,22 +6,29 @@ The note follows the append: killed in between, a redrive appends the record a s
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from pydantic import ValidationError
 
 from contracts.dead_letters import Redriven, note_headers, text
+from contracts.evolution.versions import NewerSchema
 from contracts.placement import partition_of
-from contracts.topics import DEAD_LETTERS, TOPICS, Topic
+from contracts.records import VERSIONS, read_record
+from contracts.topics import DEAD_LETTERS, FEEDBACK, PLAYLISTS, PROFILES, TOPICS, Topic
 from services.common.kafka import producer
+from services.common.kafka.consuming.model import Poison, Unflushable
 from services.common.settings import KafkaSettings
-from services.operator.dlq.checking import Candidate, newer_schema, refusals, sentence_of
 from services.operator.dlq.editing import CannotEdit, Edit, untouched
 from services.operator.dlq.log import last_of_keys, read_bytes
 from services.operator.dlq.model import OPEN, USER_KEYED, DeadLetter, Place, user_of
+from services.profiles.writes import effect_of
 from services.rebuild.pacing import Pace
+from services.warehouse.rows import Place as RowPlace
+from services.warehouse.sink import TOPICS as WAREHOUSE_TOPICS
+from services.warehouse.sink import read_value, rows_of
 
 # What failed so often does not succeed by trying again: an operator has to look.
 MOST_ATTEMPTS: Final = 5
@@ -29,6 +36,64 @@ _TOGETHER: Final = 500
 _TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
 # (topic, key) -> time (ms) of its last record, in topics where the last record of a key is what counts.
 _Newest = dict[tuple[str, str], int]
+# As in services.profiles.app, without importing its consumer; a test compares the two.
+PROFILES_TOPICS: Final = frozenset({FEEDBACK.name, PROFILES.name, PLAYLISTS.name})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A record as a consumer would get it. `offset`: of its dead letter, as it has no place of its own yet."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def newer_schema(candidate: Candidate) -> str | None:
+    """Why this record would stop the consumers until they are upgraded; None when it would not."""
+    if candidate.value is None or candidate.topic not in VERSIONS:
+        return None
+    try:
+        read_record(candidate.topic, candidate.value)
+    except NewerSchema as newer:
+        return str(newer)
+    except ValidationError:
+        return None
+    return None
+
+
+def refusals(candidate: Candidate) -> dict[str, str]:
+    """Step -> why it would send this record to the dead letters; empty when each would take it.
+
+    A fault that only the store itself finds is not known here. A topic that no consumer follows is taken by all.
+    """
+    found = {}
+    if candidate.topic in PROFILES_TOPICS:
+        effect = effect_of(candidate)
+        if isinstance(effect, Poison):
+            found["profiles"] = effect.reason
+    if candidate.topic in WAREHOUSE_TOPICS:
+        value = read_value(candidate.topic, candidate.value)
+        place = RowPlace("0" * 32, candidate.partition, candidate.offset, candidate.timestamp)
+        try:
+            if isinstance(value, Poison):
+                raise Unflushable(value.reason)
+            rows_of([(place, value)])
+        except Unflushable as fault:
+            found["warehouse"] = str(fault)
+    return found
+
+
+def sentence_of(refused: Mapping[str, str]) -> str:
+    """One sentence of `refusals`."""
+    reasons = set(refused.values())
+    if len(reasons) == 1:
+        return f"{' and '.join(sorted(refused))} would refuse it again: {reasons.pop()}"
+    return "; ".join(f"{step} would refuse it again: {reason}" for step, reason in sorted(refused.items()))
 
 
 class Sent(NamedTuple):

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from contracts.ledger import Round
 from contracts.tokens import Signer
-from services.common.http.health import HealthServer
+from services.common.http.server import HealthServer
 from services.common.process.identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings

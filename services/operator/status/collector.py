@@ -20,11 +20,11 @@ from services.operator.findings import placed
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import offsets, timestamps
 from services.operator.readers.redis import ProfilesReader
-from services.operator.status import machine, parts
+from services.operator.status import machine, stores
 from services.operator.status.arms import unserved
 from services.operator.status.judging import Limits, code_of, judge
-from services.operator.status.lag import FOLLOWED, Sample, committed, lags
 from services.operator.status.model import ClickhouseHealth, Lag, LogHealth, Process, RedisHealth, Status
+from services.operator.status.stores import FOLLOWED, Sample, committed, lags
 
 R = TypeVar("R")
 # Of a look: by when the parts have answered, what follows from the log was read, and the rest came.
@@ -70,8 +70,8 @@ class StatusCollector:
         """What is found, not judged yet."""
         (log, live), store, clickhouse, services, disk, _ = await asyncio.gather(
             self._log(supervisor),
-            self._health_or_trouble(RedisHealth, parts.redis_health(redis)),
-            self._health_or_trouble(ClickhouseHealth, parts.clickhouse_health(warehouse, self._limits.hours)),
+            self._health_or_trouble(RedisHealth, stores.redis_health(redis)),
+            self._health_or_trouble(ClickhouseHealth, stores.clickhouse_health(warehouse, self._limits.hours)),
             machine.services(machine.addresses(self._settings, supervisor), _PARTS_SECONDS),
             asyncio.to_thread(machine.disk, self._settings.data_dir),
             self._take_samples(redis, warehouse),
@@ -88,9 +88,9 @@ class StatusCollector:
     async def _log(self, supervisor: dict[str, Any]) -> tuple[LogHealth, dict[str, LiveModel]]:
         """The health of Kafka, and the models that it says are live."""
         health, dead, number, live = await asyncio.gather(
-            self._health_or_trouble(LogHealth, parts.log_health(self._kafka)),
-            self._or_none(parts.dead_letters(self._kafka, self._limits.hours)),
-            self._or_none(parts.dead_letters_at_most(self._kafka)),
+            self._health_or_trouble(LogHealth, stores.log_health(self._kafka)),
+            self._or_none(stores.dead_letters(self._kafka, self._limits.hours)),
+            self._or_none(stores.dead_letters_at_most(self._kafka)),
             self._or_none(live_models(self._kafka)),
         )
         versions = None if live is None else {arm: model.version for arm, model in live.items()}

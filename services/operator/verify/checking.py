@@ -20,11 +20,9 @@ from contracts.topics import FEEDBACK, PROFILES
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, Settings
 from services.operator.dlq.log import read_dead_letters
-from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.clickhouse import ClickhouseReader, warehouse_answers
 from services.operator.readers.log import Offsets, Spans, offsets, records
 from services.operator.readers.redis import ProfilesReader
-from services.operator.readers.waiting import warehouse_answers
-from services.operator.verify.catalogue import check_catalogue
 from services.operator.verify.folding import Folds, PartitionFold, folds_of, read
 from services.operator.verify.lists import check_lists
 from services.operator.verify.model import (
@@ -38,9 +36,8 @@ from services.operator.verify.model import (
     Store,
     place_of,
 )
-from services.operator.verify.outcomes import check_outcomes
 from services.operator.verify.registers import Slot, described, differences, folded_of, folds_in, joined, slot_of
-from services.operator.verify.rows import check_rows
+from services.operator.verify.tables import check_catalogue, check_outcomes, check_rows
 
 _REACH_SECONDS: Final = 60.0
 _ASK_SECONDS: Final = 60.0

@@ -7,10 +7,9 @@ from hashlib import blake2b
 from typing import Any, Final, Literal
 
 from services.common.settings import KafkaSettings
-from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.clickhouse import ClickhouseReader, caught_up
 from services.operator.readers.log import Offsets
 from services.operator.readers.redis import ProfilesReader
-from services.operator.readers.waiting import caught_up
 
 Store = Literal["redis", "clickhouse"]
 Kind = Literal[

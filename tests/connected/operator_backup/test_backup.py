@@ -19,8 +19,8 @@ from services.local.processes.kafka import KafkaNode
 from services.local.processes.valkey import ValkeyNode
 from services.operator.backup.manifest import read_manifest
 from services.operator.backup.restoring import restore
-from services.operator.backup.source import describe
 from services.operator.backup.taking import backup
+from services.operator.readers.log import describe
 from tests.connected.operator_backup.house import NAMES, Silent, emptied, fill, in_warehouse, records, without_offsets
 from tests.connected.warehouse import engine as chdb
 from tests.support.following import at_end, following, producing, profiles_in, put, settings_for

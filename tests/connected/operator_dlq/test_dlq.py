@@ -13,7 +13,7 @@ from services.operator.dlq.editing import assignments, exactly
 from services.operator.dlq.log import purge, read_bytes
 from services.operator.dlq.model import DeadLetter
 from services.operator.dlq.redriving import MOST_ATTEMPTS, redrive
-from services.operator.status import parts
+from services.operator.status import stores
 from tests.connected.operator_dlq.house import House
 from tests.support.following import dead_letters, folded, profiles_in
 from tests.support.histories import BASE_MS
@@ -196,4 +196,4 @@ async def test_the_command_lists_shows_mends_and_purges(home: House, tmp_path):
     assert "u9" in users
     assert (await home.animusic("dlq", "list", "--json")).count("\n") == 1
     # What was resolved is not open for `animusic status`.
-    assert (await parts.dead_letters(home.log, 24)).open == 1
+    assert (await stores.dead_letters(home.log, 24)).open == 1

@@ -20,8 +20,8 @@ from services.operator.backup.manifest import (
     write_manifest,
 )
 from services.operator.backup.restoring import _plan
-from services.operator.backup.source import LogTopic
 from services.operator.backup.taking import BackupResult, _renew_stale, _update_topics
+from services.operator.readers.log import LogTopic
 
 TOPIC_ID = "f" * 32
 DAY_MS = 86_400_000

@@ -8,9 +8,9 @@ import pytest
 
 from contracts.topics import FEEDBACK, PROFILES
 from services.cli import dlq
-from services.operator.dlq.checking import PROFILES_TOPICS, Candidate, refusals, sentence_of
 from services.operator.dlq.editing import CannotEdit, assignments, exactly, untouched
 from services.operator.dlq.model import DeadLetter, Failure, Place
+from services.operator.dlq.redriving import PROFILES_TOPICS, Candidate, refusals, sentence_of
 from services.operator.dlq.selecting import Filter, moment
 from services.profiles import app
 from tests.unit.contracts.test_examples import EXAMPLES

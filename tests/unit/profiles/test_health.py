@@ -7,8 +7,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from services.common.http.health import HealthServer
 from services.common.http.listening import CannotListen
+from services.common.http.server import HealthServer
 from services.common.process.identity import ProcessIdentity
 
 ME = ProcessIdentity("profiles", "a" * 32, os.getpid())

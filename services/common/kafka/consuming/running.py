@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from services.common.http.health import HealthServer
+from services.common.http.server import HealthServer
 from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.process.identity import ProcessIdentity
 
