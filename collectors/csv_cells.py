@@ -1,4 +1,4 @@
-"""What a cell of AniMusic's CSV means. An empty cell is None or (); what cannot be read raises ValueError."""
+"""Parses the cells of AniMusic's CSV. An empty cell is None or (); an unreadable one raises ValueError."""
 
 import re
 from typing import Final

@@ -1,6 +1,6 @@
-"""Which known song each song of an import is: a song has one id for life, whatever its record says later.
+"""Matches the songs of an import with known songs: a song keeps its id when its record changes.
 
-In three rounds, each over what is left of the one before:
+In three rounds, each over the unmatched songs of the one before:
 1. ids: the record's own id, an alias, AniDB's id, or the id that its anime and title would give. Two known songs that
    one new record claims turn out to be one; the other's id becomes an alias.
 2. likeness (`collectors.likeness`), where exactly one of each side fits the other.
@@ -33,7 +33,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Former:
-    """What is known of ids that are no song's own any more.
+    """Ids that no song has any more.
 
     Attributes:
         merged: id of a record -> the song that it was merged into. A later import of that record is of that song.

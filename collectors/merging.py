@@ -1,4 +1,4 @@
-"""Which rows are one song. Deterministic: the same rows in any order give the same songs, byte for byte.
+"""Groups rows that are one song. Deterministic: the same rows in any order give the same songs, byte for byte.
 
 Two rows are the same song when
 1. AniDB gives both the same song id, or

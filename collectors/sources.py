@@ -1,4 +1,4 @@
-"""Where a catalogue comes from: the sample that is shipped, the synthetic generator, or a file."""
+"""Sources of a catalogue: the shipped sample, the synthetic generator, or a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -45,7 +45,7 @@ def command(
 
 
 def _key(settings: Settings) -> str:
-    """What tells the signing key from another one; "" where there is none yet, so that none is made for this."""
+    """The digest of the signing key; "" where there is none yet, so that none is created for this."""
     known = settings.secret is not None or (settings.data_dir / "secret").is_file()
     return key_digest(settings.signing_key()) if known else ""
 

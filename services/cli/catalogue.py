@@ -97,7 +97,7 @@ async def _log(settings: Settings, wait: float) -> CatalogueLog:
 
 
 def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) -> tuple[Plan, str | None]:
-    """What to write, and why missing songs stay although they were to go; None when they go, or none are missing."""
+    """What to write, and why missing songs stay in spite of the option; None when they go, or none are missing."""
     spared = that_may_be_rejected(found.problems, log.songs.values())
     plan = planned(found.songs, log, withdraw_missing=True, spared=spared)
     asked = withdrawal(found, log.songs, plan.missing, plan.spared)

@@ -78,7 +78,7 @@ def _unreachable(error: Exception) -> str:
 
 
 def _was_killed(data_dir: Path) -> bool:
-    """Whether the addresses are those of a supervisor that is gone. An operator's own file has no status beside it."""
+    """Whether a dead supervisor left these addresses. An operator's own file has no status beside it."""
     status = read_json(data_dir / "run" / "status.json")
     return "pid" in status and not is_alive(status["pid"], status.get("started"))
 

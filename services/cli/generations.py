@@ -1,4 +1,4 @@
-"""`animusic generations …`: which profiles there are, and which of them readers read."""
+"""`animusic generations …`: lists, switches and prunes generations of profiles."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""`animusic ledger`: is anything lost?"""
+"""`animusic ledger`: counts accepted events against the log and the stores."""
 
 import asyncio
 import time

@@ -55,7 +55,7 @@ def _animusic() -> None:
 def main() -> None:
     """The command. An error becomes one sentence on standard error; ANIMUSIC_LOG_LEVEL=DEBUG keeps its traceback."""
     normalise_environment()
-    # A client that retries says so at every try; the sentence at the end says it once.
+    # A client logs every retry; the error at the end says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         readable(get_command(app))(prog_name="animusic")

@@ -85,7 +85,7 @@ def load_random(
 
 
 def _build_all(settings: Settings, models: Sequence[ModelBuilder], *, switch: bool) -> None:
-    """Build one after the other, whatever becomes of the one before; the first error is raised at the end."""
+    """Build one after the other, also after a failure; the first error is raised at the end."""
     failures: list[Exception] = []
     for model in models:
         try:

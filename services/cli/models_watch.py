@@ -1,4 +1,4 @@
-"""`animusic models watch`: the catalogue topic followed, stale models rebuilt in a process of their own."""
+"""`animusic models watch`: follows the catalogue topic and rebuilds stale models in child processes."""
 
 import asyncio
 import contextlib

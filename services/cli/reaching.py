@@ -1,4 +1,4 @@
-"""Waiting for the log before a verb asks it."""
+"""Waits for the log before a command reads it."""
 
 from typing import Final
 

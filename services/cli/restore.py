@@ -55,7 +55,7 @@ def _say(settings: Settings, directory: Path, restored: RestoreResult, arms: lis
 
 
 def _about_the_key(settings: Settings, before: str) -> str:
-    """Whether the listeners' sessions go on, and what to do when they would not."""
+    """Whether the listeners' sessions stay valid, and what to do otherwise."""
     kept = settings.data_dir.absolute() / "secret"
     if settings.secret is None and not kept.is_file():
         return f"put the signing key of before there first (ANIMUSIC_SECRET, or {kept}), or listeners begin anew"

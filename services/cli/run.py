@@ -31,11 +31,11 @@ def command(
     path of a CSV) and builds the models; the next start goes on from the same data.
     """
     for asked in scale or ():
-        # The supervisor reads its settings again once its addresses are known, and so do its children.
+        # The supervisor and its children read the settings again once the addresses are known.
         os.environ.update([_scaled(asked)])
     layout = Layout.of(Settings().data_dir)
     with locked(layout):
-        # Addresses that a killed run left there would be read as settings.
+        # Settings would read the addresses that a killed run left there.
         layout.endpoints.unlink(missing_ok=True)
         supervisor = Supervisor(Settings(data_dir=layout.root), layout, Console())
         asyncio.run(_until_stopped(supervisor))

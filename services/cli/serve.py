@@ -55,7 +55,7 @@ def probe() -> None:
 
 
 def _run(serve: Callable[[Settings], Awaitable[None]]) -> None:
-    """Settings and logging first, so that a wrong setting is the first thing that is said."""
+    """Settings and logging come first, so that a wrong setting fails first."""
     from services.common.process.loop import run
 
     settings = Settings()

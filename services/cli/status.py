@@ -1,4 +1,4 @@
-"""`animusic status`: is the running system healthy, and if not, what to do?"""
+"""`animusic status`: the health of the running system, and what to do."""
 
 import asyncio
 import logging

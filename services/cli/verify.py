@@ -1,4 +1,4 @@
-"""`animusic verify`: is what Redis and ClickHouse hold what the log says?"""
+"""`animusic verify`: compares Redis and ClickHouse with the log."""
 
 import asyncio
 import dataclasses

@@ -26,9 +26,9 @@ PROBE_WHEN_NOT_READY_S: Final = 1.0
 # Waits before the next start; the last one repeats. A part that stayed up for STEADY_S begins at the first again.
 BACKOFF_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_S: Final = 30.0
-# A part that was never ready and ended this often will not get better by itself.
+# A part that was never ready and ended this often is given up.
 EARLY_ENDS: Final = 3
-# sysexits.h EX_CONFIG: a setting is wrong, another try ends the same.
+# sysexits.h EX_CONFIG: a setting is wrong, and a retry fails, too.
 CONFIG_STATUS: Final = 78
 
 
@@ -192,7 +192,7 @@ class Keeper:
         try:
             self._changed()
         except OSError as error:
-            # On a full disk the part must be looked after all the same.
+            # On a full disk the part must still be watched.
             self._tell(f"cannot note that {self.name} is {self.state}: {error}")
 
     def _tell(self, sentence: str) -> None:
@@ -205,7 +205,7 @@ class Keeper:
 
 
 def _started(pid: int) -> float | None:
-    """When a process began, in seconds since the epoch: a pid alone may be another's tomorrow."""
+    """When a process began, in seconds since the epoch, because pids are reused."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:

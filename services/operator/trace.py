@@ -95,7 +95,7 @@ def _registers(packed: bytes | None) -> dict[str, dict[str, Any] | None]:
 
 
 def holds(event: FeedbackEvent, songs: dict[str, bytes], vetoes: dict[str, bytes]) -> bool:
-    """Whether merging the event once more would change nothing."""
+    """Whether merging the event again would change nothing."""
     whole = joined(Folded(songs=songs, vetoes=vetoes), fold([event])[event.user_id])
     return whole.songs == songs and whole.vetoes == vetoes
 

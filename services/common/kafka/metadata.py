@@ -1,4 +1,4 @@
-"""What aiokafka 0.14 cannot ask: the ids of topics, who leads each partition, and where a leader's epoch ended.
+"""Requests that aiokafka 0.14 lacks: topic ids, the leader of each partition, and the end of a leader's epoch.
 
 A topic that was deleted and made again has the same name and another id. A log that loses its tail (an unclean
 election, a disk that lied) gets its next records at the offsets of the lost ones, and by offsets alone this cannot be
@@ -74,7 +74,7 @@ async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> di
 
 
 async def describe_topics(bootstrap_servers: str, topics: Sequence[str]) -> Described:
-    """What the log says of these topics now.
+    """Describe these topics.
 
     Retries for a new topic: brokers learn of it some milliseconds after its creator got the answer.
     Raises ConnectionError when no broker answers, LookupError when the log has no such topic, aiokafka's

@@ -46,7 +46,7 @@ class IncompleteCollectionError(LookupError):
 
 
 def connecting(settings: QdrantSettings) -> Connect:
-    """How to reach the server of the settings. In the block FAULTS become RuntimeError."""
+    """A client factory for the server of the settings. In its block FAULTS become RuntimeError."""
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AsyncQdrantClient]:
@@ -64,7 +64,7 @@ def connecting(settings: QdrantSettings) -> Connect:
 
 
 def fault_text(fault: BaseException) -> str:
-    """What a fault says, in a line; gRPC's own text is five."""
+    """The message of a fault in one line; gRPC's own text has five."""
     details = fault.details() if isinstance(fault, grpc.aio.AioRpcError) else fault
     return str(details) or type(fault).__name__
 

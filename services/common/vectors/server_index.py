@@ -38,7 +38,7 @@ class ServerIndex:
     ) -> Found:
         """See `VectorIndex.search`. Raises RuntimeError in the client's own loop, which would wait for itself."""
         if _running_loop() is self._loop:
-            raise RuntimeError("a blocking search in the client's own event loop never ends; await ask()")
+            raise RuntimeError("a blocking search in the client's own event loop never returns; await ask()")
         request = self.ask(query, k=k, allowed=allowed, forbidden=forbidden)
         return asyncio.run_coroutine_threadsafe(request, self._loop).result(_SEARCH_SECONDS)
 
@@ -58,7 +58,7 @@ class ServerIndex:
         return await self._query_points(nearest, k)
 
     def close(self) -> None:
-        """Nothing is held here: the client is its owner's to close."""
+        """Nothing to close: the client belongs to its owner."""
 
     async def _query_within(self, nearest: Any, k: int, ids: PointIds, *, allow: bool) -> Found:
         points, scores = await self._query_points(nearest, max(OVERFETCH, 4 * k))

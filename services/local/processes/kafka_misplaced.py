@@ -1,4 +1,4 @@
-"""Where versions before this one put Kafka's log when the data directory had letters like ü in its name.
+"""Finds Kafka's log where older versions put it when the data directory had characters like ü in its name.
 
 They wrote `log.dirs` with Python's escapes (`M\\xfcller`). Java knows no `\\x`, leaves the backslash out, and so Kafka
 wrote to `Mxfcller`, beside the data directory.

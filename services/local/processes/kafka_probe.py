@@ -1,7 +1,7 @@
 """Ask a broker on 127.0.0.1 which cluster it is of and whether it serves: one hand-made Metadata request, no client.
 
-An open port says little: another program may listen there, and after a crash the broker listens seconds before its
-cluster takes it back. The Metadata answer names the cluster and lists the brokers that are unfenced, so a list that is
+An open port is not enough: another program may listen there, and after a crash the broker listens seconds before its
+cluster unfences it. The Metadata answer names the cluster and lists the brokers that are unfenced, so a list that is
 not empty means that topics can be read.
 """
 

@@ -60,7 +60,7 @@ def key_digest(key: bytes) -> str:
 
 
 def read_extras(directory: Path) -> Extras:
-    """What is beside the log in a backup; nothing in one that an older version made. Raises ValueError."""
+    """The extras of a backup; empty where an older version made it. Raises ValueError."""
     path = directory / EXTRAS
     try:
         return Extras.model_validate_json(path.read_bytes())
@@ -71,7 +71,7 @@ def read_extras(directory: Path) -> Extras:
 
 
 def save_vectors(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], key: str) -> list[str]:
-    """Copy the vectors of live sentence models, where they are on this machine and changed; the arms without.
+    """Copy changed vectors of live sentence models from this machine; returns the arms whose vectors are missing.
 
     Raises OSError, and RuntimeError for a damaged file.
     """
@@ -95,7 +95,7 @@ def save_vectors(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveM
 
 
 def check_extras(directory: Path) -> None:
-    """Raise ValueError, which names them, when files beside the log are not as they were written."""
+    """Raise ValueError with the names of damaged files."""
     files = {directory / VECTORS / file.name: file for file in read_extras(directory).vectors}
     found = {path: damage(path, file.bytes, file.sha256) for path, file in files.items()}
     if wrong := [f"{path} ({trouble})" for path, trouble in found.items() if trouble]:
@@ -106,7 +106,7 @@ def check_extras(directory: Path) -> None:
 
 
 def restore_vectors(directory: Path, embeddings_dir: Path) -> list[str]:
-    """Copy the vectors to where builds find them; the arms. What is there already stays."""
+    """Copy the vectors to where builds find them; returns the arms. Existing files stay."""
     arms = []
     for file in read_extras(directory).vectors:
         target = embeddings_dir / file.name
@@ -131,7 +131,7 @@ def _copied_vectors(
     partial.unlink(missing_ok=True)
     with closing(sqlite3.connect(cache.path)) as source, closing(sqlite3.connect(partial)) as copy:
         source.backup(copy)
-        # One file: what is not in it would not be in the backup.
+        # Without the write-ahead log, one file is the whole database.
         copy.execute("PRAGMA journal_mode = DELETE")
     partial.replace(target)
     sync_directory(target.parent)

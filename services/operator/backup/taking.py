@@ -23,7 +23,7 @@ from services.operator.backup.files import PARTIAL, FileWriter
 from services.operator.backup.manifest import Manifest, PartitionEntry, TopicEntry, read_manifest, write_manifest
 from services.operator.readers.log import LogTopic, consumer, describe
 
-# Of keys and values, before compression: the longest that is written again after a kill.
+# Of keys and values, before compression: at most this much is copied again after a kill.
 FILE_BYTES: Final = 64 << 20
 _FETCH_RECORDS: Final = 5_000
 _RECORD_BYTES: Final = 500
@@ -32,7 +32,7 @@ _NEW_TOPIC_SECONDS: Final = 3.0
 
 
 class Bar(Protocol):
-    """Shows a job: what it is, how many steps it has, what a step is called; the block gets a setter of steps done."""
+    """A progress bar: (title, steps, unit of a step). The block gets a function that sets the steps done."""
 
     def __call__(self, what: str, total: int, unit: str, /) -> AbstractContextManager[Callable[[int], None]]: ...
 
@@ -47,7 +47,7 @@ class OffsetRange(NamedTuple):
 
 @dataclass
 class BackupResult:
-    """What a backup did. `lost` and `anew` are for people: sentences, and names of topics."""
+    """The result of a backup. `lost`: sentences; `recopied`: names of topics; both for people."""
 
     manifest: Manifest
     copied: int = 0
@@ -59,7 +59,7 @@ class BackupResult:
 async def backup(
     settings: KafkaSettings, directory: Path, topics: Sequence[str], show: Bar, *, file_bytes: int = FILE_BYTES
 ) -> BackupResult:
-    """Bring the backup in `directory`, made if need be, up to the log's ends as of now.
+    """Update the backup in `directory`, which is created if needed, up to the current ends of the log.
 
     Raises LookupError for a topic that the log has not, ValueError when the directory holds a backup of another log,
     RuntimeError while another backup writes to it, ConnectionError when the log does not answer.
@@ -71,7 +71,7 @@ async def backup(
         log = await describe(settings, topics, _NEW_TOPIC_SECONDS)
         missing = sorted(set(topics) - log.keys())
         if missing:
-            raise LookupError(f"the log has no topic {', '.join(missing)}; `animusic topics` lists ours")
+            raise LookupError(f"the log has no topic {', '.join(missing)}; `animusic topics` lists the topics")
         result = BackupResult(manifest)
         _renew_stale(manifest, log, now, result)
         ranges = _update_topics(manifest, log, result)
@@ -99,7 +99,7 @@ def _exclusive(directory: Path) -> Iterator[None]:
 
 
 def _renew_stale(manifest: Manifest, log: dict[str, LogTopic], now: int, result: BackupResult) -> None:
-    """Take a compacted topic anew when its tombstones may have come and gone since: what they removed would return."""
+    """Copy a compacted topic again when its tombstones may have expired since: else deleted keys would return."""
     for name, topic in log.items():
         copy = manifest.topics.get(name)
         if copy is None or copy.topic_id != topic.topic_id or "compact" not in topic.config.get("cleanup.policy", ""):
@@ -111,7 +111,7 @@ def _renew_stale(manifest: Manifest, log: dict[str, LogTopic], now: int, result:
 
 
 def _complete(directory: Path, manifest: Manifest, names: Iterable[str], now: int) -> None:
-    """Everything asked for is there: the new copies take the place of the old ones."""
+    """Replace the old copies by the complete new ones."""
     old = [file for name in names if name in manifest.renewing for file in manifest.topics[name].files()]
     for name in names:
         manifest.topics[name] = manifest.copy_of(name)
@@ -124,14 +124,14 @@ def _complete(directory: Path, manifest: Manifest, names: Iterable[str], now: in
 
 
 def _update_topics(manifest: Manifest, log: dict[str, LogTopic], result: BackupResult) -> list[OffsetRange]:
-    """Bring the manifest's topics up to the log's, and say what is missing. Raises ValueError: see `backup`."""
+    """Update the manifest's topics from the log; returns the offset ranges to copy. Raises ValueError: see `backup`."""
     ranges = []
     for name, topic in log.items():
         manifest.topics.setdefault(name, TopicEntry(topic_id=topic.topic_id, config={}, partitions={}))
         copy = manifest.copy_of(name)
         if copy.topic_id != topic.topic_id:
             raise ValueError(
-                f"{name} was deleted and made again since the last backup to this directory: keep this backup, and "
+                f"{name} was deleted and created again since the last backup to this directory: keep this backup, and "
                 "take one of the new topic to another directory"
             )
         copy.config = topic.config
@@ -164,7 +164,7 @@ async def _copy_all(
     *,
     file_bytes: int,
 ) -> int:
-    # A fetch that waits at the end of one partition would hold up the next one.
+    # A fetch that waits at the end of one partition delays the next one.
     options = {"auto_offset_reset": "none", "max_partition_fetch_bytes": 4 << 20, "fetch_max_wait_ms": 20}
     copied = done = 0
     async with consumer(settings, **options) as kafka:

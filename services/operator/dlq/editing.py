@@ -9,16 +9,16 @@ Edit = Callable[[bytes | None], bytes | None]
 
 
 class CannotEdit(ValueError):
-    """This value cannot be edited so. `str()` says why, and what can be done."""
+    """A value cannot be edited in this way. `str()` says why, and what to do."""
 
 
 def untouched(value: bytes | None) -> bytes | None:
-    """The edit that changes nothing: not a byte."""
+    """The edit that changes nothing."""
     return value
 
 
 def exactly(replacement: bytes) -> Edit:
-    """The edit to these bytes, whatever they were."""
+    """The edit that replaces the whole value."""
     return lambda _value: replacement
 
 
@@ -78,7 +78,7 @@ def _remove(document: Any, path: list[str]) -> None:
 
 
 def _holder(document: Any, path: list[str]) -> tuple[Any, Any]:
-    """What holds the place that a path names, and the key or index there; None for a place that cannot be."""
+    """The container that a path leads to, and the key or index in it; None where there is no such place."""
     for step in path[:-1]:
         at = _index(document, step)
         document = None if at is None else document.get(at) if isinstance(document, dict) else document[at]

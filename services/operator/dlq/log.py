@@ -30,7 +30,7 @@ async def read_bytes(
 ) -> AsyncIterator[tuple[DeadLetter, bytes | None, bytes | None]]:
     """(dead letter, key, value): the untouched bytes of the last failure of each, in the order of the topic.
 
-    One that expired meanwhile is left out.
+    Expired ones are left out.
     """
     wanted = {dead_letter.last.at: dead_letter for dead_letter in dead_letters}
     if not wanted:
@@ -55,7 +55,7 @@ async def last_of_keys(settings: KafkaSettings, topic: str, keys: Collection[str
 
 @dataclass(frozen=True)
 class Purged:
-    """What was purged; `kept` are open dead letters that were asked for and were not to be lost.
+    """The result of a purge. `kept`: open dead letters, which only --unredriven purges.
 
     `begins_at`: the topic's first offset now. `still_there`: purged ones whose bytes remain behind an older one.
     """
@@ -93,7 +93,7 @@ async def purge(
 
 
 def deletable(found: DeadLetters) -> int:
-    """The offset before which nothing is needed: the first record of a dead letter that is not purged, or the end."""
+    """The offset up to which the topic can be deleted: the first record of an unpurged dead letter, or the end."""
     kept = [dead_letter.failures[0].at for dead_letter in found.by_id.values() if dead_letter.state != "purged"]
     return min(kept, default=found.end)
 

@@ -30,7 +30,7 @@ from services.warehouse.rows import Place as RowPlace
 from services.warehouse.sink import TOPICS as WAREHOUSE_TOPICS
 from services.warehouse.sink import read_value, rows_of
 
-# What failed so often does not succeed by trying again: an operator has to look.
+# After so many failures a retry does not help: an operator must look.
 MOST_ATTEMPTS: Final = 5
 _TOGETHER: Final = 500
 _TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
@@ -67,9 +67,9 @@ def newer_schema(candidate: Candidate) -> str | None:
 
 
 def refusals(candidate: Candidate) -> dict[str, str]:
-    """Step -> why it would send this record to the dead letters; empty when each would take it.
+    """Step -> why it would send this record to the dead letters; empty when every step would accept it.
 
-    A fault that only the store itself finds is not known here. A topic that no consumer follows is taken by all.
+    Faults that only the store finds are unknown here. Every step accepts a topic that no consumer follows.
     """
     found = {}
     if candidate.topic in PROFILES_TOPICS:
@@ -105,7 +105,7 @@ class Sent(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What came of each dead letter that was asked for: redriven, or kept and why."""
+    """The result for each selected dead letter: redriven, or kept with the reason."""
 
     redriven: list[Sent] = field(default_factory=list)
     kept: list[tuple[DeadLetter, str]] = field(default_factory=list)
@@ -183,7 +183,7 @@ def _candidate(dead_letter: DeadLetter, key: bytes | None, value: bytes | None) 
 
 
 def _objection(dead_letter: DeadLetter, candidate: Candidate, newest: _Newest | None) -> str | None:
-    """Why a record is not to be appended, or None. Without `newest` (force) only what no force can help."""
+    """Why a record must not be appended, or None. Without `newest` (force): only reasons that force cannot override."""
     if candidate.topic not in _TOPICS:
         return f"there is no topic {candidate.topic}"
     reason = newer_schema(candidate)
@@ -195,7 +195,7 @@ def _objection(dead_letter: DeadLetter, candidate: Candidate, newest: _Newest | 
         reason = f"a newer record of {text(candidate.key)} has replaced it"
     elif refused := refusals(candidate):
         reason = sentence_of(refused)
-    return None if reason is None else f"{reason}; --force appends it all the same"
+    return None if reason is None else f"{reason}; --force appends it anyway"
 
 
 async def _append(writing: AIOKafkaProducer | None, records: Sequence[tuple[DeadLetter, Candidate]]) -> list[Sent]:
@@ -212,7 +212,7 @@ async def _append(writing: AIOKafkaProducer | None, records: Sequence[tuple[Dead
 
 
 async def _placed(writing: AIOKafkaProducer, candidate: Candidate) -> dict[str, Any]:
-    """Where the record goes: to its user's shard as the topic is cut now; of other topics, to where it was."""
+    """The target of the record: its user's current partition, or in other topics the partition it had."""
     partitions = len(await writing.partitions_for(candidate.topic))
     user = (user_of(candidate.key, candidate.value) or text(candidate.key)) if candidate.topic in USER_KEYED else ""
     placed = {"topic": candidate.topic, "value": candidate.value, "headers": list(candidate.headers)}

@@ -13,7 +13,7 @@ _AGE: Final = re.compile(r"(\d+)([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LEAST_PREFIX: Final = 4
 _HOUR_MS: Final = 3_600_000
-# Where in a record the fault lies tells records apart, not reasons.
+# Positions in a record are ignored when reasons are grouped.
 _SPOT: Final = re.compile(r"\b(line|column|index) \d+")
 
 
@@ -73,13 +73,9 @@ class Filter:
 
 def _check_id(asked: str, found: list[str]) -> None:
     if not found:
-        raise LookupError(
-            f"no dead letter {asked} among those that the other options leave; `animusic dlq list` names them"
-        )
+        raise LookupError(f"no dead letter {asked} matches the other options; `animusic dlq list` lists them")
     if len(found) > 1 or (len(asked) < _LEAST_PREFIX and asked not in found):
-        raise LookupError(
-            f"{asked} is the beginning of {len(found)} dead letters: give more digits ({', '.join(found[:3])})"
-        )
+        raise LookupError(f"{asked} matches {len(found)} dead letters: give more digits ({', '.join(found[:3])})")
 
 
 def moment(text: str, now_ms: int) -> int:

@@ -129,7 +129,7 @@ async def timestamps(
 
 _BROKER_SECONDS: Final = 10.0
 _SET_FOR_THE_TOPIC: Final = 1
-# How many copies must answer is a matter of the cluster that holds them.
+# The cluster decides how many in-sync copies must answer.
 _OF_THE_CLUSTER: Final = frozenset({"min.insync.replicas"})
 
 

@@ -52,7 +52,7 @@ class StatusCollector:
 
     async def collect(self) -> Status:
         """The state now. A part that does not answer is a finding; it raises nothing."""
-        # What httpx imports at its first question would be taken for a slow answer.
+        # httpx imports modules at its first request, which would look like a slow answer.
         await anyio.lowlevel.checkpoint()
         self._began, self._before = asyncio.get_running_loop().time(), self._sample
         seconds, url = _PARTS_SECONDS, self._settings.redis.url
@@ -67,7 +67,7 @@ class StatusCollector:
         return replace(status, findings=findings, code=code_of(findings))
 
     async def _status(self, redis: Redis, warehouse: ClickhouseReader, supervisor: dict[str, Any]) -> Status:
-        """What is found, not judged yet."""
+        """The state, without findings."""
         (log, live), store, clickhouse, services, disk, _ = await asyncio.gather(
             self._log(supervisor),
             self._health_or_trouble(RedisHealth, stores.redis_health(redis)),
@@ -86,7 +86,7 @@ class StatusCollector:
         return Status(now_ms(), log, store, clickhouse, services, disk, processes, found, unserved_arms)
 
     async def _log(self, supervisor: dict[str, Any]) -> tuple[LogHealth, dict[str, LiveModel]]:
-        """The health of Kafka, and the models that it says are live."""
+        """The health of Kafka, and the live models."""
         health, dead, number, live = await asyncio.gather(
             self._health_or_trouble(LogHealth, stores.log_health(self._kafka)),
             self._or_none(stores.dead_letters(self._kafka, self._limits.hours)),
@@ -100,7 +100,7 @@ class StatusCollector:
     # ---- lags -------------------------------------------------------------------------------------------------------
 
     async def _take_samples(self, redis: Redis, warehouse: ClickhouseReader) -> None:
-        """A sample of now; the first look of all takes two."""
+        """Take a sample; the first call takes two."""
         self._sample = await self._sampled(redis, warehouse)
         if self._before is None and self._sample is not None:
             self._before = self._sample

@@ -28,7 +28,7 @@ _GAPS: Final = re.compile(r"^animusic_consumer_gaps_total\{[^}]*\} ([0-9.e+]+)$"
 
 
 def before_start(settings: Settings) -> Iterator[Finding]:
-    """What a start needs of this machine: Python, Java, a directory to write to, a free port. Blocks for a moment."""
+    """The requirements of a start: Python, Java, a directory to write to, a free port. Blocks for a moment."""
     yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
     data_dir = settings.data_dir.absolute()
     # Not by the settings: a system that was killed left its addresses among them.

@@ -52,7 +52,7 @@ _SAVES: Final = ("rdb_last_bgsave_status", "aof_last_bgrewrite_status", "aof_las
 
 
 async def log_health(settings: KafkaSettings) -> LogHealth:
-    """What the brokers say of themselves and of our topics."""
+    """The state of the brokers and of our topics."""
     async with admin(settings) as kafka:
         cluster, there = await kafka.describe_cluster(), set(await kafka.list_topics())
         ours = sorted({topic.name for topic in TOPICS} & there)
@@ -83,13 +83,13 @@ async def dead_letters(settings: KafkaSettings, hours: int) -> DeadLetters:
 
 
 async def dead_letters_at_most(settings: KafkaSettings) -> DeadLetters:
-    """The same where there are too many to be read in time: their number, by the offsets."""
+    """The number of dead letters by offsets, where there are too many to read in time."""
     number = (await offsets(settings, [DEAD_LETTERS.name])).records
     return DeadLetters(number, number, number, "too many to read; see `animusic dlq list`")
 
 
 async def redis_health(redis: Redis) -> RedisHealth:
-    """What the server says of itself, and which generation is live."""
+    """The state of the server, and the live generation."""
     info: dict[str, Any] = await redis.info()
     rebuilder = await holder(redis)
     return RedisHealth(

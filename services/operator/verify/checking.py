@@ -108,7 +108,7 @@ class _Verification:
         await self._explain()
 
     async def _widen(self) -> None:
-        """Compare some listeners at least. A store that lost its listeners does not make the sample smaller."""
+        """Set a minimum number of listeners. A store that lost listeners does not make the sample smaller."""
         run = self._run
         known = {user async for user in run.profiles.users()} | {user async for user in run.profiles.users("h")}
         (row,) = await run.warehouse.arrow(_USERS)
@@ -185,7 +185,7 @@ class _Verification:
         return {user: folded_of(fields) for user, fields in (await self._run.profiles.stored(users)).items()}
 
     async def _check_extra_users(self) -> None:
-        """Users of Redis whom the log does not know; one who came after the bounds is looked for in the rest."""
+        """Users in Redis that the log lacks; new users are searched after the bounds."""
         run, known = self._run, self._known | self._run.forgotten
         extra = {user async for user in run.profiles.users() if run.sample.holds(user) and user not in known}
         if not extra or any(begin for begin, _ in self._spans.values()):
@@ -200,7 +200,7 @@ class _Verification:
     # ---- which events -------------------------------------------------------------------------------------------
 
     def _note(self, store: Store, user: str, log: Folded, held: Folded, spans: Spans) -> None:
-        """Keep what differs. Where the log lost its beginning, a store may rightly hold more."""
+        """Keep differences. Where the log's start has expired, a store may hold more."""
         if store == "redis" and log.songs | log.vetoes and not held.songs | held.vetoes:
             self._run.report.add(Fault("redis", "user missing", user))
             return

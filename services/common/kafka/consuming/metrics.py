@@ -64,7 +64,7 @@ class ConsumerMetrics:
         self._counters[name].inc(by)
 
     def value(self, name: CounterName) -> float:
-        """What a counter stands at, for tests and reports."""
+        """The value of a counter, for tests and reports."""
         return float(self._counters[name]._value.get())
 
     def gauge(self, name: GaugeName, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Where each followed partition is. Pure: it decides, the flow seeks."""
+"""The position of each followed partition. Pure: it decides, the flow seeks."""
 
 import re
 import time

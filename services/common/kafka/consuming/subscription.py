@@ -150,7 +150,7 @@ class Subscription:
 
 
 class NotJoined(Exception):
-    """This process did not become a member in time. `str()` says why."""
+    """This process did not join its group in time. `str()` says why."""
 
 
 class Joining:
@@ -161,7 +161,7 @@ class Joining:
     tries again.
 
     Attributes:
-        waiting_for: what keeps it out just now, in one sentence; None while nothing is known to.
+        waiting_for: why it cannot join now, in one sentence; None while no reason is known.
     """
 
     def __init__(self, settings: KafkaSettings, group: str, seconds: float, log: logging.Logger) -> None:
