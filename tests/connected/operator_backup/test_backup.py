@@ -192,7 +192,7 @@ async def test_a_topic_made_again_is_not_mixed_with_the_one_before(
     await backup(filled, tmp_path, NAMES, Silent())
     await emptied(filled)
     await ensure_topics(filled)
-    with pytest.raises(ValueError, match="made again"):
+    with pytest.raises(ValueError, match="created again"):
         await backup(filled, tmp_path, NAMES, Silent())
     with pytest.raises(LookupError, match=r"no\.such"):
         await backup(filled, tmp_path / "other", ["no.such"], Silent())
