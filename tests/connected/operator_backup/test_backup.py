@@ -180,7 +180,7 @@ async def test_only_this_restore_can_be_gone_on_with(
         await put(to, FEEDBACK.name, "somebody", b"else")
     with pytest.raises(ValueError, match="not empty"):
         await restore(second, tmp_path, Silent())
-    with pytest.raises(ValueError, match="not the one that this backup has"):
+    with pytest.raises(ValueError, match="differs from this backup"):
         await restore(second, tmp_path, Silent(), resume=True)
 
 
