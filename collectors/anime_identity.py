@@ -31,7 +31,7 @@ class AnimeIds:
         for song in known:
             for use in song.appearances:
                 self._add(use.anime)
-        self._told = {use.anime.anime_id: use.anime for song in songs for use in song.appearances}
+        self._imported = {use.anime.anime_id: use.anime for song in songs for use in song.appearances}
         self._id_of: dict[str, str] = {}
         self._find_known()
         self._own = self._own_ids()
@@ -50,7 +50,7 @@ class AnimeIds:
             for title in anime_titles(anime):
                 by_title[title].add(anime.anime_id)
         titled: dict[str, list[str]] = defaultdict(list)
-        for anime_id, anime in sorted(self._told.items()):
+        for anime_id, anime in sorted(self._imported.items()):
             named = self._named(anime, by_key)
             if len(named) == 1:
                 self._id_of[anime_id] = named.pop()
@@ -60,7 +60,7 @@ class AnimeIds:
                     titled[each].append(anime_id)
         for known_id, found in titled.items():
             # Where both have MyAnimeList's ids, or two of the import have the title, they may well be two anime.
-            numbers = (self._told[found[0]].mal_id, self._known[known_id].mal_id)
+            numbers = (self._imported[found[0]].mal_id, self._known[known_id].mal_id)
             if len(found) == 1 and None in numbers and known_id not in self._id_of.values():
                 self._id_of[found[0]] = known_id
 
@@ -80,14 +80,14 @@ class AnimeIds:
         return anime.mal_id is not None and known is not None and anime.mal_id != known
 
     def follow(self, song: Song, known: Sequence[Song]) -> None:
-        """A recognised song tells of its anime: what it had before, and the import speaks of no more, it has now.
+        """A recognised song identifies its anime: an anime that it had before and the import lacks is the new one.
 
         Only by an import that stands for the whole catalogue: a part may well lack the first season.
         """
         unknown = [use for use in song.appearances if use.anime.anime_id not in self._id_of]
         if not unknown:
             return
-        spoken_of = self._told.keys() | set(self._id_of.values())
+        spoken_of = self._imported.keys() | set(self._id_of.values())
         gone = [use for each in known for use in each.appearances if use.anime.anime_id not in spoken_of]
         for use in unknown:
             same_use = {old.anime.anime_id: old.anime for old in gone if old.relation == use.relation}
@@ -99,7 +99,7 @@ class AnimeIds:
 
     def _own_ids(self) -> set[str]:
         """Ids that are an anime's own, and so no other's alias."""
-        return self._known.keys() | {self._id_of.get(each, each) for each in self._told}
+        return self._known.keys() | {self._id_of.get(each, each) for each in self._imported}
 
     def id_of(self, anime: Anime) -> str:
         """The id that an anime of the import keeps; a new one where its own is another anime's."""

@@ -1,4 +1,4 @@
-"""What a cell of AniMusic's CSV means. An empty cell is None or (); what cannot be read raises ValueError."""
+"""Parses the cells of AniMusic's CSV. An empty cell is None or (); an unreadable one raises ValueError."""
 
 import re
 from typing import Final
@@ -20,7 +20,7 @@ def text(cell: str | None) -> str | None:
 
 
 def unreadable(cell: str) -> str | None:
-    """What tells that this is not the text that somebody wrote, in words; None for text.
+    """Why a cell is damaged text, in words; None for good text.
 
     U+FFFD stands where an earlier conversion lost a character. Control characters and halves of a surrogate pair come
     of reading with the wrong encoding.
@@ -88,7 +88,7 @@ def youtube_id(video_id: str | None, uri: str | None, *, has_uri_column: bool) -
     """The real YouTube id of a row, or None.
 
     Files may hold placeholders in `youtube_video_id`, shaped like ids and unique. Where the file has a
-    `full_youtube_uri` column, only a row with that cell filled has a video; without the column the id is believed.
+    `full_youtube_uri` column, only a row with that cell filled has a video; without the column the id counts.
     Raises ValueError where a video is claimed and its id cannot be one.
     """
     if has_uri_column and text(uri) is None:

@@ -1,7 +1,7 @@
 """AniMusic's public CSV columns → entries.
 
 Quirks that are met in the wild and taken as they are: leading unnamed index columns, plain or gzip, a byte-order mark,
-commas, semicolons or tabs between cells, columns in any order, columns that are missing or that nobody knows, cells
+commas, semicolons or tabs between cells, columns in any order, missing or unknown columns, cells
 that are empty, `nan`, or padded.
 """
 
@@ -33,8 +33,8 @@ _N = TypeVar("_N", int, float)
 class CsvFile:
     """A catalogue file, read once from its start. `problems` fills while `entries` runs.
 
-    `rows` counts every row: each gives an entry or a problem. `unread`: lines that may hold rows which nobody can make
-    out, as (first, last); a file that has any was not read to its end.
+    `rows` counts every row: each gives an entry or a problem. `unread`: lines that may hold rows that cannot be
+    read, as (first, last); a file that has any was not read to its end.
     """
 
     def __init__(self, path: Path, encoding: str | None = None) -> None:
@@ -45,7 +45,7 @@ class CsvFile:
         self._encoding = encoding
 
     def entries(self, advance: Callable[[int], None] = lambda read: None) -> Iterator[Entry]:
-        """Every row that could be taken. `advance` is told after each row how many bytes of the file are read by now.
+        """Every row that could be read. After each row, `advance` gets the number of bytes read so far.
 
         Raises FileNotFoundError, and ValueError when it isn't a CSV with at least `song` and `anime` (or `MAL_Title`),
         is damaged, or is in another encoding.
@@ -134,10 +134,12 @@ class _Row:
 
     def _leave_out_what_is_no_text(self) -> None:
         """Nothing of a song is kept, and nothing is merged, by what an earlier conversion lost."""
-        said = {name: what for name in self._row if (what := cells.unreadable(self._text(name) or "")) is not None}
-        for name, what in said.items():
+        unreadable = {
+            name: what for name in self._row if (what := cells.unreadable(self._text(name) or "")) is not None
+        }
+        for name, what in unreadable.items():
             self._note(f"{name} left out: it is no text, it has {what}")
-        self._row = {name: cell for name, cell in self._row.items() if name not in said}
+        self._row = {name: cell for name, cell in self._row.items() if name not in unreadable}
 
     def _anime(self) -> Anime:
         title = cast(str, self._text("anime") or self._text("MAL_Title"))
@@ -208,7 +210,7 @@ def _is_header(row: list[str]) -> bool:
 
 
 def _looks_like_a_row(names: list[str], row: list[str]) -> bool:
-    """Whether cells that nobody promised to be a row have what every row has: a title, an anime, an id that is one."""
+    """Whether cells look like a row: a title, an anime, and a MAL id that is a number."""
     found = dict(zip(names, row, strict=False))
     try:
         cells.whole(found.get("MAL_ID"))

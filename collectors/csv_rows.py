@@ -1,4 +1,4 @@
-"""The rows of a CSV text, each with its lines; and the lines of which no row can be made, none of them silently.
+"""Splits a CSV text into rows with line numbers, and reports every line that gives no row.
 
 Quoting is standard: a cell in quotes may hold separators, line ends and doubled quotes. One quote too many therefore
 makes one cell of all that follows, up to the next quote or the end of the file. So a record of several lines is looked
@@ -33,7 +33,7 @@ class CsvRow:
 class Lost:
     """Lines of which no row was made. `texts`: (line, what stands there) of each row that they may have been.
 
-    `unread` is true where rows may be among them that nobody can make out: then the file was not read to its end.
+    `unread`: rows may be among them that cannot be read. Then the file was not read to its end.
     """
 
     line: int

@@ -78,7 +78,7 @@ def _plain(path: Path, data: bytes) -> str:
         if not lines:
             raise ValueError(_wrong(path, data, "UTF-8", error)) from error
         where = f"line{'s' * (len(lines) > 1)} {_listed(lines)}"
-        raise ValueError(f"{path} is UTF-8, but not in {where}: mend them. Nothing was read of the file") from error
+        raise ValueError(f"{path} is UTF-8, but not in {where}: repair them. Nothing was read of the file") from error
     if posing_as_utf_8(data):
         raise ValueError(_wrong(path, data, "UTF-8"))
     return text

@@ -1,4 +1,4 @@
-"""Which songs of a catalogue may be one: what is worth comparing, and what stays in doubt."""
+"""Finds pairs of songs that may be one song."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable

@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a file that could not be taken: a whole row, or one cell of a row that was taken without it.
+    """A rejected part of a file: a whole row, or one cell of a row that is kept without it.
 
     `line` is the row's first. `text` is what stands in a row that was not taken: a song that it may be is not missing.
     """

@@ -1,6 +1,6 @@
-"""Which known song each song of an import is: a song has one id for life, whatever its record says later.
+"""Matches the songs of an import with known songs: a song keeps its id when its record changes.
 
-In three rounds, each over what is left of the one before:
+In three rounds, each over the unmatched songs of the one before:
 1. ids: the record's own id, an alias, AniDB's id, or the id that its anime and title would give. Two known songs that
    one new record claims turn out to be one; the other's id becomes an alias.
 2. likeness (`collectors.likeness`), where exactly one of each side fits the other.
@@ -33,7 +33,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Former:
-    """What is known of ids that are no song's own any more.
+    """Ids that no song has any more.
 
     Attributes:
         merged: id of a record -> the song that it was merged into. A later import of that record is of that song.
@@ -248,12 +248,12 @@ class _Writer:
     def __init__(self, songs: Sequence[Song], known: Mapping[str, Song], anime: AnimeIds, former: Former) -> None:
         self._anime, self._former = anime, former
         self._taken = {each for song in known.values() for each in (song.song_id, *song.aliases)}
-        self._told = {anime.id_of(use.anime) for song in songs for use in song.appearances}
+        self._named = {anime.id_of(use.anime) for song in songs for use in song.appearances}
 
     def kept(self, song: Song, known: Song, *others: Song) -> Song:
-        """The import's facts under the known id. It speaks of the anime that it has; other appearances stay."""
+        """The import's facts under the known id. It replaces the appearances in its own anime; others stay."""
         fresh = self._anime.settle(song)
-        stay = [use for each in (known, *others) for use in each.appearances if use.anime.anime_id not in self._told]
+        stay = [use for each in (known, *others) for use in each.appearances if use.anime.anime_id not in self._named]
         uses = {(use.anime.anime_id, use.relation, use.episodes): use for use in (*stay, *fresh.appearances)}
         merged = [each for other in others for each in (other.song_id, *other.aliases)]
         anidb = song.anidb or next((each.anidb for each in (known, *others) if each.anidb), None)

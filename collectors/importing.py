@@ -92,7 +92,7 @@ def withdrawal(song_id: str, merged_into: str | None, song: Song) -> bytes:
 async def write(
     settings: KafkaSettings, records: Sequence[tuple[str, bytes]], advance: Callable[[int], None] = lambda count: None
 ) -> None:
-    """Append the records and return once the broker has acknowledged each. `advance` hears how many more are through.
+    """Append the records and return once the broker has acknowledged each. `advance` gets how many more are written.
 
     Raises aiokafka's KafkaError when the log does not take them; what was written before stays, and the next import
     goes on from there.

@@ -1,4 +1,4 @@
-"""Whether two catalogue records are about one song: the rules, and nothing else.
+"""The rules for whether two catalogue records are one song.
 
 | one | other | verdict |
 | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Made-up listeners with taste, for tests and benchmarks: their taste is known, so what an arm found can be checked."""
+"""Synthetic listeners for tests and benchmarks: their taste is known, so an arm's picks can be checked."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Which rows are one song. Deterministic: the same rows in any order give the same songs, byte for byte.
+"""Groups rows that are one song. Deterministic: the same rows in any order give the same songs, byte for byte.
 
 Two rows are the same song when
 1. AniDB gives both the same song id, or
@@ -49,7 +49,7 @@ def _joined(by_id: dict[str, list[Entry]]) -> list[list[Entry]]:
     groups: dict[str, list[Entry]] = defaultdict(list)
     for song_id, group in by_id.items():
         groups[root(song_id)].extend(group)
-    return [part for group in groups.values() for part in _told_apart(group)]
+    return [part for group in groups.values() for part in _split_by_anidb(group)]
 
 
 def _same_performance(by_id: dict[str, list[Entry]]) -> list[list[str]]:
@@ -63,7 +63,7 @@ def _same_performance(by_id: dict[str, list[Entry]]) -> list[list[str]]:
     return [sorted(ids) for ids in ambiguous if len(ids) > 1]
 
 
-def _told_apart(group: list[Entry]) -> list[list[Entry]]:
+def _split_by_anidb(group: list[Entry]) -> list[list[Entry]]:
     """A chain of joins may tie two AniDB songs together: then AniDB's word counts, and the rest stay by themselves."""
     if len({entry.anidb_id for entry in group if entry.anidb_id is not None}) <= 1:
         return [group]

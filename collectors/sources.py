@@ -1,4 +1,4 @@
-"""Where a catalogue comes from: the sample that is shipped, the synthetic generator, or a file."""
+"""Sources of a catalogue: the shipped sample, the synthetic generator, or a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Source:
 class Found:
     """What a source held. Of `rows`, `rejected` became nothing, `merged_rows` a song of another row, the rest `songs`.
 
-    `unread`: (first, last) of lines that may hold rows which nobody can make out: the file was not read to its end.
+    `unread`: (first, last) of lines that may hold rows that cannot be read: the file was not read to its end.
     """
 
     songs: list[Song]
@@ -56,7 +56,9 @@ class Found:
         if self.unread:
             where = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in self.unread[:5])
             more = " …" if len(self.unread) > 5 else ""
-            return f"the file was not read to its end: rows may be lost in line {where}{more}. Mend it and import again"
+            return (
+                f"the file was not read to its end: rows may be lost in line {where}{more}. Repair and import it again"
+            )
         if self.rows and not self.songs:
             return f"none of the {self.rows:,} rows could be read"
         return None

@@ -61,7 +61,7 @@ def cluster_of(song: Song) -> int:
 
 
 def _name(role: int, number: int) -> str:
-    """One word that nobody else has: 7919 has no factor in common with the number of names."""
+    """A unique word: 7919 has no factor in common with the number of names."""
     rest, parts = (role * 100_000 + number) * 7_919 % _NAMES, []
     for _ in range(3):
         rest, syllable = divmod(rest, len(_SYLLABLES))

@@ -1,8 +1,8 @@
 """Which songs of the log an import may withdraw because its source does not have them. Pure.
 
 A song is missing only where the source was read whole: not by a file without a row that can be read, and not by one
-that holds lines which nobody can make out. A row that was rejected is there all the same: what it says cannot be read,
-so the songs that it may be stay. Many missing songs are a sign of the wrong file: above a share, somebody says yes.
+with lines that cannot be read. A rejected row is in the source, but its song is unknown,
+so the songs that it may be stay. Many missing songs hint at the wrong file: above a share, the user must confirm.
 """
 
 import unicodedata
@@ -26,7 +26,7 @@ class Withdrawal:
         served: how many songs the log serves.
         spared: how many more stay because a rejected row may be them.
         rejected: rows of the source that could not be read.
-        refusal: why nothing may be withdrawn by this source, whatever anybody says; None when it may.
+        refusal: why this source may withdraw nothing, even with --yes; None when it may.
     """
 
     songs: tuple[Song, ...]
@@ -40,7 +40,7 @@ class Withdrawal:
         """Of the songs that are served, those that would go, and the rows that may be more than they seem."""
         return (len(self.songs) + self.rejected) / self.served if self.songs else 0.0
 
-    def said(self) -> str:
+    def described(self) -> str:
         """How many, of how many, and the first titles."""
         named = ", ".join(f"{song.title} ({song.anime.title})" for song in self.songs[:_TITLES_SAID])
         more = " …" if len(self.songs) > _TITLES_SAID else ""
@@ -60,7 +60,7 @@ def _refusal(found: Found) -> str | None:
     if found.unread:
         first, last = found.unread[0]
         where = f"line {first}" if first == last else f"lines {first} to {last}"
-        return f"the source was not read to its end ({where}), so what it lacks cannot be told"
+        return f"the source was not read to its end ({where}), so its missing songs are unknown"
     if not found.songs:
         return "the source has no row that could be read"
     return None

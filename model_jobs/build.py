@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Built:
-    """What a build came to.
+    """The result of a build.
 
     Attributes:
         outcome: `already live`: nothing was done; `switched to`: the directory was there, only the switch was missing;
@@ -130,19 +130,19 @@ class _Build:
         return record, vectors, publish(self.settings.vectors_dir, record, vectors, self.report, self.meter)
 
     async def _note_failure(self, failure: Exception) -> None:
-        """Remember it, if the log takes it; what went wrong with the build is more important to those who wait."""
+        """Record the failure in the log if possible; the error of the build matters more."""
         try:
             await self._note("failed", went_live=False, why=f"{failure}" or type(failure).__name__)
         except (KafkaError, OSError) as fault:
             _log.warning("the failed build of %s could not be noted in the log: %s", self.model.arm, fault)
 
-    async def _note(self, outcome: Literal["built", "failed"], **said: Any) -> None:
+    async def _note(self, outcome: Literal["built", "failed"], **fields: Any) -> None:
         meter = self.meter
         noted = ModelBuild(
             arm=self.model.arm, version=self.version, outcome=outcome, params=self.model.params(),
-            replaced=self.live.version if self.live is not None and said["went_live"] else None,
+            replaced=self.live.version if self.live is not None and fields["went_live"] else None,
             started_at=meter.started_at, seconds=meter.seconds, cpu_seconds=meter.cpu_seconds, stages=meter.stages,
-            peak_memory_bytes=peak_memory_bytes(), machine=this_machine(getattr(self.model, "device", "cpu")), **said,
+            peak_memory_bytes=peak_memory_bytes(), machine=this_machine(getattr(self.model, "device", "cpu")), **fields,
         )  # fmt: skip
         await append(self.settings.kafka, noted)
 
@@ -168,7 +168,7 @@ async def stale_models(settings: Settings) -> list[ModelBuilder]:
         try:
             version = version_of(model, content_digest(model, catalogue.songs, catalogue.values))
         except (RuntimeError, ValueError) as unavailable:
-            # A sentence model that was built elsewhere, or whose weights are gone: what is live is the best there is.
+            # A sentence model that was built elsewhere, or whose weights are gone: the live one stays.
             _log.warning("%s", unavailable)
             continue
         if arm not in live or live[arm].version != version or _published(settings, arm, version) is None:
@@ -221,7 +221,7 @@ def _published(settings: Settings, arm: str, version: str) -> LiveModel | None:
 
 @contextlib.asynccontextmanager
 async def _own(vectors_dir: Path, arm: str, report: Report) -> AsyncIterator[None]:
-    """The arm's lock, waited for."""
+    """Hold the arm's lock; wait for it."""
     with contextlib.ExitStack() as held:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a build costs, measured while it runs, and the topic that remembers it: `animusic.model-builds.v1`."""
+"""Measures the cost of a build, and reads and writes the topic `animusic.model-builds.v1`."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _SELF: Final = Path("/proc/self")
 
 
 class Meter:
-    """Seconds, CPU seconds and the largest memory of a build, from its making on; stages are told apart by `stage`."""
+    """Seconds, CPU seconds and the largest memory of a build, from its making on; `stage` separates the stages."""
 
     def __init__(self) -> None:
         self.started_at = now_ms()

@@ -1,4 +1,4 @@
-"""What must hold before a collection is published. A collection that fails is thrown away, and the live one stays."""
+"""Checks before a collection is published. A collection that fails is deleted, and the live one stays."""
 
 from collections.abc import Sequence
 from typing import Any, Final

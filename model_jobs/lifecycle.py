@@ -1,4 +1,4 @@
-"""Which version of an arm is live: switched to, gone back from, and removed when it is old."""
+"""The versions of an arm: switch, roll back, prune."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Switched:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What is gone (or would be), and the arms that were passed over because a job works on them."""
+    """The removed directories, and the arms that were skipped because a job works on them."""
 
     removed: Sequence[Removed]
     busy: Sequence[str]

@@ -1,4 +1,4 @@
-"""What a model makes of a catalogue, and how a model is told apart from another."""
+"""The interface of a model builder, and the version of a model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from contracts.catalogue import Song, catalogue_digest
 
 VERSION_DIGITS: Final = 16
 
-# What a job tells those who wait: (what it does now, steps done, steps in all).
+# Progress of a job: (current step, steps done, steps in all).
 Report = Callable[[str, int, int], None]
 
 
@@ -83,7 +83,7 @@ def content_digest(model: ModelBuilder, songs: Mapping[str, Song], values: Mappi
 
 
 def no_report(what: str, done: int, steps: int) -> None:
-    """For those who do not wait."""
+    """Report nothing."""
 
 
 def version_of(model: ModelBuilder, digest: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def copy_to_server(settings: Settings, record: LiveModel, report: Report = no_report) -> None:
-    """Let the server hold a published version, whole, before anybody is switched to it; at once where it does already.
+    """Let the server hold a published version, whole, before it goes live; returns at once where it does already.
 
     Raises RuntimeError when the server fails, FileNotFoundError when the version does not lie here.
     """

@@ -1,4 +1,4 @@
-"""From vectors to a published directory, whole or not at all; and what may be removed again.
+"""Publishes vectors as a directory, atomically; and removes old versions.
 
 Everything is written under a name that begins with a dot, checked, synced to the disk, and then renamed: a directory
 that has its name is complete. Who writes for an arm holds the arm's lock, and a lock ends with its process: a dotted
@@ -34,7 +34,7 @@ class ArmBusyError(RuntimeError):
 
 @contextlib.contextmanager
 def arm_lock(vectors_dir: Path, arm: str) -> Iterator[None]:
-    """The right to write and remove directories of an arm, across processes; a process may take it again inside.
+    """The lock to write and remove directories of an arm, across processes; it is reentrant within a process.
 
     Raises ArmBusyError at once when another process has it.
     """
@@ -122,13 +122,13 @@ def remove_old(vectors_dir: Path, arm: str, keep: Sequence[str], *, dry_run: boo
 
 
 def _size(directory: Path) -> int:
-    """What the disk gives back: files of the index have holes, where the system can say so."""
+    """The bytes that removal frees: the index files are sparse."""
     stats = [path.stat() for path in directory.rglob("*") if path.is_file()]
     return sum(stat.st_blocks * 512 if hasattr(stat, "st_blocks") else stat.st_size for stat in stats)
 
 
 def _remove(path: Path, arm: str) -> None:
-    """Take the name away first: a half removed directory must not look like a published one."""
+    """Rename first: a half removed directory must not look like a published one."""
     doomed = path if path.name.startswith(".") else path.with_name(f"{_BUILDING}{arm}-gone-{path.name}-{os.getpid()}")
     if doomed != path:
         path.rename(doomed)
@@ -139,7 +139,7 @@ def _rename(building: Path, name: Path) -> None:
     try:
         building.rename(name)
     except OSError:
-        # The same version is there: the same content, so it is as good.
+        # The same version exists: it has the same content.
         if not name.is_dir():
             raise
 

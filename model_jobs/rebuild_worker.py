@@ -1,9 +1,9 @@
 """The model rebuild worker: it follows the catalogue topic and has stale models rebuilt.
 
-So a new song reaches playlists without a restart. A directory of vectors that vanishes is a reason to look, too: what
+So a new song reaches playlists without a restart. A vanished directory of vectors also triggers a rebuild: what
 is live and lost is built again.
 
-It only asks how far the topic has come: a rebuild reads the catalogue itself, in a process of its own, so that this one
+It only reads the topic's end offset. A rebuild reads the catalogue in a process of its own, so that this one
 stays small. Nothing numeric may be imported here.
 """
 
@@ -45,7 +45,7 @@ class Pace:
 
 @dataclass
 class Debounce:
-    """Decides when it is time, from how far the topic has come. Pure: times are given, in seconds of any clock.
+    """Decides when a rebuild is due, from the topic's end offset. Pure: times are arguments, in seconds of any clock.
 
     Attributes:
         done: the end of the topic up to which models were rebuilt; None while that is unknown.
@@ -65,12 +65,12 @@ class Debounce:
             return
         if self._end is None or self._end == self.done:
             self._first = now
-        # What was there at the start has been quiet for we do not know how long.
+        # At the start, the time since the last change is unknown.
         self._last = now if self._end is not None else now - self.pace.quiet
         self._end = end
 
     def forget(self) -> None:
-        """Take what was rebuilt for gone, so that a rebuild is due."""
+        """Make a rebuild due."""
         self.done = None
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 
 from contracts.catalogue import Song
 from model_jobs.model import Report, Vectors, no_report
-from services.common.process.lean import importing_without_pandas
+from services.common.process.startup import importing_without_pandas
 
 
 def text_of(song: Song) -> str:

@@ -1,1 +1,1 @@
-"""What models are worth before anybody listens: what they find when it is withheld from them, and what they spread."""
+"""Offline evaluation of models: what they find of a withheld field, and how their lists spread over the catalogue."""

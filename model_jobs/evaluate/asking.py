@@ -1,4 +1,4 @@
-"""What is asked of an arm: songs like this one, and lists for listeners; always by exact search over all songs."""
+"""Queries to an arm: songs like this one, and lists for listeners, by exact search over all songs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

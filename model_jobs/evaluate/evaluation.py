@@ -80,7 +80,7 @@ class _Run:
         fields = list(dict.fromkeys(question.withheld for question in self.questions))
         jobs = [(arm, withheld) for arm in [RANDOM, POPULAR, *arms] for withheld in fields]
         for number, (arm, withheld) in enumerate(jobs):
-            say = _said(self.report, _job(arm, withheld), number, len(jobs))
+            say = _scaled_report(self.report, _job(arm, withheld), number, len(jobs))
             scorer = self._scorer(arm, withheld, say)
             asked = [question for question in self.questions if question.withheld == withheld]
             for done, question in enumerate(asked if scorer is not None else []):
@@ -178,7 +178,7 @@ def _whose_tags(candidates: Candidates) -> Iterator[str]:
         )
 
 
-def _said(report: Report, job: str, number: int, jobs: int) -> Report:
+def _scaled_report(report: Report, job: str, number: int, jobs: int) -> Report:
     """Progress of one job as progress of all of them."""
 
     def say(what: str, done: int, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""What an evaluation comes to: figures with intervals, sentences about what was not measured; as CSV and JSON."""
+"""The result of an evaluation: figures with intervals and notes on what was not measured; as CSV and JSON."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ class Figure:
 
     Attributes:
         question: what was asked, for people; figures of one question belong into one table.
-        withheld: the field that the models were not told; "" where they were told everything.
+        withheld: the field that the models were built without; "" where they have all fields.
         candidates: what could be found: all songs but those liked and those of their titles, or only songs of other
             anime among them.
         other_arm: the second arm of an overlap, else "".

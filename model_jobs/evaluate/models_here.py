@@ -1,4 +1,4 @@
-"""The models that this machine can evaluate: those that it can build, also from presets, beside each other."""
+"""The models that this machine can evaluate: those that it can build, presets included."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -28,9 +28,9 @@ def arms_here(settings: Settings, asked: Sequence[str] = ()) -> list[str]:
     known = buildable(settings)
     for arm in asked:
         if arm not in known and arm not in _presets():
-            said = "is measured beside the others in any case" if arm in FIXED else "is no arm that is built here"
+            why = "is measured beside the others in any case" if arm in FIXED else "is no arm that is built here"
             can = ", ".join([*known, *_presets()])
-            raise ValueError(f"{arm} {said}; `animusic models evaluate` takes {can}")
+            raise ValueError(f"{arm} {why}; `animusic models evaluate` takes {can}")
     return sorted(dict.fromkeys(asked) or known, key=_place)
 
 

@@ -67,12 +67,12 @@ def drawn(evaluation: Evaluation, title: str) -> "matplotlib.figure.Figure":
     drawing = Drawing(figsize=(_WIDTH, height), facecolor="white")
     drawing.set_layout_engine("constrained", rect=(0, foot / height, 1, sum(heights) / height))
     about = evaluation.about
-    said = (
+    caption = (
         f"{about['songs']:,} songs, {about['listeners']} listeners, up to {about['queries']:,} songs asked about\n"
         "lines: 95 % bootstrap intervals   ● all candidates   ○ songs of the same anime left out"
     )
     drawing.text(_LEFT, 1 - 0.1 / height, title, va="top", size=11, weight="bold")
-    drawing.text(_LEFT, 1 - 0.35 / height, said, va="top", color=_GREY, size=8, linespacing=1.5)
+    drawing.text(_LEFT, 1 - 0.35 / height, caption, va="top", color=_GREY, size=8, linespacing=1.5)
     drawing.text(_LEFT, foot / height, "\n".join(notes), va="top", color=_GREY, size=8)
     every = drawing.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, panel in zip(every, panels, strict=False):

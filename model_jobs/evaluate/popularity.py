@@ -1,4 +1,4 @@
-"""How popular songs are, as far as the catalogue knows, and how popular what is recommended is."""
+"""Popularity of songs, as far as the catalogue has it, and of recommended lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Popularity:
         viewed, ranked = (int(np.count_nonzero(~np.isnan(each))) for each in (views, ranks))
         known = f"{viewed:,} of {len(songs):,} songs have views"
         if viewed >= _ENOUGH * len(songs):
-            said = f"{known}: popularity and novelty are over those in a list"
-            return cls(percentiles(views), -np.log2(views / np.nansum(views)), (said,))
+            note = f"{known}: popularity and novelty are over those in a list"
+            return cls(percentiles(views), -np.log2(views / np.nansum(views)), (note,))
         lacking = f"{known}: too few for novelty, which is not measured"
         if ranked >= _ENOUGH * len(songs):
             by_rank = f"popularity is that of the anime, by MyAnimeList's rank, which {ranked:,} songs have"

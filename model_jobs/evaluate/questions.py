@@ -28,7 +28,7 @@ _OVERLAP: Final = "lists of two arms for the same listener"
 
 
 class Question(Protocol):
-    """Something to ask of an arm. `withheld`: what a model must not have been told."""
+    """Something to ask of an arm. `withheld`: the field that models are built without."""
 
     @property
     def withheld(self) -> Field | None:
@@ -113,7 +113,7 @@ class OneGenre:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the same listeners get from models that were told everything: how much of the catalogue, and what of it.
+    """What the same listeners get from models of all fields: how much of the catalogue, and what of it.
 
     `notes` takes a sentence for what cannot be measured.
     """

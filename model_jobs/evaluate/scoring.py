@@ -73,7 +73,7 @@ class RandomArm:
 
 
 class PopularArm:
-    """The same order for everybody: views descending, unknown last, then MyAnimeList's popularity rank, then id."""
+    """One order for every listener: views descending, unknown last, then MyAnimeList's popularity rank, then id."""
 
     def __init__(self, songs: Sequence[Song]) -> None:
         order = sorted(range(len(songs)), key=lambda row: (_unpopularity(songs[row]), songs[row].song_id))

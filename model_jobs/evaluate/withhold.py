@@ -1,4 +1,4 @@
-"""Songs with one field taken out, so that a model is asked for what it was not told.
+"""Songs without one field, so that a model can be asked for what it was not built of.
 
 Withholding is done to the songs, before a model is built of them, so every model is evaluated the same way, also one
 whose texts are encoded. What is withheld is withheld wherever it stands: a composer who also sings the song leaves its

@@ -1,4 +1,4 @@
-"""Every vector that a model revision ever gave, by text: what was encoded once is never encoded again.
+"""A cache of a model revision's vectors by text: no text is encoded twice.
 
 One SQLite file a revision: text digest -> float32 bytes. Each `put` is one transaction, so a job that is killed keeps
 every batch but the one that it was at.

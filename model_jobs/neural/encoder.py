@@ -1,4 +1,4 @@
-"""What turns texts into vectors. The real one needs the extra `neural`, imported when the first text is encoded."""
+"""Encodes texts as vectors. SentenceEncoder needs the extra `neural`, imported when the first text is encoded."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -19,7 +19,7 @@ def check_installed(arm: str) -> None:
     if find_spec("sentence_transformers") is None:
         raise RuntimeError(
             f"{arm} is not built, and what is live stays: this environment has no sentence-transformers; `make neural` "
-            "(or pip install 'animusic[neural]') brings it, and `animusic models import FILE` takes vectors that "
+            "(or pip install 'animusic[neural]') installs it, and `animusic models import FILE` takes vectors that "
             "another machine has exported"
         )
 

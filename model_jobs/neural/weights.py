@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from model_jobs.neural.hub import hub_copy, where_it_is_set
 
-# sha256 of the weights -> the name under which everybody knows them, so that a copy in any directory is called so, too.
+# sha256 of the weights -> their well-known name, so that a copy in any directory has it, too.
 _KNOWN: Final = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "sentence-transformers/all-MiniLM-L6-v2",
     "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658": "sentence-transformers/all-mpnet-base-v2",

@@ -96,17 +96,17 @@ def _memory(build: Mapping[str, Any]) -> int | None:
 
 def notes(builds: Iterable[Mapping[str, Any]]) -> list[str]:
     """Sentences that a reader of the figures needs: parameters, machine, where the original's figures come from."""
-    said = [
+    sentences = [
         f"{build['arm']} {build['version']}: built {build['started'][:16]} UTC on {build['cores']} cores "
         f"({build['device']}), parameters {build['params']}"
         for build in builds
     ]
-    said += [
+    sentences += [
         f"the original's {arm}: {original.cpu_seconds:,.0f} CPU s and {original.memory_bytes / 1e9:.1f} GB for "
         f"{original.songs:,} songs ({original.source})"
         for arm, original in ORIGINALS.items()
     ]
-    said.append(
+    sentences.append(
         "the original's playlist: p50 400-840 ms, 1.2-2.4 /s on 2 cores; ours: docs/benchmarks.md (`make bench`)"
     )
-    return said
+    return sentences

@@ -1,1 +1,1 @@
-"""The `animusic` command: one file a verb, no rule of its own."""
+"""The `animusic` command: one file per command, without business rules."""

@@ -11,9 +11,9 @@ from contracts.topics import MODELS, TOPICS
 from model_jobs.live import live_models
 from services.cli.progress import bar
 from services.common.settings import Settings
-from services.local.claim import running_log
-from services.operator.backup.beside import key_digest, read_beside, save
-from services.operator.backup.taking import Taken, backup
+from services.local.locking import reachable_kafka
+from services.operator.backup.extras import key_digest, read_extras, save_vectors
+from services.operator.backup.taking import BackupResult, backup
 
 
 def command(
@@ -37,29 +37,29 @@ def command(
             "set ANIMUSIC_DATA_DIR or ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS"
         )
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with running_log(settings) as log:
-        taken = asyncio.run(backup(log, directory, names, bar))
+    with reachable_kafka(settings) as log:
+        result = asyncio.run(backup(log, directory, names, bar))
         live = asyncio.run(live_models(log)) if MODELS.name in names else {}
-    missing = save(directory, settings.embeddings_dir, live, _key(settings))
-    _say(directory, taken, missing)
+    missing = save_vectors(directory, settings.embeddings_dir, live, _key(settings))
+    _say(directory, result, missing)
 
 
 def _key(settings: Settings) -> str:
-    """What tells the signing key from another one; "" where there is none yet, so that none is made for this."""
+    """The digest of the signing key; "" where there is none yet, so that none is created for this."""
     known = settings.secret is not None or (settings.data_dir / "secret").is_file()
     return key_digest(settings.signing_key()) if known else ""
 
 
-def _say(directory: Path, taken: Taken, missing: list[str]) -> None:
-    manifest = taken.manifest
-    print(f"{'copied':<10}{taken.copied:>12,} records in {taken.seconds:.1f} s")
+def _say(directory: Path, result: BackupResult, missing: list[str]) -> None:
+    manifest = result.manifest
+    print(f"{'copied':<10}{result.copied:>12,} records in {result.seconds:.1f} s")
     print(f"{'held':<10}{manifest.records:>12,} records of {len(manifest.topics)} topics in {directory}")
     print(f"{'size':<10}{manifest.bytes:>12,} bytes in {len(manifest.files()):,} files")
-    for name in taken.anew:
+    for name in result.recopied:
         print(f"copied again from its start, as tombstones may have expired since the last backup: {name}")
-    for sentence in taken.lost:
+    for sentence in result.lost:
         print(f"MISSING {sentence}")
-    vectors = read_beside(directory).vectors
+    vectors = read_extras(directory).vectors
     if vectors:
         size = sum(file.bytes for file in vectors)
         print(f"{'vectors':<10}{size:>12,} bytes of {', '.join(file.arm for file in vectors)}")

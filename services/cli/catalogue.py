@@ -97,12 +97,12 @@ async def _log(settings: Settings, wait: float) -> CatalogueLog:
 
 
 def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) -> tuple[Plan, str | None]:
-    """What to write, and why missing songs stay although they were to go; None when they go, or none are missing."""
+    """What to write, and why missing songs stay in spite of the option; None when they go, or none are missing."""
     spared = that_may_be_rejected(found.problems, log.songs.values())
     plan = planned(found.songs, log, withdraw_missing=True, spared=spared)
     asked = withdrawal(found, log.songs, plan.missing, plan.spared)
     if asked.songs:
-        say(f"--withdraw-missing: {asked.said()}")
+        say(f"--withdraw-missing: {asked.described()}")
     refusal = asked.refusal or (None if yes else _not_agreed(settings, asked))
     if refusal is None:
         return plan, None
@@ -110,7 +110,7 @@ def _decided(settings: Settings, found: Found, log: CatalogueLog, *, yes: bool) 
 
 
 def _not_agreed(settings: Settings, asked: Withdrawal) -> str | None:
-    """Why not; None for what is little enough, or what somebody at a terminal says yes to."""
+    """Why not; None where the share is small enough, or the user at the terminal confirms."""
     most = settings.catalogue.withdraw_share
     if asked.share <= most:
         return None

@@ -24,7 +24,7 @@ def list_doubtful() -> None:
     print(f"{len(found):,} pairs among {len(log.songs):,} songs may be one song:\n")
     for doubt in found:
         print(_described(doubt))
-    print("`animusic catalogue merge KEPT OTHER` makes two of them one. Whoever leaves them apart has nothing to do.")
+    print("`animusic catalogue merge KEPT OTHER` merges two of them. To keep them apart, do nothing.")
 
 
 def merge(

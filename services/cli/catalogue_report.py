@@ -1,4 +1,4 @@
-"""What an import says at its end: how many of each, and in which lines of the file."""
+"""The summary of an import: the counts, and the lines of the file that had problems."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

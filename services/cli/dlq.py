@@ -1,4 +1,4 @@
-"""`animusic dlq …`: records that could not be read: list them, look at one, send them again, give them up."""
+"""`animusic dlq …`: list, show, redrive and purge dead letters."""
 
 import asyncio
 import json
@@ -61,21 +61,21 @@ def list_(
         reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets, limit=limit,
         everything=everything,
     )  # fmt: skip
-    letters = wanted.of(asyncio.run(_letters(Settings().kafka)))
+    dead_letters = wanted.of(asyncio.run(_read(Settings().kafka)))
     if as_lines:
-        for letter in letters:
-            print(json.dumps(as_json(letter), ensure_ascii=False))
-    elif not letters:
+        for dead_letter in dead_letters:
+            print(json.dumps(as_json(dead_letter), ensure_ascii=False))
+    elif not dead_letters:
         say("no open dead letters" if not everything else "no dead letters")
     elif each:
-        _print_each(letters)
+        _print_each(dead_letters)
     else:
-        _print_groups(letters)
+        _print_groups(dead_letters)
 
 
 @app.command()
 def show(
-    letter: Annotated[str, typer.Argument(help="A dead letter, as `animusic dlq list` names it.")],
+    dead_letter: Annotated[str, typer.Argument(help="A dead letter, as `animusic dlq list` names it.")],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Only the record's bytes, untouched.")] = False,
 ) -> None:
@@ -85,14 +85,14 @@ def show(
     correct one record.
     """
     settings = Settings().kafka
-    (found,) = Filter(ids=(letter,)).of(asyncio.run(_letters(settings)))
+    (found,) = Filter(ids=(dead_letter,)).of(asyncio.run(_read(settings)))
     value = asyncio.run(_value(settings, found))
     if raw:
         sys.stdout.buffer.write(value or b"")
         return
     rows = {**as_json(found), "logged": clock(found.last.logged), "buried": clock(found.last.found)}
-    for name, told in rows.items():
-        print(f"{name:<12} {', '.join(told) if isinstance(told, list) else told or '-'}")
+    for name, content in rows.items():
+        print(f"{name:<12} {', '.join(content) if isinstance(content, list) else content or '-'}")
     for failure in found.failures:
         print(f"{'failed':<12} attempt {failure.attempts}, {failure.step} at {failure.place}: {failure.reason}")
     print(f"{'value':<12} {'none (null)' if value is None else value.decode('utf-8', 'backslashreplace')}")
@@ -121,11 +121,11 @@ def redrive(
 ) -> None:
     """Append records to their topic again, unchanged or corrected.
 
-    Each is read as the consumers will read it first; what would fail again is kept, and said. Exit code 1 when any is
+    Each is first checked as the consumers would read it; one that would fail again is kept. Exit code 1 when any is
     kept. Redriving twice has one effect.
     """
     # It imports the consumers' code, which listing does not need.
-    from services.operator.dlq.redriving import redrive as redrive_letters
+    from services.operator.dlq.redriving import redrive as redrive_records
 
     wanted = _filter(
         ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
@@ -134,12 +134,12 @@ def redrive(
     _must_choose(wanted, everything, "redrive")
     edit = assignments(to_set or [], to_unset or [])
     settings = Settings().kafka
-    letters = wanted.of(asyncio.run(_letters(settings)))
+    dead_letters = wanted.of(asyncio.run(_read(settings)))
     if value is not None:
-        if len(letters) != 1 or to_set or to_unset:
-            raise ValueError(f"--value is the whole record of one dead letter, and {len(letters)} are meant")
+        if len(dead_letters) != 1 or to_set or to_unset:
+            raise ValueError(f"--value is the whole record of one dead letter, and {len(dead_letters)} are meant")
         edit = exactly(value.read_bytes())
-    redriving = redrive_letters(settings, letters, edit, force=force, again=again, dry_run=dry_run, rate=rate)
+    redriving = redrive_records(settings, dead_letters, edit, force=force, again=again, dry_run=dry_run, rate=rate)
     outcome = asyncio.run(redriving)
     _print_outcome(outcome, dry_run=dry_run)
     if outcome.kept:
@@ -165,7 +165,7 @@ def purge(
     dry_run: DryRun = False,
 ) -> None:
     """Give up dead letters, and delete their bytes as far as the log allows. Open ones only with --unredriven."""
-    from services.operator.dlq.log import purge as purge_letters
+    from services.operator.dlq.log import purge as purge_records
 
     wanted = _filter(
         ids=ids, reason=reason, topic=topic, step=step, since=since, until=until, user=user, offsets=offsets,
@@ -173,9 +173,9 @@ def purge(
     )  # fmt: skip
     _must_choose(wanted, everything, "purge")
     settings = Settings().kafka
-    letters = wanted.of(asyncio.run(_letters(settings)))
-    done = asyncio.run(purge_letters(settings, letters, unredriven=unredriven, dry_run=dry_run))
-    lost = sum(letter.state == OPEN for letter in done.purged)
+    dead_letters = wanted.of(asyncio.run(_read(settings)))
+    done = asyncio.run(purge_records(settings, dead_letters, unredriven=unredriven, dry_run=dry_run))
+    lost = sum(dead_letter.state == OPEN for dead_letter in done.purged)
     would = "would be " if dry_run else ""
     say(f"{len(done.purged):,} {would}purged, {lost:,} of them never redriven")
     if not dry_run:
@@ -214,37 +214,43 @@ def _must_choose(wanted: Filter, everything: bool, verb: str) -> None:
         )
 
 
-async def _letters(settings: KafkaSettings) -> list[DeadLetter]:
+async def _read(settings: KafkaSettings) -> list[DeadLetter]:
     await reach_log(settings, 10)
     return list((await read_dead_letters(settings)).by_id.values())
 
 
-async def _value(settings: KafkaSettings, letter: DeadLetter) -> bytes | None:
-    async for _, _, value in read_bytes(settings, [letter]):
+async def _value(settings: KafkaSettings, dead_letter: DeadLetter) -> bytes | None:
+    async for _, _, value in read_bytes(settings, [dead_letter]):
         return value
-    raise LookupError(f"the bytes of dead letter {letter.id} expired meanwhile")
+    raise LookupError(f"the bytes of dead letter {dead_letter.id} expired meanwhile")
 
 
-def _print_groups(letters: list[DeadLetter]) -> None:
+def _print_groups(dead_letters: list[DeadLetter]) -> None:
     table = Table("count", "reason", "topic", "steps", "state", "first (UTC)", "last (UTC)", "example", box=None)
-    for group in groups(letters):
+    for group in groups(dead_letters):
         states = ", ".join(f"{count} {state}" for state, count in group.states.items())
         steps, times = ", ".join(group.steps), (clock(group.first), clock(group.last))
         table.add_row(f"{group.count:,}", group.reason, group.topic, steps, states, *times, group.example)
     print_table(table, folding=("reason",))
     console = Console(soft_wrap=True, highlight=False)
-    hours = by_hour(letters)
+    hours = by_hour(dead_letters)
     most = max(hours.values())
     for hour, count in list(hours.items())[-48:]:
         console.print(f"{clock(hour)[:13]}h {count:>7,} {'█' * round(40 * count / most)}")
 
 
-def _print_each(letters: list[DeadLetter]) -> None:
+def _print_each(dead_letters: list[DeadLetter]) -> None:
     table = Table("letter", "state", "tries", "found (UTC)", "from", "user", "steps", "reason", box=None)
-    for letter in letters:
-        last = letter.last
-        row: tuple[Any, ...] = (letter.id, letter.state, str(letter.attempts), clock(last.found), str(last.place))
-        table.add_row(*row, letter.user or "", ", ".join(letter.steps), letter.reason)
+    for dead_letter in dead_letters:
+        last = dead_letter.last
+        row: tuple[Any, ...] = (
+            dead_letter.id,
+            dead_letter.state,
+            str(dead_letter.attempts),
+            clock(last.found),
+            str(last.place),
+        )
+        table.add_row(*row, dead_letter.user or "", ", ".join(dead_letter.steps), dead_letter.reason)
     print_table(table, folding=("reason",))
 
 
@@ -255,8 +261,8 @@ def _print_outcome(outcome: "Outcome", *, dry_run: bool) -> None:
     )
     say(f"{len(outcome.redriven):,} {would}redriven, {len(outcome.kept):,} kept{none}")
     kept: dict[str, list[str]] = {}
-    for letter, why in outcome.kept:
-        kept.setdefault(why, []).append(letter.id)
+    for dead_letter, why in outcome.kept:
+        kept.setdefault(why, []).append(dead_letter.id)
     for why, names in sorted(kept.items(), key=lambda item: -len(item[1]))[:_REASONS_SAID]:
         more = " …" if len(names) > _EXAMPLES else ""
         say(f"  {len(names):,} kept: {why}")

@@ -1,4 +1,4 @@
-"""What an error means to the person who typed the command: one sentence that says what to do, and an exit code."""
+"""Turns an error into a sentence that says what to do, and an exit code."""
 
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -67,18 +67,18 @@ def _is_http_connection(error: Exception) -> bool:
 
 
 def _unreachable(error: Exception) -> str:
-    said = str(error).strip() or type(error).__name__
+    message = str(error).strip() or type(error).__name__
     data_dir = asked_data_dir()
     if not (data_dir / ENDPOINTS_FILE).exists() or _was_killed(data_dir):
         return (
-            f"{said}. No system runs on the data directory {data_dir}: start it with `make run`, go to the directory "
-            "where it was started, or set ANIMUSIC_DATA_DIR."
+            f"{message}. No system runs on the data directory {data_dir}: start it with `make run`, go to the "
+            "directory where it was started, or set ANIMUSIC_DATA_DIR."
         )
-    return f"{said}. The running system noted these addresses: {_noted(data_dir)}. `animusic status` asks each part."
+    return f"{message}. The running system noted these addresses: {_noted(data_dir)}. `animusic status` asks each part."
 
 
 def _was_killed(data_dir: Path) -> bool:
-    """Whether the addresses are those of a supervisor that is gone. An operator's own file has no status beside it."""
+    """Whether a dead supervisor left these addresses. An operator's own file has no status beside it."""
     status = read_json(data_dir / "run" / "status.json")
     return "pid" in status and not is_alive(status["pid"], status.get("started"))
 

@@ -1,4 +1,4 @@
-"""How findings are shown, by `status` and by `ledger`."""
+"""Formats findings for `status` and `ledger`."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""`animusic generations …`: which profiles there are, and which of them readers read."""
+"""`animusic generations …`: lists, switches and prunes generations of profiles."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -54,7 +54,7 @@ def switch(
 
 @app.command()
 def rollback() -> None:
-    """Go back to the generation that was live before: it catches up first, so that nobody reads an old profile."""
+    """Go back to the generation that was live before. It catches up with the log first, so profiles stay current."""
     settings = Settings()
     name = _with_redis(settings, generations.former_generation)
     say(f"going back to {name}, which catches up first")
@@ -64,10 +64,10 @@ def rollback() -> None:
 @app.command()
 def prune(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which; default: all but the live one and its former.")
+        list[str] | None, typer.Argument(help="Which; default: all but the live one and the one before it.")
     ] = None,
     *,
-    all_of_them: Annotated[bool, typer.Option("--all", help="The former one, too: no way back then.")] = False,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Also the one before: then you cannot roll back.")] = False,
 ) -> None:
     """Delete generations that are not live."""
     gone = _with_redis(Settings(), lambda redis: generations.prune(redis, names or [], all_of_them=all_of_them))

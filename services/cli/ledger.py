@@ -1,4 +1,4 @@
-"""`animusic ledger`: is anything lost?"""
+"""`animusic ledger`: counts accepted events against the log and the stores."""
 
 import asyncio
 import time
@@ -17,15 +17,14 @@ from services.cli.progress import say
 from services.common.settings import Settings
 from services.common.tables import print_block
 from services.operator.ledger.entries import NOTHING, Entry, Ledger, read_ledger
-from services.operator.readers.clickhouse import ClickhouseReader
-from services.operator.readers.waiting import warehouse_lacks
+from services.operator.readers.clickhouse import ClickhouseReader, warehouse_lacks
 
 _ASK_SECONDS = 60.0
 _WAIT_SECONDS = 20.0
 _POLL_SECONDS = 0.5
 _HEADS = {
     0: ("nothing is lost", "green"),
-    1: ("something needs you", "red"),
+    1: ("action needed", "red"),
     NOTHING: ("nothing to count: there was no event", "yellow"),
 }
 _COLUMNS = (
@@ -45,7 +44,7 @@ def command(
     """What the gateway accepted, the topic holds, ClickHouse holds and the fold used, hour by hour.
 
     Exits with 1 when something is lost, counts twice after the fold, or stands still; what to do is printed. 3: there
-    was no event to count. Unaccounted events and clients' retries are told, and harmless.
+    was no event to count. Unaccounted events and clients' retries are shown; they are harmless.
     """
     ledger = asyncio.run(_run(Settings(), hours, every if watch else None, partitions=partitions, as_json=as_json))
     raise typer.Exit(ledger.code)
@@ -91,8 +90,8 @@ def _print(ledger: Ledger, *, partitions: bool, as_json: bool) -> None:
 
 
 def _page(ledger: Ledger, *, partitions: bool) -> list[Text | Table]:
-    said, colour = _HEADS[ledger.code]
-    blocks: list[Text | Table] = [Text(f"{said} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
+    headline, colour = _HEADS[ledger.code]
+    blocks: list[Text | Table] = [Text(f"{headline} at {time.strftime('%H:%M:%S')}", style=f"bold {colour}")]
     entries = ledger.entries if partitions else ledger.hours()
     blocks += [*lines(ledger.findings, ok="·"), Text(), _table(entries, ledger.total())]
     if ledger.freshness:

@@ -1,4 +1,4 @@
-"""`animusic`: mounts the verbs, and turns what went wrong into one sentence and an exit code."""
+"""`animusic`: mounts the commands, and turns an error into one sentence and an exit code."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from typing import Final
 import typer
 from typer.main import get_command
 
-from services.cli.surroundings import same_everywhere
+from services.cli.surroundings import normalise_environment
 from services.cli.verbs import Verb, group_of, readable
 
 VERBS: Final[dict[str, Verb]] = {
@@ -23,13 +23,13 @@ VERBS: Final[dict[str, Verb]] = {
     "status": Verb("status", panel="Ask it"),
     "ledger": Verb("ledger", panel="Ask it"),
     "verify": Verb("verify", panel="Ask it"),
-    "backup": Verb("backup", panel="Mend it"),
-    "restore": Verb("restore", panel="Mend it"),
-    "dlq": Verb("dlq", panel="Mend it"),
-    "replay": Verb("replay", panel="Mend it"),
-    "generations": Verb("generations", panel="Mend it"),
-    "settings": Verb("settings", panel="Know it"),
-    "schemas": Verb("schemas", panel="Know it"),
+    "backup": Verb("backup", panel="Repair it"),
+    "restore": Verb("restore", panel="Repair it"),
+    "dlq": Verb("dlq", panel="Repair it"),
+    "replay": Verb("replay", panel="Repair it"),
+    "generations": Verb("generations", panel="Repair it"),
+    "settings": Verb("settings", panel="Inspect it"),
+    "schemas": Verb("schemas", panel="Inspect it"),
 }
 
 
@@ -54,29 +54,29 @@ def _animusic() -> None:
 
 def main() -> None:
     """The command. An error becomes one sentence on standard error; ANIMUSIC_LOG_LEVEL=DEBUG keeps its traceback."""
-    same_everywhere()
-    # A client that retries says so at every try; the sentence at the end says it once.
+    normalise_environment()
+    # A client logs every retry; the error at the end says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         readable(get_command(app))(prog_name="animusic")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # `animusic … | head`: who reads has enough.
+        # `animusic … | head`: the reader closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if os.environ.get("ANIMUSIC_LOG_LEVEL", "").upper() == "DEBUG":
             raise
-        sys.exit(_said(error))
+        sys.exit(_print_error(error))
 
 
-def _said(error: Exception) -> int:
+def _print_error(error: Exception) -> int:
     """Say what went wrong; the exit code."""
     from services.cli.errors import explain
 
     sentence, code, expected = explain(error)
     if not expected:
-        logging.getLogger(__name__).error("this should not have happened", exc_info=error)
+        logging.getLogger(__name__).error("unexpected error", exc_info=error)
     print(f"animusic: {sentence}", file=sys.stderr)
     return code
 

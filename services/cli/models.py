@@ -1,4 +1,4 @@
-"""`animusic models …`: build the vectors of songs, see which are live, go forth and back between versions."""
+"""`animusic models …`: build the vectors of songs, list them, switch and roll back versions."""
 
 from typing import Final
 
@@ -23,10 +23,10 @@ VERBS: Final[dict[str, Verb]] = {
 app = typer.Typer(
     cls=group_of(VERBS),
     no_args_is_help=True,
-    help="The vectors of songs: build them, and see which are live, go forth and back.",
+    help="The vectors of songs: build them, list them, switch and roll back versions.",
 )
 
 
 @app.callback()
 def _models() -> None:
-    """The vectors of songs: build them, see which are live, go forth and back between versions."""
+    """The vectors of songs: build them, list them, switch and roll back versions."""

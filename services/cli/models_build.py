@@ -85,7 +85,7 @@ def load_random(
 
 
 def _build_all(settings: Settings, models: Sequence[ModelBuilder], *, switch: bool) -> None:
-    """Build one after the other, whatever becomes of the one before; the first error is raised at the end."""
+    """Build one after the other, also after a failure; the first error is raised at the end."""
     failures: list[Exception] = []
     for model in models:
         try:
@@ -112,7 +112,7 @@ def _sentence(built: Built) -> str:
     shape = f"{record.songs:,} songs, {record.dimension:,} {'dimensions' if record.vectors == 'dense' else 'words'}"
     checked = "" if built.recall is None else f", recall@10 {built.recall:.3f}"
     left_out = f", {len(built.left_out):,} songs left out" if built.left_out else ""
-    said = f"{record.arm}: {built.outcome} {record.version} ({shape}{checked}{left_out}) in {built.seconds:.1f} s"
+    done = f"{record.arm}: {built.outcome} {record.version} ({shape}{checked}{left_out}) in {built.seconds:.1f} s"
     if built.live:
-        return said
-    return f"{said}; not live: `animusic models switch {record.arm} {record.version}`"
+        return done
+    return f"{done}; not live: `animusic models switch {record.arm} {record.version}`"

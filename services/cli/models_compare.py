@@ -59,19 +59,19 @@ def _findings(found: Comparison) -> list[str]:
     songs = f"songs: {found.common:,} in both, {found.added:,} only in b, {found.removed:,} only in a"
     if found.overlap is None:
         return [songs, "Too few songs are in both to compare what lies near them."]
-    lines = [songs, f"overlap of a song's {TOP} nearest songs: {_said(found.overlap)}"]
+    lines = [songs, f"overlap of a song's {TOP} nearest songs: {_interval(found.overlap)}"]
     if found.same_space is not None and found.rotated is not None:
-        lines.append(f"cosine of a song's two vectors: {_said(found.same_space)}")
-        lines.append(f"the same after the rotation that fits best: {_said(found.rotated)}")
+        lines.append(f"cosine of a song's two vectors: {_interval(found.same_space)}")
+        lines.append(f"the same after the rotation that fits best: {_interval(found.rotated)}")
     if found.other_pick is not None:
         lines.append(
             f"listeners (of {LISTENERS:,} with {FAVOURITES} random favourites) whose next song would be another: "
-            f"{_said(found.other_pick)}"
+            f"{_interval(found.other_pick)}"
         )
     return lines
 
 
-def _said(interval: Interval) -> str:
+def _interval(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 

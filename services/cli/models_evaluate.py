@@ -1,4 +1,4 @@
-"""`animusic models evaluate`: how good the arms are before anybody listens."""
+"""`animusic models evaluate`: how good the arms are, measured offline."""
 
 import asyncio
 from collections.abc import Iterator, Sequence

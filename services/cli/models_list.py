@@ -1,4 +1,4 @@
-"""`animusic models list`: what lies on this machine, and what is live."""
+"""`animusic models list`: the models on this machine, and the live ones."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Set
@@ -58,7 +58,7 @@ def versions_once_live(history: Iterable[ModelBuild]) -> set[Version]:
 def state_of(
     record: LiveModel, live: Mapping[str, LiveModel], stale: Set[str], were_live: Set[Version], *, here: bool
 ) -> str:
-    """What became of a version: `live`, `was live`, or `never live`; and what is to be known of it."""
+    """The state of a version: `live`, `was live` or `never live`, with remarks."""
     state = "was live" if (record.arm, record.version) in were_live else "never live"
     if record.arm in live and live[record.arm].version == record.version:
         state = "live"

@@ -1,4 +1,4 @@
-"""How the build of a model shows itself: its step, and for a step that counts a bar with rate and time left."""
+"""Progress of a model build: its step, and for a step that counts a bar with rate and time left."""
 
 import time
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from model_jobs.model import Report
 from services.cli.progress import say
 
-# Where there is no terminal, a step that takes long says so as often as this.
+# Without a terminal, a long step prints a line this often.
 _LINE_EVERY_SECONDS = 10.0
 
 
 class Pace:
-    """How fast the step of a build goes that runs now. Times are seconds of any clock."""
+    """The rate of the current step of a build. Times are seconds of any clock."""
 
     def __init__(self) -> None:
         self._what, self._began, self._from = "", 0.0, 0
 
     def at(self, what: str, done: int, steps: int, now: float) -> str:
-        """Rate and time left of a step; nothing while they are unknown."""
+        """Rate and time left of a step; "" while they are unknown."""
         if what != self._what:
             self._what, self._began, self._from = what, now, done
         if done <= self._from or now <= self._began:
@@ -35,23 +35,23 @@ def shown(arm: str) -> Iterator[Report]:
     """Show a build while the block runs; the block gives the build what it gets."""
     console, pace = Console(stderr=True), Pace()
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}")
-    said, waited = time.monotonic(), False
+    reported_at, waited = time.monotonic(), False
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
     ) as bar:
         task = bar.add_task(arm, total=None, pace="")
 
         def report(what: str, done: int, steps: int) -> None:
-            nonlocal said, waited
+            nonlocal reported_at, waited
             now = time.monotonic()
             going = pace.at(what, done, steps, now)
-            # A step that does not say how far it is gets a bar that only shows that it lives.
+            # A step without a count gets a bar without an end.
             bar.update(task, description=f"{arm}: {what}", completed=done, total=steps if done else None, pace=going)
             if what.startswith("waiting") and not waited:
                 waited = True
                 say(f"{arm}: {what}")
-            if going and not console.is_terminal and now - said > _LINE_EVERY_SECONDS:
-                said = now
+            if going and not console.is_terminal and now - reported_at > _LINE_EVERY_SECONDS:
+                reported_at = now
                 say(f"{arm}: {what}, {going}")
 
         yield report

@@ -1,4 +1,4 @@
-"""`animusic models switch | rollback | prune`: forth, back, and what may go."""
+"""`animusic models switch | rollback | prune`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""`animusic models watch`: the catalogue topic followed, stale models rebuilt in a process of their own."""
+"""`animusic models watch`: follows the catalogue topic and rebuilds stale models in child processes."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,10 @@ import typer
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from model_jobs.rebuild_worker import Pace, Watch
-from services.common.http.health import HealthServer
+from services.common.http.server import HealthServer
 from services.common.kafka import wait_for_broker
 from services.common.process.identity import ProcessIdentity
-from services.common.process.telemetry import configure_logging
+from services.common.process.startup import configure_logging
 from services.common.settings import Settings
 from services.local.contents import Contents, catalogue_state
 from services.local.errors import PartFailed

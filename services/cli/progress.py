@@ -1,4 +1,4 @@
-"""How a long job shows itself: a bar with rate and time left on a terminal, plain lines everywhere else."""
+"""Progress of a long job: a bar with rate and time left on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -28,7 +28,7 @@ def say(line: str) -> None:
 def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show how far a job is while the block runs; the block calls what it gets with the steps done so far."""
     started, done = time.monotonic(), 0
-    said = started
+    reported_at = started
     console = Console(stderr=True)
     shown = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     times = TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn()
@@ -36,12 +36,12 @@ def bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         task = progress.add_task(what, total=total, rate="")
 
         def advance_to(step: int) -> None:
-            nonlocal done, said
+            nonlocal done, reported_at
             done, now = step, time.monotonic()
             per_second = step / max(now - started, 1e-9)
             progress.update(task, completed=step, rate=f"{per_second:,.0f} {unit}/s")
-            if not console.is_terminal and now - said > _LINE_EVERY_SECONDS:
-                said = now
+            if not console.is_terminal and now - reported_at > _LINE_EVERY_SECONDS:
+                reported_at = now
                 left = (total - step) / max(per_second, 1e-9)
                 say(f"{what}: {step:,} of {total:,} {unit}, {per_second:,.0f} {unit}/s, {left:.0f} s left")
 

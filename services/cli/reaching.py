@@ -1,4 +1,4 @@
-"""Waiting for the log before a verb asks it."""
+"""Waits for the log before a command reads it."""
 
 from typing import Final
 
@@ -11,6 +11,6 @@ _STOPPED_SECONDS: Final = 3.0
 
 
 async def reach_log(settings: KafkaSettings, seconds: float = _STARTING_SECONDS) -> None:
-    """Return once a broker answers; a stopped system is told at once. Raises ConnectionError with the address."""
+    """Return once a broker answers. Raises ConnectionError with the address, at once where no system runs."""
     named = "bootstrap_servers" in settings.model_fields_set
     await wait_for_broker(settings, seconds if named else min(seconds, _STOPPED_SECONDS))

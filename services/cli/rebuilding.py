@@ -1,4 +1,4 @@
-"""How a rebuild shows itself, and how it is stopped: shared by `animusic replay` and `animusic generations`."""
+"""Progress of a rebuild, and how it is stopped: shared by `animusic replay` and `animusic generations`."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from services.cli.progress import say
 from services.common.process import loop
-from services.common.process.priority import lower_priority
-from services.common.process.telemetry import configure_logging
+from services.common.process.startup import configure_logging, lower_priority
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.operator.replay.profiles import Outcome, Rebuild, RebuildOptions

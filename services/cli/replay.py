@@ -1,4 +1,4 @@
-"""`animusic replay …`: views built anew from the log, beside the live ones."""
+"""`animusic replay …`: rebuilds views from the log beside the live ones."""
 
 from typing import Final
 
@@ -23,4 +23,4 @@ app = typer.Typer(
 
 @app.callback()
 def _replay() -> None:
-    """Views are thrown away and built anew from the log; what is live stays live until the new one equals it."""
+    """Rebuild a view from the log. The live one stays live until the new one equals it."""

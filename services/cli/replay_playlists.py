@@ -24,7 +24,7 @@ from services.rebuild.engine import Progress
 from services.recommender.interface import Catalogue, opening
 
 _MINUTE_MS = 60_000
-# More playlists than this are told in numbers only, unless their listeners were named.
+# More playlists than this are summed up in numbers, unless --user names their listeners.
 _SHOWN = 5
 
 
@@ -48,7 +48,7 @@ def command(
     again: that says how far the log explains what was served. With --arm the arms named pick by other versions, and
     what comes of it is shown beside. Chance stays as it was. Nothing is written or served.
 
-    Exits with 1 when nobody was served a playlist then; it says from when on the log has some.
+    Exits with 1 when no playlist was served then; it prints from when on the log has some.
     """
     settings = Settings()
     asyncio.run(reach_log(settings.kafka, 10))

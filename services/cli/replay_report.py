@@ -1,4 +1,4 @@
-"""What a rebuild came to, in words and tables."""
+"""Prints the result of a rebuild."""
 
 import asyncio
 

@@ -56,7 +56,7 @@ def _build_anew(settings: Settings, one: ModelState) -> None:
     record = one.record
     aside = move_damaged(settings.vectors_dir, record)
     if aside is not None:
-        say(f"{record.arm}: what was there is now {aside.name}; delete it when nobody wants to look at it any more")
+        say(f"{record.arm}: moved the damaged directory to {aside.name}; delete it when you no longer need it")
     built = asyncio.run(build(settings, model_named(settings, record.arm, record.params)))
     same = "the same version" if built.record.version == record.version else "of the catalogue as it is now"
     say(f"{record.arm}: {built.outcome} {built.record.version} ({same}) in {built.seconds:.1f} s")

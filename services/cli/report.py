@@ -17,7 +17,7 @@ from services.analytics.feasibility import QUERY, WHOLE, Line, lines, notes
 from services.cli.progress import say
 from services.common.settings import Settings
 from services.common.tables import print_table
-from services.operator.readers.waiting import warehouse_lacks
+from services.operator.readers.clickhouse import warehouse_lacks
 
 app = typer.Typer(no_args_is_help=True, help="Answers to the paper's questions, from what the warehouse has seen.")
 _ENOUGH_SECONDS: Final = 60.0
@@ -42,7 +42,7 @@ def feasibility(
     """
     settings = Settings()
     lacks = asyncio.run(warehouse_lacks(settings, [MODEL_BUILDS.name], _WAIT_SECONDS, say))
-    builds = _asked(settings, QUERY)
+    builds = _query_warehouse(settings, QUERY)
     if lacks:
         say(f"the warehouse lacks {lacks:,} records of builds that the log has; `animusic status` says how far it is")
     if not builds:
@@ -54,7 +54,7 @@ def feasibility(
         _print(lines(builds), notes(builds))
 
 
-def _asked(settings: Settings, query: str) -> list[dict[str, Any]]:
+def _query_warehouse(settings: Settings, query: str) -> list[dict[str, Any]]:
     answer = httpx.post(settings.clickhouse.dsn, content=query, timeout=_ENOUGH_SECONDS)
     if answer.is_error:
         raise RuntimeError(f"the warehouse refuses: {answer.text.strip()}")
@@ -67,7 +67,7 @@ def _write_csv(report: list[Line]) -> None:
     writer.writerows({**asdict(line), "times_less": line.times_less} for line in report)
 
 
-def _print(report: list[Line], said: list[str]) -> None:
+def _print(report: list[Line], notes_: list[str]) -> None:
     table = Table(box=None)
     for name in ("arm", "songs", "stage", "seconds", "CPU s", "CPU ms/song", "memory", "original", "ours is"):
         table.add_column(name, justify="left" if name in ("arm", "stage", "original", "ours is") else "right")
@@ -75,7 +75,7 @@ def _print(report: list[Line], said: list[str]) -> None:
         table.add_row(*_row(line), end_section=line.stage == WHOLE)
     print_table(table)
     console = Console(soft_wrap=True)
-    for sentence in said:
+    for sentence in notes_:
         console.print(sentence, highlight=False, markup=False)
 
 

@@ -9,10 +9,10 @@ import typer
 
 from services.cli.progress import bar
 from services.common.settings import Settings
-from services.local.claim import running_log
-from services.operator.backup.beside import bring_back, check, key_digest, read_beside
+from services.local.locking import reachable_kafka
+from services.operator.backup.extras import check_extras, key_digest, read_extras, restore_vectors
 from services.operator.backup.manifest import MANIFEST
-from services.operator.backup.restoring import Restored, restore
+from services.operator.backup.restoring import RestoreResult, restore
 
 _NEXT = """\
 Next
@@ -36,14 +36,14 @@ def command(
         raise LookupError(f"there is no backup in {directory}: it has no {MANIFEST}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = Settings()
-    check(directory)
-    with running_log(settings) as log:
+    check_extras(directory)
+    with reachable_kafka(settings) as log:
         restored = asyncio.run(restore(log, directory, bar, resume=resume))
-    arms = bring_back(directory, settings.embeddings_dir)
+    arms = restore_vectors(directory, settings.embeddings_dir)
     _say(settings, directory, restored, arms)
 
 
-def _say(settings: Settings, directory: Path, restored: Restored, arms: list[str]) -> None:
+def _say(settings: Settings, directory: Path, restored: RestoreResult, arms: list[str]) -> None:
     manifest = restored.manifest
     print(f"{'written':<10}{restored.written:>12,} records in {restored.seconds:.1f} s")
     print(f"{'holds':<10}{manifest.records:>12,} records in {len(manifest.topics)} topics, as the backup")
@@ -51,11 +51,11 @@ def _say(settings: Settings, directory: Path, restored: Restored, arms: list[str
         print(f"{place}: up to {by:,} offsets lower than before; what compaction had removed leaves no holes")
     if arms:
         print(f"{'vectors':<10}of {', '.join(arms)}: the next start makes their models of them")
-    print(_NEXT.format(key=_about_the_key(settings, read_beside(directory).key)))
+    print(_NEXT.format(key=_about_the_key(settings, read_extras(directory).key)))
 
 
 def _about_the_key(settings: Settings, before: str) -> str:
-    """Whether the listeners' sessions go on, and what to do when they would not."""
+    """Whether the listeners' sessions stay valid, and what to do otherwise."""
     kept = settings.data_dir.absolute() / "secret"
     if settings.secret is None and not kept.is_file():
         return f"put the signing key of before there first (ANIMUSIC_SECRET, or {kept}), or listeners begin anew"

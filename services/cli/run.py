@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from services.common.settings import Settings
-from services.local.claim import claimed
 from services.local.layout import Layout
+from services.local.locking import locked
 from services.local.supervisor import Supervisor
 
 _SCALED = ("profiles", "recommender")
@@ -31,11 +31,11 @@ def command(
     path of a CSV) and builds the models; the next start goes on from the same data.
     """
     for asked in scale or ():
-        # The supervisor reads its settings again once its addresses are known, and so do its children.
+        # The supervisor and its children read the settings again once the addresses are known.
         os.environ.update([_scaled(asked)])
     layout = Layout.of(Settings().data_dir)
-    with claimed(layout):
-        # Addresses that a killed run left there would be read as settings.
+    with locked(layout):
+        # Settings would read the addresses that a killed run left there.
         layout.endpoints.unlink(missing_ok=True)
         supervisor = Supervisor(Settings(data_dir=layout.root), layout, Console())
         asyncio.run(_until_stopped(supervisor))
@@ -62,7 +62,7 @@ def _stop_or_kill(stop: asyncio.Event, supervisor: Supervisor) -> Callable[[], N
         if not stop.is_set():
             stop.set()
             return
-        print("killed everything at once, as the second signal asked", file=sys.stderr)
+        print("killed every process at the second signal", file=sys.stderr)
         supervisor.kill()
         os._exit(130)
 

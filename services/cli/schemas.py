@@ -1,4 +1,4 @@
-"""`animusic schemas`: the contracts as JSON Schema, for clients that are not written in Python.
+"""`animusic schemas`: the contracts as JSON Schema, for clients in other languages.
 
 Each schema lies in one of two places. `contracts/published` has what others rely on, frozen: a file for each version of
 each published topic, for each body that clients post, and what published events mean. A file there only ever changes by
@@ -25,14 +25,14 @@ CONTRACTS: Final = Path(__file__).resolve().parents[2] / "contracts"
 SCHEMAS: Final = CONTRACTS / "schemas"
 PUBLISHED: Final = CONTRACTS / "published"
 MEANINGS: Final = "meanings.json"
-# What lies in logs and clients that we do not have in our hands. A topic that is not here yet may still change freely.
+# Their records lie in logs and clients of others. Topics that are missing here may still change freely.
 PUBLISHED_TOPICS: Final = (FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name)
 PUBLISHED_BODIES: Final = (
     "ClientEvent", "EventsBody", "AnimeListBody", "NewSession", "NewPlaylist", "RestOfPlaylist", "PaperFeedback",
     "PaperProfile",
 )  # fmt: skip
 REMEDY: Final = (
-    "What is published does not change: old records and clients stay. Undo this, or make it an addition that they "
+    "A published schema must not break: old records and clients stay. Undo this, or make it an addition that they "
     "survive (an optional field), or add a new version with an upcaster: docs/tasks/add-an-event.md says how."
 )
 
@@ -155,7 +155,7 @@ def broken_promises(directory: Path) -> list[str]:
         if name == MEANINGS:
             found += [f"{name}: {sentence}" for sentence in changed_meanings(old)]
         elif name not in now:
-            found.append(f"{name}: is published, and nothing reads it any more")
+            found.append(f"{name}: is published, but no code reads it any more")
         else:
             found += [f"{name}: {broken}" for broken in breaks(old, json.loads(now[name]))]
     return found

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import typer
 
-from services.common.process.telemetry import configure_logging
+from services.common.process.startup import configure_logging
 from services.common.settings import Settings
 
 app = typer.Typer(
@@ -55,7 +55,7 @@ def probe() -> None:
 
 
 def _run(serve: Callable[[Settings], Awaitable[None]]) -> None:
-    """Settings and logging first, so that a wrong setting is the first thing that is said."""
+    """Settings and logging come first, so that a wrong setting fails first."""
     from services.common.process.loop import run
 
     settings = Settings()

@@ -71,8 +71,8 @@ def _line(path: tuple[str, ...], field: FieldInfo, holder: BaseModel, data_dir: 
     if path[-1] in holder.model_fields_set:
         given = {name.upper() for name in os.environ}
         source = "environment" if {variable, group_variable} & given else "running system"
-    told = (field.description or "").replace("<data_dir>", str(data_dir))
-    return Line(variable, _type(field.annotation), _shown(field.default), _shown(value), source, told)
+    description = (field.description or "").replace("<data_dir>", str(data_dir))
+    return Line(variable, _type(field.annotation), _shown(field.default), _shown(value), source, description)
 
 
 def _type(annotation: Any) -> str:

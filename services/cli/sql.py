@@ -35,7 +35,7 @@ def command(
         raise typer.Exit(1)
     sys.stdout.buffer.write(answer.content)
     if output is None and not answer.content.strip():
-        # A table without rows is no text at all, which looks as if nothing had happened.
+        # A table without rows prints nothing, which looks like a failure.
         print("no rows", file=sys.stderr)
 
 

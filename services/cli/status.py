@@ -1,4 +1,4 @@
-"""`animusic status`: is the running system healthy, and if not, what to do?"""
+"""`animusic status`: the health of the running system, and what to do."""
 
 import asyncio
 import logging
@@ -16,8 +16,8 @@ from services.cli.findings import lines
 from services.common.settings import Settings
 from services.common.tables import print_block
 from services.local.layout import Layout, read_json
+from services.operator.status.collector import StatusCollector
 from services.operator.status.judging import Limits, age
-from services.operator.status.looking import Looker
 from services.operator.status.model import Lag, Status
 
 _WORDS: Final = ("healthy", "degraded", "broken")
@@ -48,11 +48,11 @@ def command(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = Settings()
     layout = Layout(settings.data_dir.absolute())
-    looker = Looker(settings, Limits(lag, oldest, hours), lambda: read_json(layout.status))
+    collector = StatusCollector(settings, Limits(lag, oldest, hours), lambda: read_json(layout.status))
     if watch:
-        asyncio.run(_watch(looker, every, as_json=as_json, partitions=partitions))
+        asyncio.run(_watch(collector, every, as_json=as_json, partitions=partitions))
         return
-    status = asyncio.run(looker.look())
+    status = asyncio.run(collector.collect())
     if as_json:
         print(_json(status))
     else:
@@ -61,16 +61,16 @@ def command(
     raise typer.Exit(status.code)
 
 
-async def _watch(looker: Looker, every: float, *, as_json: bool, partitions: bool) -> None:
+async def _watch(collector: StatusCollector, every: float, *, as_json: bool, partitions: bool) -> None:
     console = Console()
     if as_json or not console.is_terminal:
         while True:
-            status = await looker.look()
+            status = await collector.collect()
             print(_json(status) if as_json else _line(status), flush=True)
             await asyncio.sleep(every)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            status = await looker.look()
+            status = await collector.collect()
             live.update(Group(*_page(status, partitions=partitions)), refresh=True)
             await asyncio.sleep(every)
 

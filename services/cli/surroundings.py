@@ -11,21 +11,21 @@ _UTF8_MODE: Final = "PYTHONUTF8"
 _UTF8: Final = "utf-8"
 
 
-def same_everywhere() -> None:
+def normalise_environment() -> None:
     """Settle time zone and encodings for this process and its children. Call it first.
 
     Where the locale would spell file names otherwise (de_DE.ISO-8859-1, or LC_ALL=C with PYTHONUTF8=0) the command
     begins anew, as the same process, in Python's UTF-8 mode.
     """
-    speak_utf8(os.environ, sys.getfilesystemencoding())
+    ensure_utf8(os.environ, sys.getfilesystemencoding())
     # The zone of the machine would be in logs, in what is printed, and in every answer of the ClickHouse engine.
     os.environ["TZ"] = "UTC"
     time.tzset()
     for stream in (sys.stdout, sys.stderr):
-        print_anything(stream)
+        escape_unprintable(stream)
 
 
-def speak_utf8(environ: MutableMapping[str, str], spelled: str) -> None:
+def ensure_utf8(environ: MutableMapping[str, str], spelled: str) -> None:
     """Begin anew in UTF-8 mode where names are `spelled` otherwise; children get that mode anyway."""
     already = environ.get(_UTF8_MODE) == "1"
     environ[_UTF8_MODE] = "1"
@@ -34,7 +34,7 @@ def speak_utf8(environ: MutableMapping[str, str], spelled: str) -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def print_anything(stream: object) -> None:
+def escape_unprintable(stream: object) -> None:
     """A ✓ on a terminal that cannot show it becomes \\u2713, and no error (PYTHONIOENCODING=ascii, a path of bytes)."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")

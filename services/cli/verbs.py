@@ -1,4 +1,4 @@
-"""Groups of verbs, each imported when it is asked for: together they cost seconds, and every child would pay them."""
+"""Groups of commands. Each file is imported on use: importing all costs every child process seconds."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ _NARROW: Final = 80
 
 
 class Verb(NamedTuple):
-    """A verb's file in this package, and the function in it where the file is no group of verbs.
+    """A command's file in this package, and its function where the file is not a group of commands.
 
     `panel`: of the help, in which it stands. `hidden`: the help does not name it.
     """
@@ -26,15 +26,15 @@ class Verb(NamedTuple):
 
 
 def group_of(verbs: Mapping[str, Verb]) -> type[TyperGroup]:
-    """The class of a group of these verbs, which the help lists in this order."""
+    """The class of a group of these commands, which the help lists in this order."""
 
     class Verbs(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
-            """The verbs in the order of the help."""
+            """The commands in the order of the help."""
             return list(verbs)
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            """One verb; None where there is none of that name."""
+            """One command; None where there is none of that name."""
             verb = verbs.get(cmd_name)
             return None if verb is None else _mounted(cmd_name, verb)
 
@@ -42,7 +42,7 @@ def group_of(verbs: Mapping[str, Verb]) -> type[TyperGroup]:
 
 
 def _mounted(name: str, verb: Verb) -> Any:
-    """The command of a verb's file: its group `app`, or its function. (Typer's own types are not public.)"""
+    """The Typer command of a file: its group `app`, or its function. (Typer's own types are not public.)"""
     module = import_module(f"services.cli.{verb.module}")
     command: Any
     if hasattr(module, verb.function):
@@ -57,7 +57,7 @@ def _mounted(name: str, verb: Verb) -> Any:
 
 
 def readable(command: Any) -> Any:
-    """The command, with help that is whole on a terminal of any width, and that of the verbs in it."""
+    """The command with its subcommands, with help that is not cut on narrow terminals."""
     # A line break of a docstring is none of the sentence; only an empty line begins another paragraph.
     command.help = re.sub(r"(?<!\n)\n(?!\n)", " ", command.help or "")
     if shutil.get_terminal_size().columns < _NARROW:

@@ -1,4 +1,4 @@
-"""`animusic verify`: is what Redis and ClickHouse hold what the log says?"""
+"""`animusic verify`: compares Redis and ClickHouse with the log."""
 
 import asyncio
 import dataclasses
@@ -102,7 +102,7 @@ def _print(report: Report, chosen: Sample) -> None:
         for advice in dict.fromkeys(fault.advice for fault in report.faults):
             print(f"  {advice}")
     elif report.empty:
-        print(f"nothing to compare: {_nobody(chosen)}")
+        print(f"nothing to compare: {_why_nothing(chosen)}")
     elif not report.unsettled:
         print("equal")
 
@@ -114,10 +114,10 @@ def _whom(report: Report, chosen: Sample) -> str:
     return f"{report.users:,} listeners with events ({share} of {report.listeners:,})"
 
 
-def _nobody(chosen: Sample) -> str:
+def _why_nothing(chosen: Sample) -> str:
     if chosen.users:
-        return "neither log nor stores have anything of who was named"
-    return "nobody has used the system yet, or the log does not have it any more"
+        return "neither the log nor the stores have the named listeners"
+    return "no listener has used the system yet, or the log has expired"
 
 
 def _print_fault(fault: Fault) -> None:

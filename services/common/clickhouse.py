@@ -1,4 +1,4 @@
-"""One way to speak to ClickHouse, two engines behind it: chDB inside this process, or a server.
+"""One interface to ClickHouse, two implementations: chDB inside this process, or a server.
 
 Both block; call them from a thread. chDB has one engine a process and directory; its connections work side by side, so
 an insert does not wait for a long query on another connection (each connection runs one statement at a time).
@@ -19,7 +19,7 @@ DATABASE: Final = "animusic"
 _CODE = re.compile(r"Code: (\d+)")
 _WRAPPED = re.compile(r"^Streaming insert \w+ failed: ")
 _NESTED = re.compile(r"^Code: \d+\. DB::Exception: (?=Code: \d+\.)")
-# What is wrong with the rows and not with the store: trying again changes nothing.
+# The rows are wrong, not the store: a retry fails, too.
 # CANNOT_PARSE_*, ILLEGAL_TYPE_OF_ARGUMENT, TYPE_MISMATCH, CANNOT_CONVERT_TYPE, VALUE_IS_OUT_OF_RANGE, INCORRECT_DATA …
 _DATA_FAULTS: Final = frozenset({6, 25, 26, 27, 38, 41, 43, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407})
 
@@ -78,7 +78,7 @@ class Clickhouse(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         ...
 
 
@@ -108,14 +108,14 @@ class ChdbEngine:
     def __init__(self, directory: Path, memory_mb: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        told = {"max_server_memory_usage": memory_mb * 1_000_000, "memory_worker_period_ms": _MEMORY_LOOK_MS}
-        self._url = f"{directory.resolve()}?" + "&".join(f"{name}={value}" for name, value in told.items())
+        options = {"max_server_memory_usage": memory_mb * 1_000_000, "memory_worker_period_ms": _MEMORY_LOOK_MS}
+        self._url = f"{directory.resolve()}?" + "&".join(f"{name}={value}" for name, value in options.items())
 
     def connect(self, **settings: str | int) -> "ChdbConnection":
         """Another connection with session settings of its own; `readonly=1` also locks them. Its time zone is UTC."""
         import chdb
 
-        # chDB says that it is typed, and this function is not.
+        # chDB is marked as typed, but this function is not.
         connect: Callable[[str], Any] = chdb.connect
         try:
             connection = ChdbConnection(connect(self._url))
@@ -125,8 +125,8 @@ class ChdbEngine:
             ) from error
         locked = settings.pop("readonly", 0)
         # Else it would be the zone that the machine had when the engine was loaded.
-        told = {"session_timezone": "UTC", **settings}
-        connection.command("SET " + ", ".join(f"{name} = {quoted(str(value))}" for name, value in told.items()))
+        options = {"session_timezone": "UTC", **settings}
+        connection.command("SET " + ", ".join(f"{name} = {quoted(str(value))}" for name, value in options.items()))
         if locked:
             connection.command(f"SET readonly = {locked}")
         return connection

@@ -282,9 +282,9 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _spelled(cls, asked: Path) -> Path:
-        """Any name but those that a part cannot be told."""
+        """Any directory name but those that Java, Valkey or ClickHouse cannot take."""
         path = _at_home(asked)
-        refuse_unspeakable(path.absolute())
+        check_data_dir_name(path.absolute())
         return path
 
     @classmethod
@@ -321,8 +321,8 @@ class Settings(BaseSettings):
         return _kept_secret(self.data_dir / "secret")
 
 
-def refuse_unspeakable(path: Path) -> None:
-    """Raise ValueError, which says why, where a data directory has a name that one of our parts cannot be told."""
+def check_data_dir_name(path: Path) -> None:
+    """Raise ValueError where Java, Valkey or ClickHouse cannot take the name of a data directory. It says why."""
     try:
         text = os.fsencode(path).decode("utf-8")
     except UnicodeDecodeError:

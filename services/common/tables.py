@@ -34,7 +34,7 @@ def print_block(block: Text | Table, folding: Collection[str] = ()) -> None:
 
 
 def _width(console: Console, table: Table, folding: Collection[str]) -> int:
-    """The columns that the table takes on this console; its own columns are told what may be folded."""
+    """The columns that the table takes on this console; it also sets which columns may be folded."""
     widths = console.options.update(max_width=_UNLIMITED)
     for column in table.columns:
         column.overflow = "fold"

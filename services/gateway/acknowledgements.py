@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from contracts.ledger import MOST_SPANS, AcknowledgementEntry, Ranges, Span
 from services.common.process.clock import now_ms
-from services.common.process.tasks import end
+from services.common.process.loop import end
 from services.gateway.partition_batcher import PendingAppend
 from services.gateway.writer import LogUnavailable
 

@@ -12,7 +12,7 @@ from contracts.http import LogPosition
 from contracts.tokens import Receipt
 from contracts.topics import FEEDBACK, LEDGER, PROFILES
 from services.common.kafka import producer, topic_ids
-from services.common.process.tasks import end
+from services.common.process.loop import end
 from services.common.settings import KafkaSettings
 from services.gateway.acknowledgements import AcknowledgementLedger
 from services.gateway.metrics import Metrics

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError
 
 from contracts.placement import partition_of
-from services.common.process.tasks import end
+from services.common.process.loop import end
 from services.gateway.metrics import Metrics
 from services.gateway.partition_batcher import PartitionBatcher, PendingAppend, fail
 

@@ -1,4 +1,4 @@
-"""What the log holds already: a catalogue, and models that were built from it."""
+"""What the log already holds: a catalogue, and models that were built from it."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -96,7 +96,7 @@ class Contents:
         noted = self._noted.get("models", {})
         current = noted.get("built_from") == state.as_json()
         versions = noted.get("versions", {}) if current else {}
-        return [arm for arm in BUILT_HERE if arm not in versions or not _lies_here(settings, live.get(arm))]
+        return [arm for arm in BUILT_HERE if arm not in versions or not _is_on_disk(settings, live.get(arm))]
 
     def note_shipped(self, state: CatalogueState, live: dict[str, LiveModel]) -> None:
         """Remember which models were made of the shipped vectors, and for which state of the catalogue."""
@@ -113,14 +113,14 @@ class Contents:
         noted = self._noted.get("shipped", {})
         current, versions = noted.get("made_for") == state.as_json(), noted.get("versions", {})
         ours = [arm for arm in SHIPPED_ARMS if arm not in live or live[arm].version == versions.get(arm)]
-        return [arm for arm in ours if not (current and _is_there(settings, live.get(arm), versions.get(arm)))]
+        return [arm for arm in ours if not (current and _is_here(settings, live.get(arm), versions.get(arm)))]
 
     def lost_arms(self, settings: Settings, live: dict[str, LiveModel]) -> list[str]:
         """Arms of sentence models whose live version is not on this machine: a log was restored, or vectors were lost.
 
         The arms of BUILT_HERE are built from the catalogue by every start that misses them.
         """
-        return [arm for arm, model in live.items() if "revision" in model.params and not _lies_here(settings, model)]
+        return [arm for arm, model in live.items() if "revision" in model.params and not _is_on_disk(settings, model)]
 
     def without_vectors(self, live: dict[str, LiveModel]) -> list[str]:
         """The arms of SHIPPED_ARMS without a model, or with the sample's while another catalogue is loaded."""
@@ -132,9 +132,9 @@ class Contents:
         write_json(self._path, self._noted)
 
 
-def _is_there(settings: Settings, model: LiveModel | None, version: str | None) -> bool:
-    return model is not None and model.version == version and _lies_here(settings, model)
+def _is_here(settings: Settings, model: LiveModel | None, version: str | None) -> bool:
+    return model is not None and model.version == version and _is_on_disk(settings, model)
 
 
-def _lies_here(settings: Settings, model: LiveModel | None) -> bool:
+def _is_on_disk(settings: Settings, model: LiveModel | None) -> bool:
     return model is not None and (settings.vectors_dir / model.collection / "model.json").is_file()

@@ -1,4 +1,4 @@
-"""Everything that keeps the local system from starting or going on. Each message says what to do.
+"""The errors of the local system. Each message says what to do.
 
 LocalError
 ├── AlreadyRunning   another supervisor holds the data directory

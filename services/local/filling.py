@@ -1,4 +1,4 @@
-"""What a log without content is given: a catalogue, the models that this machine builds from it, shipped vectors."""
+"""Fills an empty log: a catalogue, the models that this machine builds from it, shipped vectors."""
 
 import asyncio
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def check_catalogue(settings: Settings) -> None:
 async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
     """Import the catalogue that the settings ask for when there is none (or another one), then the missing models.
 
-    A model that cannot be built is said and left out: playlists come without its arm, and the next start tries again.
+    A model that cannot be built is reported and left out: playlists lack its arm, and the next start retries.
     Raises PartFailed with the end of the job's log when the catalogue cannot be imported.
     """
     contents = Contents(layout)
@@ -47,33 +47,33 @@ async def fill(settings: Settings, layout: Layout, steps: Steps) -> None:
         contents.note_models(state, {arm: model.version for arm, model in live.items() if arm in kept | built})
         if imported:
             contents.note_shipped(state, live)
-    await _bring_back(settings, layout, contents, live, steps)
-    _say_what_needs_an_encoder(contents.without_vectors(live), steps)
+    await _restore_vectors(settings, layout, contents, live, steps)
+    _say_missing_encoder(contents.without_vectors(live), steps)
 
 
-async def _bring_back(
+async def _restore_vectors(
     settings: Settings, layout: Layout, contents: Contents, live: dict[str, LiveModel], steps: Steps
 ) -> None:
-    """Make the vectors of live sentence models again where this machine can, as after a restore; the log stays."""
+    """Rebuild the vectors of live sentence models where this machine can, as after a restore."""
     for arm in contents.lost_arms(settings, live):
         try:
-            with steps.step(f"model {arm}", "bringing its vectors back") as step:
-                await run_job("vectors", _way_back(settings, live[arm]), layout)
-                step.done("its vectors are here again")
+            with steps.step(f"model {arm}", "restoring its vectors") as step:
+                await run_job("vectors", _restore_command(settings, live[arm]), layout)
+                step.done("its vectors are restored")
         except PartFailed as failure:
-            advice = f"Playlists come without {arm}; `animusic status` names the command that brings it back."
+            advice = f"Playlists come without {arm}; `animusic status` names the command that restores it."
             steps.say(f"{escape(str(failure))}\n{advice}")
 
 
-def _way_back(settings: Settings, model: LiveModel) -> tuple[str, ...]:
-    """The command that may make a live version of a sentence model again: what was encoded before goes first."""
+def _restore_command(settings: Settings, model: LiveModel) -> tuple[str, ...]:
+    """The command that rebuilds a live version of a sentence model, from cached vectors if there are any."""
     kept = settings.embeddings_dir / f"{model.arm}-{model.params['revision']}.sqlite"
     if not kept.is_file() and model.arm in SHIPPED_ARMS:
         return "models", "import", SAMPLE, "--arm", model.arm, "--as-live"
     return "models", "build", model.arm, "--as-live"
 
 
-def _say_what_needs_an_encoder(missing: Sequence[str], steps: Steps) -> None:
+def _say_missing_encoder(missing: Sequence[str], steps: Steps) -> None:
     if missing:
         steps.say(
             f"  {' and '.join(missing)}: not built for this catalogue; `animusic models build {' '.join(missing)}` "
@@ -82,12 +82,12 @@ def _say_what_needs_an_encoder(missing: Sequence[str], steps: Steps) -> None:
 
 
 async def _all_built(arms: Sequence[str], layout: Layout, steps: Steps) -> set[str]:
-    """Build one after the other; those that worked out."""
+    """Build one after the other; returns those that succeeded."""
     return {arm for arm in arms if await _built(arm, layout, steps)}
 
 
 async def _imported(arms: Sequence[str], layout: Layout, steps: Steps) -> bool:
-    """Make models of the shipped vectors; whether there was anything to do and it worked out."""
+    """Make models of the shipped vectors; returns whether any were made."""
     if not arms:
         return False
     only = [word for arm in arms for word in ("--arm", arm)]
@@ -134,7 +134,7 @@ async def _catalogue(settings: Settings, layout: Layout, contents: Contents, ste
 
 
 async def _imported_in_part(asked: str, alone: Sequence[str], settings: Settings, layout: Layout) -> PartFailed | None:
-    """Import; why not all of it was taken, None when it was. Raises PartFailed when that leaves nothing to serve."""
+    """Import; returns why only a part was imported, None when all was. Raises PartFailed when no song can be served."""
     try:
         await run_job("catalogue", ("catalogue", "import", asked, *alone), layout)
     except PartFailed as failure:
@@ -145,7 +145,7 @@ async def _imported_in_part(asked: str, alone: Sequence[str], settings: Settings
 
 
 def _must_import(settings: Settings, loaded: str | None) -> bool:
-    """Whether a log that holds a catalogue is to be given another: only one that was asked for by its name.
+    """Whether to replace the catalogue in the log: only by one that the settings name explicitly.
 
     A file may have changed since; importing it again unchanged writes nothing.
     """

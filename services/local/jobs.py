@@ -1,4 +1,4 @@
-"""Commands that end by themselves: catalogue imports and model builds, as children of the supervisor."""
+"""Jobs: catalogue imports and model builds, as children of the supervisor."""
 
 import asyncio
 import contextlib

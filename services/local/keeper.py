@@ -1,4 +1,4 @@
-"""Keeps one part alive: starts it, watches it, starts it again when it dies, stops it when asked."""
+"""Runs one part: starts it, watches it, restarts it when it dies, stops it on request."""
 
 import asyncio
 import contextlib
@@ -26,9 +26,9 @@ PROBE_WHEN_NOT_READY_S: Final = 1.0
 # Waits before the next start; the last one repeats. A part that stayed up for STEADY_S begins at the first again.
 BACKOFF_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_S: Final = 30.0
-# A part that was never ready and ended this often will not get better by itself.
+# A part that was never ready and ended this often is given up.
 EARLY_ENDS: Final = 3
-# sysexits.h EX_CONFIG: a setting is wrong, another try ends the same.
+# sysexits.h EX_CONFIG: a setting is wrong, and a retry fails, too.
 CONFIG_STATUS: Final = 78
 
 
@@ -112,7 +112,7 @@ class Keeper:
         rotate(self._layout.log(self.name))
         await asyncio.to_thread(self.part.prepare)
         command, env, pidfile = self.part.command(), self.part.env(), self._layout.pidfile(self.name)
-        # Not in a thread: a stop that came in between would never learn of the child.
+        # Not in a thread: a stop in between would miss the child.
         self._child = spawn(command, env, self._layout.log(self.name), self.part.cwd, pidfile=pidfile)
         self.started = _started(self._child.pid)
         self._notify()
@@ -161,15 +161,15 @@ class Keeper:
     def _hopeless(self, status: int) -> PartFailed | None:
         if self._ever_ready or (status != CONFIG_STATUS and self._ends_in_a_row < EARLY_ENDS):
             return None
-        if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
-            return PartFailed(f"{self.name} cannot start. {said}")
+        if status == CONFIG_STATUS and (sentence := last_sentence(self._layout.log(self.name))):
+            return PartFailed(f"{self.name} cannot start. {sentence}")
         return PartFailed(f"{self.name} {how_it_ended(status)}. {self._tail()}")
 
     async def _start_again(self, status: int) -> None:
         self.restarts += 1
         why = how_it_ended(status)
-        if status == CONFIG_STATUS and (said := last_sentence(self._layout.log(self.name))):
-            why = f"cannot start: {said}"
+        if status == CONFIG_STATUS and (sentence := last_sentence(self._layout.log(self.name))):
+            why = f"cannot start: {sentence}"
         self.trouble = why
         while True:
             self._move_to("restarting")
@@ -192,7 +192,7 @@ class Keeper:
         try:
             self._changed()
         except OSError as error:
-            # On a full disk the part must be looked after all the same.
+            # On a full disk the part must still be watched.
             self._tell(f"cannot note that {self.name} is {self.state}: {error}")
 
     def _tell(self, sentence: str) -> None:
@@ -205,7 +205,7 @@ class Keeper:
 
 
 def _started(pid: int) -> float | None:
-    """When a process began, in seconds since the epoch: a pid alone may be another's tomorrow."""
+    """When a process began, in seconds since the epoch, because pids are reused."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:

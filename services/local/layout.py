@@ -73,9 +73,9 @@ class Layout:
 
 
 def installation_of(layout: Layout) -> str:
-    """The name of an installation: every child is told it, every /readyz names it.
+    """The id of an installation: every child gets it, every /readyz names it.
 
-    Made when there is none. The caller holds the directory (claim.claimed).
+    Made when there is none. The caller holds the directory (locking.locked).
     """
     path = layout.installation
     try:

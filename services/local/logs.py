@@ -1,4 +1,4 @@
-"""Logs of children that do not grow for ever: one file in use, one before it."""
+"""Rotates the logs of children: the current file and the one before it."""
 
 import shutil
 from pathlib import Path
@@ -45,7 +45,7 @@ def tail(log: Path, most_bytes: int = 2_000) -> str:
 
 
 def last_sentence(log: Path) -> str:
-    """What a command of ours said last before it ended (services/cli/main.py); "" where it said nothing."""
+    """The last error that an `animusic` command printed (services/cli/main.py); "" without one."""
     lines = tail(log).splitlines()[1:]
-    said = next((line for line in reversed(lines) if line.startswith("animusic: ")), "")
-    return said.removeprefix("animusic: ")
+    line = next((line for line in reversed(lines) if line.startswith("animusic: ")), "")
+    return line.removeprefix("animusic: ")

@@ -1,4 +1,4 @@
-"""What the supervisor runs: Kafka, Valkey and our services, each a command with a way to ask whether it is ready."""
+"""The supervisor's children: Kafka, Valkey and our services, each with a command and a readiness check."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What runs where: which parts are ours to start, on which ports, and the addresses that all others are told.
+"""What runs where: which parts are ours to start, on which ports, and the addresses that the other processes get.
 
 A store whose address the environment gives (ANIMUSIC_KAFKA__BOOTSTRAP_SERVERS, ANIMUSIC_REDIS__URL) is not started.
 With ANIMUSIC_CLICKHOUSE__EXTERNAL the warehouse process writes to a server and has no engine of its own.
@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.common.settings import Settings
-from services.local.claim import public_port
 from services.local.layout import Layout
+from services.local.locking import public_port
 from services.local.parts import Part, child_environment, managed_part, model_worker_part, service_part
 from services.local.processes.kafka import KafkaNode
 from services.local.processes.kafka_jars import KafkaJars
@@ -102,12 +102,12 @@ class Plan:
 
     def services(self) -> list[Part]:
         """Our own services, the gateway last."""
-        told = {"ANIMUSIC_PORT": str(self.public_port)}
+        variables = {"ANIMUSIC_PORT": str(self.public_port)}
         parts = [*self._profiles(), self._service("warehouse", "warehouse", _local(self.warehouse_port), {})]
         for number, port in enumerate(self.recommender_ports, start=1):
             name = "recommender" if len(self.recommender_ports) == 1 else f"recommender-{number}"
             parts.append(self._service(name, "recommender", _local(port), {"ANIMUSIC_RECOMMENDER__PORT": str(port)}))
-        return [*parts, self._service("gateway", "gateway", self.url, told)]
+        return [*parts, self._service("gateway", "gateway", self.url, variables)]
 
     def _profiles(self) -> list[Part]:
         """The consumers of one group; several need a name each, which must be the same after every start."""
@@ -132,12 +132,12 @@ class Plan:
             parts.append(model_worker_part("watch", _local(self.watch_port), child_environment(self.layout, **port)))
         if self.settings.probe.enabled:
             asks = self.settings.probe.gateway_url or self.url
-            told = {"ANIMUSIC_PROBE__PORT": str(self.probe_port), "ANIMUSIC_PROBE__GATEWAY_URL": asks}
-            parts.append(self._service("probe", "probe", _local(self.probe_port), told))
+            variables = {"ANIMUSIC_PROBE__PORT": str(self.probe_port), "ANIMUSIC_PROBE__GATEWAY_URL": asks}
+            parts.append(self._service("probe", "probe", _local(self.probe_port), variables))
         return parts
 
-    def _service(self, name: str, service: str, url: str, told: dict[str, str]) -> Part:
-        return service_part(name, service, url, child_environment(self.layout, **told))
+    def _service(self, name: str, service: str, url: str, variables: dict[str, str]) -> Part:
+        return service_part(name, service, url, child_environment(self.layout, **variables))
 
 
 def managed_parts(kafka: KafkaNode | None, valkey: ValkeyNode | None) -> list[Part]:

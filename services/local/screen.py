@@ -1,4 +1,4 @@
-"""What a person sees: one line a step while the system starts, then a table, three lines to paste, and the page."""
+"""The terminal output of a start: one line per step, then a table, three lines to paste, and the page's address."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,18 +18,18 @@ MIB = 1 << 20
 
 
 class Step:
-    """One running step; `note` says what it is at."""
+    """One running step; `note` shows its current work."""
 
     def __init__(self, steps: "Steps", name: str, task: TaskID | None) -> None:
         self._steps, self._name, self._task = steps, name, task
         self.result = ""
 
     def note(self, text: str) -> None:
-        """Say what the step is doing now. Only a terminal shows it."""
+        """Show the current work. Only a terminal shows it."""
         self._steps.show(self._task, escape(f"{self._name}: {text}"))
 
     def done(self, text: str) -> None:
-        """Say what came of it, for the line that stays."""
+        """Set the result for the final line."""
         self.result = text
 
 
@@ -68,11 +68,11 @@ class Steps:
         try:
             yield step
         except BaseException as error:
-            # What was only called off because another step failed is not what went wrong.
+            # A step that was cancelled because another one failed is no failure.
             self._end(task, f"[red]✗[/red] {name}" if isinstance(error, Exception) else None)
             raise
-        said = escape(f"{name}: {step.result or 'done'}")
-        self._end(task, f"[green]✓[/green] {said} [dim]({time.monotonic() - began:.1f} s)[/dim]")
+        summary = escape(f"{name}: {step.result or 'done'}")
+        self._end(task, f"[green]✓[/green] {summary} [dim]({time.monotonic() - began:.1f} s)[/dim]")
 
     def say(self, text: str) -> None:
         """A line that stays, in rich's markup: `escape` what was not written here."""

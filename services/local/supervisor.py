@@ -1,4 +1,4 @@
-"""The whole system on one machine: started, filled, watched, stopped."""
+"""Starts, fills, watches and stops the whole system on one machine."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ STOP_ORDER: Final = (
 
 
 class Supervisor:
-    """One run of the local system on a data directory that the caller holds (`claim.claimed`)."""
+    """One run of the local system on a data directory that the caller holds (`locking.locked`)."""
 
     def __init__(self, settings: Settings, layout: Layout, console: Console) -> None:
         self._settings = settings
@@ -51,9 +51,9 @@ class Supervisor:
         self._plan: Plan | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Start everything, say what runs, go on until `stop` is set, and stop everything in order.
+        """Start everything, print what runs, run until `stop` is set, and stop everything in order.
 
-        Raises LocalError, LocalError or ConnectionError when the start fails; then, too, everything was stopped.
+        Raises LocalError or ConnectionError when the start fails; then everything is stopped, too.
         """
         try:
             if await self._unless(stop, self._start()):
@@ -67,7 +67,7 @@ class Supervisor:
             keeper.kill()
 
     async def _unless(self, stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-        """Do the work unless `stop` is set first; whether it was done to its end."""
+        """Do the work unless `stop` is set first; returns whether it ended."""
         doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,10 +93,10 @@ class Supervisor:
             services = await self._begin(plan.services()) if self._layout.contents.exists() else []
             await self._wait_for([store for store in stores if store.name == "kafka"], steps)
             with steps.step("topics", "making what is missing") as step:
-                created = await ensure_topics(self._told().kafka)
+                created = await ensure_topics(self._child_settings().kafka)
                 step.done(f"{len(created)} created" if created else "all there")
             services = services or await self._begin(plan.services())
-            await together(self._wait_for(services, steps), fill(self._told(), self._layout, steps))
+            await together(self._wait_for(services, steps), fill(self._child_settings(), self._layout, steps))
             # Playlists do not need these.
             await self._begin(plan.background())
             self._note_status()
@@ -140,8 +140,8 @@ class Supervisor:
 
         await together(*(one(keeper) for keeper in keepers))
 
-    def _told(self) -> Settings:
-        """The settings as every child sees them: with the addresses that this start chose."""
+    def _child_settings(self) -> Settings:
+        """The settings of the children: with the addresses of this start."""
         return Settings(data_dir=self._layout.root)
 
     def _show(self, plan: Plan) -> None:
@@ -190,19 +190,19 @@ class Supervisor:
             }
             for keeper in self._keepers
         }
-        said = {
+        status = {
             "pid": os.getpid(),
             "started": psutil.Process().create_time(),
             "installation": installation_of(self._layout),
             "url": self._plan.url,
             "parts": parts,
         }
-        write_json(self._layout.status, said)
+        write_json(self._layout.status, status)
 
     # ---- stopping ---------------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
-        """Stop in order, the parts of one rank together; then nothing says any more that it runs."""
+        """Stop in order, the parts of one rank together; then delete the status files."""
         if self._keepers:
             self._say("stopping")
         for rank in STOP_ORDER:
@@ -215,7 +215,7 @@ class Supervisor:
 
 
 async def together(*work: Coroutine[Any, Any, Any]) -> None:
-    """Do it all at once; the first error ends the rest and is raised as itself."""
+    """Run all concurrently; the first error cancels the rest and is raised unwrapped."""
     try:
         async with asyncio.TaskGroup() as group:
             for one in work:

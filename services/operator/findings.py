@@ -1,4 +1,4 @@
-"""One thing that was looked at: its state, and what to do when it is not well."""
+"""A finding: the state of one part, and what to do when it is not healthy."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Generations of profiles for an operator: which there are, how far each is, and which may go."""
+"""Generations of profiles for an operator: list them with their lag, and prune them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from services.common.settings import KafkaSettings
 from services.operator.readers.log import offsets
 from services.operator.readers.redis import ProfilesReader
 from services.operator.replay.lease import holder
-from services.operator.status.lag import FOLLOWED
+from services.operator.status.stores import FOLLOWED
 from services.profiles.generations import Generation, Generations
 
 _KEYS_A_CALL = 1_000
@@ -40,7 +40,7 @@ async def listed(settings: KafkaSettings, redis: Redis) -> list[Listed]:
 
 
 def former(known: dict[str, Generation], live: str) -> str | None:
-    """The generation that was live last before this one; None when there is none any more."""
+    """The generation that was live before this one; None when there is none."""
     times = {name: noted.live_until for name, noted in known.items() if noted.live_until and name != live}
     return max(times, key=lambda name: times[name] or 0, default=None)
 
@@ -51,9 +51,7 @@ async def former_generation(redis: Redis) -> str:
     live = await generations.live()
     back = former(await generations.known(), live)
     if back is None:
-        raise LookupError(
-            f"no generation was live before {live}; `animusic generations list` names those that there are"
-        )
+        raise LookupError(f"no generation was live before {live}; `animusic generations list` lists them")
     return back
 
 
@@ -74,13 +72,13 @@ async def prune(redis: Redis, names: Sequence[str], *, all_of_them: bool) -> dic
         if now is not None and name == now.generation:
             raise ValueError(f"generation {name} is being written: {now}")
         if name not in known:
-            raise LookupError(f"there is no generation {name}; `animusic generations list` names those that there are")
+            raise LookupError(f"there is no generation {name}; `animusic generations list` lists them")
     gone = names or sorted(known.keys() - kept)
     return {name: await _delete(redis, generations, name) for name in gone}
 
 
 async def _delete(redis: Redis, generations: Generations, name: str) -> int:
-    """Marks go first: what a crash leaves behind is not read, and a new one of this name begins without marks."""
+    """Delete the marks first: after a crash the rest is not read, and a new generation of this name has no marks."""
     found: list[str | bytes] = [f"am:{shard_tag(shard)}:{name}:marks" for shard in range(SHARDS)]
     deleted: int = await redis.unlink(*found)
     found.clear()

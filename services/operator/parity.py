@@ -1,4 +1,4 @@
-"""Whether two generations of profiles hold the same: digests without any order, compared at equal marks.
+"""Whether two generations of profiles are equal: order-free digests, compared at equal marks.
 
 What is compared, shard by shard: every user's stored fields (songs, vetoes, anime list), every history of playlists,
 and who is forgotten. What is not: the bodies of playlists (they expire; their line in the history names revision, time

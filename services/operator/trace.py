@@ -1,6 +1,6 @@
-"""The way of one event: from the listener's click through the log and the profile to the next playlist.
+"""Traces one event: from the listener's click through the log and the profile to the next playlist.
 
-Everything is asked of the parts themselves. The warehouse knows where an event lies; while it has not come so far, the
+The parts themselves answer. The warehouse knows the offset of an event; while it is behind, the
 log is searched instead.
 """
 
@@ -95,7 +95,7 @@ def _registers(packed: bytes | None) -> dict[str, dict[str, Any] | None]:
 
 
 def holds(event: FeedbackEvent, songs: dict[str, bytes], vetoes: dict[str, bytes]) -> bool:
-    """Whether merging the event once more would change nothing."""
+    """Whether merging the event again would change nothing."""
     whole = joined(Folded(songs=songs, vetoes=vetoes), fold([event])[event.user_id])
     return whole.songs == songs and whole.vetoes == vetoes
 

@@ -24,8 +24,7 @@ from redis.exceptions import RedisError
 from contracts.evolution.versions import NewerSchema
 from services.common.kafka.consuming.retry import OutageTooLong
 from services.common.process.loop import run
-from services.common.process.priority import lower_priority
-from services.common.process.telemetry import configure_logging
+from services.common.process.startup import configure_logging, lower_priority
 from services.rebuild.job import Block, Job, Report
 from services.rebuild.reading import Reader
 

@@ -18,7 +18,7 @@ from contracts.topics import CATALOGUE, MODELS
 from services.common.http.server import HttpServer, stop_on_signals
 from services.common.process.clock import now_ms
 from services.common.process.identity import ProcessIdentity
-from services.common.process.tasks import end
+from services.common.process.loop import end
 from services.common.redis import connect
 from services.common.settings import Settings
 from services.profiles.reader import ProfileReader

@@ -166,7 +166,7 @@ async def readyz(parts: Parts) -> Response:
     state = {
         "ready": not missing,
         "missing": missing,
-        **parts.identity.said(),
+        **parts.identity.as_dict(),
         "songs": len(snapshot.catalogue),
         "arms": {arm: bound.version for arm, bound in snapshot.models.items()},
         "left_out": dict(snapshot.left_out),

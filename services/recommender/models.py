@@ -205,9 +205,8 @@ def open_from_server(record: LiveModel, client: "AsyncQdrantClient", loop: async
     `client` belongs to `loop`. Raises IncompleteCollectionError if the version is not complete (yet), and the
     client's errors if the server does not answer.
     """
-    # Imported here: the client costs a second and 30 MB, and a single machine does not need it.
-    from services.common.vectors.server_index import ServerIndex
-    from services.common.vectors.server_rows import assembled, read_collection
+    # Imported here: the client takes a second and 30 MB, and one machine alone needs none of it.
+    from services.common.vectors.server_index import ServerIndex, assembled, read_collection
 
     pages = asyncio.run_coroutine_threadsafe(read_collection(client, record), loop).result()
     rows = assembled(pages, record)

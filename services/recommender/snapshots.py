@@ -19,7 +19,7 @@ from contracts.evolution.versions import NewerSchema
 from contracts.models import LiveModel
 from contracts.records import MODEL_VERSIONS
 from contracts.topics import CATALOGUE, MODELS
-from services.common.process.garbage import freeze_gc
+from services.common.process.loop import freeze_gc
 from services.recommender.arms.content import not_built
 from services.recommender.catalogue import Catalogue, build_catalogue
 from services.recommender.catalogue_song import CatalogueSong, UnreadableSong, read_song

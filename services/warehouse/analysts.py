@@ -91,7 +91,7 @@ class Analysts:
             self._asked -= 1
 
     def close(self) -> None:
-        """End the running queries and let go of the engine."""
+        """End the running queries and close the engine."""
         self._closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._answering:

@@ -14,8 +14,7 @@ from services.common.clickhouse import ChdbEngine, Clickhouse, ClickhouseError, 
 from services.common.http.server import HttpServer
 from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.process.identity import ProcessIdentity
-from services.common.process.lean import without_pandas
-from services.common.process.priority import lower_priority
+from services.common.process.startup import lower_priority, without_pandas
 from services.common.settings import Settings
 from services.warehouse.analysts import Analysts
 from services.warehouse.endpoint import Endpoint
@@ -82,7 +81,7 @@ class Warehouse:
             await self._consumer.run()
 
     async def close(self) -> None:
-        """Stop answering and let go of the engine."""
+        """Stop answering and close the engine."""
         if self._route.rebuilds is not None:
             await self._route.rebuilds.stop()
         if self._http is not None:
@@ -104,8 +103,8 @@ class Warehouse:
             self._registry,
             self._not_ready,
             host=settings.warehouse.host,
-            told_at=settings.clickhouse.dsn.rpartition("@")[2],
-            standing=self._where,
+            server_address=settings.clickhouse.dsn.rpartition("@")[2],
+            details=self._health_details,
             admin=self._route.routes(),
         )
         self._http = HttpServer(endpoint.app(), stop_seconds=_STOP_SECONDS)
@@ -133,7 +132,7 @@ class Warehouse:
     def _not_ready(self) -> str | None:
         return "starting" if self._consumer is None else self._consumer.not_ready()
 
-    def _where(self) -> dict[str, Any]:
-        said = {} if self._consumer is None else self._consumer.standing()
+    def _health_details(self) -> dict[str, Any]:
+        details = {} if self._consumer is None else self._consumer.health_details()
         doing = "" if self._route.rebuilds is None else self._route.rebuilds.doing()
-        return {**said, "rebuild": doing} if doing else said
+        return {**details, "rebuild": doing} if doing else details

@@ -1,8 +1,8 @@
-"""Settings that clients send beside a statement: which are obeyed, which are ignored, which are refused. Pure.
+"""Which settings that clients send with a statement are applied, ignored or refused. Pure.
 
-What changes how an answer looks is obeyed. A limit is obeyed where it is lower than ours. What only concerns writing,
-the network or speed is ignored. Everything else is refused by name, for it could change what a statement means or may
-reach, unless it asks for the value that holds anyway: a ClickHouse server with `readonly = 1` does it like that, too.
+Settings of the output format are applied, and limits below ours. Settings that only concern writing,
+the network or speed are ignored. Others are refused by name, because they could change what a statement means or
+reaches, unless they set the current value: a ClickHouse server with `readonly = 1` does the same.
 """
 
 import math

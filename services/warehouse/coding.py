@@ -24,7 +24,7 @@ _CHECKSUM: Final = 16
 _HEADER: Final = struct.Struct("<BII")
 _PLAIN, _LZ4, _ZSTD = 0x02, 0x82, 0x90
 _BLOCK_BYTES: Final = 1 << 20
-# Below this, compressing saves nothing that anybody notices.
+# Below this, compressing is not worth its CPU.
 _WORTH_BYTES: Final = 1_000
 # Members (gzip) or frames of one body: each costs a copy of what follows it.
 _MOST_MEMBERS: Final = 100

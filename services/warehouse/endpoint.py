@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.common.clickhouse import DATABASE, ClickhouseError, Result
-from services.common.http.health import Details, NotReady, readiness
+from services.common.http.server import Details, NotReady, readiness
 from services.common.process.identity import ProcessIdentity
 from services.warehouse.analysts import Analysts, Answer, Question
 from services.warehouse.asked_settings import PARAMETERS
@@ -72,18 +72,18 @@ class Endpoint:
         not_ready: NotReady,
         *,
         host: str,
-        told_at: str,
-        standing: Details = dict,
+        server_address: str,
+        details: Details = dict,
         admin: Sequence[Route] = (),
     ) -> None:
         self._analysts = analysts
         self._identity = identity
         self._registry = registry
         self._not_ready = not_ready
-        self._standing = standing
+        self._details = details
         self._admin = admin
         self._any_host = not _is_loopback(host)
-        self._told_at = told_at
+        self._server_address = server_address
         self._seconds = Histogram("animusic_sql_seconds", "time to answer an analyst's statement", registry=registry)
         self._errors = Counter("animusic_sql_errors", "statements that were refused or failed", registry=registry)
 
@@ -107,8 +107,8 @@ class Endpoint:
         return PlainTextResponse("Ok.\n")
 
     async def _readyz(self, _: Request) -> Response:
-        ready, said = readiness(self._identity, self._not_ready, self._standing)
-        return JSONResponse(said, 200 if ready else 503)
+        ready, body = readiness(self._identity, self._not_ready, self._details)
+        return JSONResponse(body, 200 if ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
@@ -134,7 +134,7 @@ class Endpoint:
     async def _answer(self, request: Request, headers: dict[str, str]) -> Response:
         self._check_caller(request)
         if self._analysts is None:
-            raise refused(f"the analysts' database is the ClickHouse server at {self._told_at}; ask there", 497)
+            raise refused(f"the analysts' database is the ClickHouse server at {self._server_address}; ask there", 497)
         values = {**request.query_params, **await form_fields(request)}
         _check_database(values.get("database") or request.path_params.get("database") or _header(request, "database"))
         statement = await _statement(request, values)

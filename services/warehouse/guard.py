@@ -1,8 +1,8 @@
-"""Which statements an analyst may run. Pure: it judges text that ClickHouse itself has put into its canonical form.
+"""Which statements an analyst may run. Pure: it checks text that ClickHouse itself has put into canonical form.
 
-Two locks hold the door. The engine's own `readonly = 1` refuses writes, changed settings and most sources; this one
+There are two checks. The engine's own `readonly = 1` refuses writes, changed settings and most sources; this one
 refuses what that lets through (the function `file`, DESCRIBE of a source, INTO OUTFILE, KILL, system tables that show
-other people's queries) and says why. What is judged is what is run: the canonical text has one statement, no comments,
+other users' queries) and says why. The checked text is the text that runs: it has one statement, no comments,
 and every literal and name quoted in one way.
 """
 

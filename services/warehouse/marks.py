@@ -1,4 +1,4 @@
-"""The table of marks, and how marks that stand for nothing are told from true ones.
+"""The table of high-water marks, and how a mark is checked before a consumer trusts it.
 
 Tables can be emptied or dropped at any moment of a flush: before its rows, between its rows and its marks, between its
 marks and the end of the process. No order of looks and inserts tells all of these apart by the marks alone, since a
@@ -10,7 +10,7 @@ number, inserted while there are no marks (by migration 0007, or here), which go
 - Another number, or none: they may stand for nothing. They are thrown away and the slices refused, so the log is read
   again from its start; rows that are there twice count once.
 - A process that ends between its marks and the second look leaves marks without a beginning, if there was a wipe.
-  Whoever reads them next - the same process after its restart - does not believe them: they are thrown away.
+  The next reader (the same process after its restart) finds no beginning and throws them away.
 
 What is left: tables emptied one by one *with the marks first*, the rest more than `SETTLE_SECONDS` later.
 """
@@ -35,7 +35,7 @@ _log = logging.getLogger("animusic.warehouse")
 Marks = dict[MarkName, int]
 
 
-class Standing(NamedTuple):
+class MarkState(NamedTuple):
     """What the table says: the number of its beginning, and the marks."""
 
     beginning: int
@@ -51,30 +51,30 @@ class MarkTable:
         self._seen = False
         self._wanted = frozenset(name for each in migrations() for name in _MADE.findall(each.text))
 
-    def read(self) -> Standing:
+    def read(self) -> MarkState:
         """The marks; where the table was emptied it gets another beginning, and no mark counts."""
-        standing = self._standing() or self._begin_again()
+        state = self._state() or self._new_beginning()
         self._seen = True
-        return standing
+        return state
 
-    def find_missing(self) -> None:
+    def recreate_missing(self) -> None:
         """Make again what was dropped without being missed by an insert: the marks would claim its rows for ever."""
         found = self._clickhouse.query(f"SELECT name FROM system.tables WHERE database = '{DATABASE}'")
         missing = sorted(self._wanted - set(found["name"].to_pylist()))
         if missing:
-            self.make_again(", ".join(missing))
+            self.recreate_dropped(", ".join(missing))
 
-    def write(self, marks: pa.Table, since: Standing) -> bool:
+    def write(self, marks: pa.Table, since: MarkState) -> bool:
         """Insert marks for rows that were inserted after `since` was read. Whether they count."""
         self._clickhouse.insert(f"{DATABASE}.marks", marks)
-        now = self._standing()
+        now = self._state()
         if now is not None and now.beginning == since.beginning:
             return True
         _log.error("the tables were emptied during a flush: its marks are thrown away, and the log is read again")
         self._clickhouse.command(f"TRUNCATE TABLE {DATABASE}.marks")
         return False
 
-    def make_again(self, missing: str) -> None:
+    def recreate_dropped(self, missing: str) -> None:
         """Make what was dropped, of the tables and views; nothing is marked afterwards, so the log fills them."""
         _log.error("dropped: %s; made again in %g s, and filled from the log", missing, self._settle_seconds)
         time.sleep(self._settle_seconds)
@@ -85,25 +85,25 @@ class MarkTable:
         made = migrate(self._clickhouse)
         _log.warning("the tables are there again (%d migrations); the log is read from its start", len(made))
 
-    def _begin_again(self) -> Standing:
+    def _new_beginning(self) -> MarkState:
         if self._seen:
             _log.error("the marks are gone, tables were emptied: in %g s the log is read again", self._settle_seconds)
             time.sleep(self._settle_seconds)
-            found = self._standing()
+            found = self._state()
             if found is not None:
                 return found
         self._clickhouse.command(f"TRUNCATE TABLE {DATABASE}.marks")
-        beginning = Standing(secrets.randbits(63), {})
+        beginning = MarkState(secrets.randbits(63), {})
         row = {"topic_id": pa.array([""], pa.string()), "topic": pa.array(["beginning"], pa.string())}
         numbers = {"partition": pa.array([0], pa.uint32()), "mark": pa.array([beginning.beginning], pa.uint64())}
         self._clickhouse.insert(f"{DATABASE}.marks", pa.table({**row, **numbers}))
         return beginning
 
-    def _standing(self) -> Standing | None:
+    def _state(self) -> MarkState | None:
         """None where the table has no beginning."""
         marks = _read(self._clickhouse, DATABASE)
         beginning = marks.pop(_BEGINNING, None)
-        return None if beginning is None else Standing(beginning, marks)
+        return None if beginning is None else MarkState(beginning, marks)
 
 
 def stored_marks(clickhouse: Clickhouse, database: str = DATABASE) -> Marks:

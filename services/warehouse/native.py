@@ -16,7 +16,7 @@ FIRST_VERSION: Final = 54_454
 _BLOCK_INFO: Final = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 _NOT_SPECIAL: Final = b"\x00"
 _WORD: Final = 8
-# LowCardinality: the two low bytes of its flags say how wide its indexes are, the others whether it brings its keys.
+# LowCardinality: the two low bytes of its flags say how wide its indexes are, the others whether it has its keys.
 _INDEX_WIDTHS: Final = (1, 2, 4, 8)
 _HAS_KEYS: Final = 1 << 9
 

@@ -140,7 +140,7 @@ class _Tables:
     @contextlib.asynccontextmanager
     async def standstill(self) -> AsyncIterator[None]:
         """See Target: nothing is inserted into the live tables."""
-        async with self._live_sink.held:
+        async with self._live_sink.insert_lock:
             began = time.monotonic()
             yield
             self._status.paused_ms = (time.monotonic() - began) * 1e3

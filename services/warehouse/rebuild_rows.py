@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from contracts.marks import MarkName
 from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice
-from services.common.process.lean import without_pandas
+from services.common.process.startup import without_pandas
 from services.warehouse.sink import Value, read_value, tables_of
 
 HandOver = Callable[[Sequence[tuple[str, bytes]]], Awaitable[None]]

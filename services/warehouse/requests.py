@@ -1,4 +1,4 @@
-"""What a client of the SQL endpoint sent: the text of its body, decompressed, and the fields of a form."""
+"""Reads the body of a request to the SQL endpoint: decompressed text, or the fields of a form."""
 
 import email
 from email.message import Message
@@ -36,7 +36,7 @@ def is_form(request: Request) -> bool:
 async def form_fields(request: Request) -> dict[str, str]:
     """The fields of a multipart form: clickhouse-connect sends one when the statement or its parameters are long.
 
-    Raises ClickhouseError for a form that brings rows: ClickHouse would make a temporary table of them.
+    Raises ClickhouseError for a form with rows: ClickHouse would make a temporary table of them.
     """
     if not is_form(request):
         return {}
@@ -55,7 +55,7 @@ async def form_fields(request: Request) -> dict[str, str]:
 def _refuse_rows(fields: dict[str, str]) -> None:
     table = next((name for name in fields if {f"{name}_structure", f"{name}_types"} & set(fields)), None)
     if table is not None:
-        raise refused(f"the form brings rows for a table {table}, and this endpoint takes none: it is read-only", 164)
+        raise refused(f"the form has rows for a table {table}, but this endpoint is read-only", 164)
 
 
 async def _body(request: Request, *, blocks: bool) -> bytes:

@@ -32,18 +32,18 @@ _ROUND = pa.schema(
 
 def spans(rows: Sequence[Placed[AcknowledgementEntry | Tally]]) -> pa.Table:
     """Rows of `ledger_spans`: one a range. `source` says who counted it: the gateway, or a reader of the topic."""
-    return _table(_SPAN, [row for _, said in rows for row in _spans_of(said)])
+    return _table(_SPAN, [row for _, ledger_record in rows for row in _spans_of(ledger_record)])
 
 
-def _spans_of(said: AcknowledgementEntry | Tally) -> list[dict[str, Any]]:
+def _spans_of(ledger_record: AcknowledgementEntry | Tally) -> list[dict[str, Any]]:
     about = {
-        "source": "gateway" if isinstance(said, AcknowledgementEntry) else "topic",
-        "writer": said.writer,
-        "topic": said.topic,
-        "topic_id": said.topic_id,
-        "said_ms": said.said_at,
+        "source": "gateway" if isinstance(ledger_record, AcknowledgementEntry) else "topic",
+        "writer": ledger_record.writer,
+        "topic": ledger_record.topic,
+        "topic_id": ledger_record.topic_id,
+        "said_ms": ledger_record.said_at,
     }
-    return [{**about, **span.model_dump(exclude={"hour"}), "hour_ms": span.hour} for span in said.spans]
+    return [{**about, **span.model_dump(exclude={"hour"}), "hour_ms": span.hour} for span in ledger_record.spans]
 
 
 def folded(rows: Sequence[Placed[Tally]]) -> pa.Table:
@@ -51,9 +51,9 @@ def folded(rows: Sequence[Placed[Tally]]) -> pa.Table:
     return _table(
         _FOLDED,
         [
-            {"topic": said.topic, "topic_id": said.topic_id, "partition": partition, "mark": mark,
-             "said_ms": said.said_at}
-            for _, said in rows for partition, mark in said.folded.items()
+            {"topic": ledger_record.topic, "topic_id": ledger_record.topic_id, "partition": partition, "mark": mark,
+             "said_ms": ledger_record.said_at}
+            for _, ledger_record in rows for partition, mark in ledger_record.folded.items()
         ],
     )  # fmt: skip
 
@@ -63,9 +63,9 @@ def rounds(rows: Sequence[Placed[Round]]) -> pa.Table:
     return _table(
         _ROUND,
         [
-            {**said.model_dump(exclude={"began_at", "trouble"}), "began_ms": said.began_at,
-             "trouble": said.trouble or ""}
-            for _, said in rows
+            {**ledger_record.model_dump(exclude={"began_at", "trouble"}), "began_ms": ledger_record.began_at,
+             "trouble": ledger_record.trouble or ""}
+            for _, ledger_record in rows
         ],
     )  # fmt: skip
 

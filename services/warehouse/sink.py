@@ -1,4 +1,4 @@
-"""The warehouse as a sink of the consumer kit: rows first, the mark after their insert has returned."""
+"""The warehouse's sink: it inserts rows first, then the high-water mark."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from contracts.topics import CATALOGUE, FEEDBACK, LEDGER, MODEL_BUILDS, MODELS, 
 from services.common.clickhouse import DATABASE, Clickhouse, ClickhouseError
 from services.common.kafka.consuming.model import Assignment, FlushResult, Poison, Record, Slice, Unflushable
 from services.warehouse import rows, rows_of_ledger
-from services.warehouse.marks import SETTLE_SECONDS, MarkTable, Standing
+from services.warehouse.marks import SETTLE_SECONDS, MarkState, MarkTable
 from services.warehouse.rows import Place, Placed
 
 R = TypeVar("R")
@@ -32,7 +32,7 @@ Value = (
 TOPICS: Final = (
     FEEDBACK.name, PLAYLISTS.name, PROFILES.name, CATALOGUE.name, MODELS.name, MODEL_BUILDS.name, LEDGER.name,
 )  # fmt: skip
-# Here nobody ever writes a tombstone: a user is forgotten by a record of its own.
+# These topics have no tombstones: a record of its own forgets a user.
 _NO_TOMBSTONES: Final = frozenset({FEEDBACK.name, PLAYLISTS.name, MODEL_BUILDS.name, PROFILES.name, LEDGER.name})
 # Which table takes which records, in the order of insertion.
 TABLES: Final[tuple[tuple[str, tuple[type, ...], Callable[[Sequence[Placed[Any]]], pa.Table]], ...]] = (
@@ -61,7 +61,7 @@ def read_value(topic: str, value: bytes | None) -> Value | Poison:
 
 
 class WarehouseSink:
-    """Inserts what the log tells. Rows are keyed by what they say and where they lie: inserting again is harmless.
+    """Inserts the log's records. Rows are keyed by content and offset, so inserting again is harmless.
 
     While `held` is taken nothing is inserted: a rebuild exchanges tables meanwhile. Tables that are emptied or dropped
     are noticed, whenever it happens, and the log is read again (see `services/warehouse/marks.py`).
@@ -73,7 +73,7 @@ class WarehouseSink:
     def __init__(self, clickhouse: Clickhouse, settle_seconds: float = SETTLE_SECONDS) -> None:
         self._clickhouse = clickhouse
         self._marks = MarkTable(clickhouse, settle_seconds)
-        self.held = asyncio.Lock()
+        self.insert_lock = asyncio.Lock()
 
     def decode(self, record: Record) -> Value | Poison:
         """See `read_value`."""
@@ -81,8 +81,8 @@ class WarehouseSink:
 
     async def marks(self, assignments: Sequence[Assignment]) -> dict[MarkName, int | None]:
         """The marks that were inserted; None where there is none. Raises ClickhouseError."""
-        async with self.held:
-            stored = (await asyncio.to_thread(self._mending, self._look)).marks
+        async with self.insert_lock:
+            stored = (await asyncio.to_thread(self._recreating_tables, self._read_marks)).marks
         return {assignment.name: stored.get(assignment.name) for assignment in assignments}
 
     async def flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
@@ -90,20 +90,20 @@ class WarehouseSink:
 
         Raises ClickhouseError (try again) or Unflushable (a row that no table takes).
         """
-        async with self.held:
-            return await asyncio.to_thread(self._mending, lambda: self._flush(slices))
+        async with self.insert_lock:
+            return await asyncio.to_thread(self._recreating_tables, lambda: self._flush(slices))
 
-    def _mending(self, work: Callable[[], R]) -> R:
-        """Do it. Where a table is missing it is made again, and the error raised all the same: the kit tries again."""
+    def _recreating_tables(self, work: Callable[[], R]) -> R:
+        """Do the work. A missing table is created again, and the error is raised all the same: the consumer retries."""
         try:
             return work()
         except ClickhouseError as error:
             if error.missing:
-                self._marks.make_again(str(error).splitlines()[0])
+                self._marks.recreate_dropped(str(error).splitlines()[0])
             raise
 
-    def _look(self) -> Standing:
-        self._marks.find_missing()
+    def _read_marks(self) -> MarkState:
+        self._marks.recreate_missing()
         return self._marks.read()
 
     def _flush(self, slices: Sequence[Slice[Value]]) -> FlushResult:
@@ -114,13 +114,13 @@ class WarehouseSink:
             for s in slices
             if stored.get(s.assignment.name, 0) < s.after
         }
-        taken = [s for s in slices if s.assignment.name not in refused]
-        tables = tables_of(taken)
+        accepted = [s for s in slices if s.assignment.name not in refused]
+        tables = tables_of(accepted)
         marks = tables.pop("marks")
         for table, found in tables.items():
             self._insert(table, found)
-        if taken and not self._marks.write(marks, before):
-            refused |= {part.assignment.name: None for part in taken}
+        if accepted and not self._marks.write(marks, before):
+            refused |= {part.assignment.name: None for part in accepted}
         return FlushResult(refused)
 
     def _insert(self, table: str, found: pa.Table) -> None:

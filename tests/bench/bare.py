@@ -11,7 +11,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.common.kafka import refresh_metadata
-from services.common.process.priority import lower_priority
+from services.common.process.startup import lower_priority
 from services.common.settings import REPO_ROOT, KafkaSettings
 
 FETCH_BYTES = 4 << 20

@@ -14,10 +14,10 @@ from services.common.settings import Settings
 from tests.soak.healing import warehouse_marks
 from tests.support.agreement import (
     ask,
+    dead_letters_in,
     feedback_in,
     folded_registers,
     ids_of,
-    letters_in,
     profiles_at_end,
     unreadable_in,
     warehouse_registers,
@@ -167,19 +167,21 @@ def _playlists(settings: Settings, told: Told) -> Line:
 
 def _letters(settings: Settings, poison: Mapping[bytes, bytes]) -> Line:
     lying = asyncio.run(unreadable_in(settings.kafka, (FEEDBACK.name, PLAYLISTS.name, PROFILES.name)))
-    letters = asyncio.run(letters_in(settings.kafka))
+    in_dlq = asyncio.run(dead_letters_in(settings.kafka))
     wanted = {(place, step) for place in lying for step in STEPS}
-    found = {(letter.place, letter.step) for letter in letters}
+    found = {(dead_letter.place, dead_letter.step) for dead_letter in in_dlq}
     injected = [key for key, _ in lying.values()]
-    changed = [letter for letter in letters if lying.get(letter.place) != (letter.key, letter.value)]
+    changed = [
+        dead_letter for dead_letter in in_dlq if lying.get(dead_letter.place) != (dead_letter.key, dead_letter.value)
+    ]
     return Line(
         "dead letters, poisoned records named",
-        len({letter.place for letter in letters}),
-        f"{len(poison):,} injected; {letters.total():,} records of {len(STEPS)} consumers, with repetitions",
+        len({dead_letter.place for dead_letter in in_dlq}),
+        f"{len(poison):,} injected; {in_dlq.total():,} records of {len(STEPS)} consumers, with repetitions",
         lost=[*map(str, sorted(wanted - found)), *map(str, sorted(poison.keys() - set(injected)))],
         strange=[
             *map(str, sorted(found - wanted)),
-            *(f"changed: {letter.place}" for letter in changed),
+            *(f"changed: {dead_letter.place}" for dead_letter in changed),
             *(f"not injected: {place}" for place, (key, value) in lying.items() if poison.get(key or b"") != value),
         ],
     )

@@ -66,7 +66,7 @@ class Letter(NamedTuple):
     value: bytes | None
 
 
-async def letters_in(log: KafkaSettings) -> Counter[Letter]:
+async def dead_letters_in(log: KafkaSettings) -> Counter[Letter]:
     """Every dead letter, with how often it was written."""
     found: Counter[Letter] = Counter()
     async for batch in read_to_end(log, DEAD_LETTERS.name):

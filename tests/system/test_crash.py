@@ -17,10 +17,10 @@ from contracts.events import FeedbackEvent
 from contracts.fold import fold
 from tests.support.agreement import (
     ask,
+    dead_letters_in,
     feedback_in,
     folded_registers,
     ids_of,
-    letters_in,
     profiles_at_end,
     warehouse_registers,
 )
@@ -127,7 +127,7 @@ def test_the_warehouses_registers_are_the_fold(survived, topic) -> None:
 
 
 def test_nothing_went_to_the_dead_letters(survived) -> None:
-    assert not asyncio.run(letters_in(survived[0].settings().kafka))
+    assert not asyncio.run(dead_letters_in(survived[0].settings().kafka))
 
 
 def test_nothing_is_orphaned(survived) -> None:

@@ -197,8 +197,8 @@ def _dead_letters_are_shown_by_what_is_advised(system: System) -> None:
             await to.send_and_wait(FEEDBACK.name, b"poison", partition=0)
 
     asyncio.run(poison())
-    letters = poll(lambda: findings(system).get("dead letters"), timeout=60, what="status says that there are some")
-    shown = system.command(*advised(letters), COLUMNS="200")
+    in_dlq = poll(lambda: findings(system).get("dead letters"), timeout=60, what="status says that there are some")
+    shown = system.command(*advised(in_dlq), COLUMNS="200")
     assert (shown.returncode, "Invalid JSON" in shown.stdout) == (0, True)
 
 

@@ -1,4 +1,4 @@
-"""Listening on a port, and one sentence about who has it when it cannot be had."""
+"""Listens on a port; the error of a taken port names the program that has it."""
 
 import errno
 import socket
@@ -8,7 +8,7 @@ BACKLOG: Final = 2048
 
 
 class CannotListen(OSError):
-    """A port cannot be had. `str()` says why and what to do: another try ends the same."""
+    """A port is not available. `str()` says why and what to do. A retry fails, too."""
 
     def __str__(self) -> str:
         return str(self.args[1])

@@ -109,7 +109,7 @@ async def read_to_end(settings: KafkaSettings, topic: str) -> AsyncIterator[list
 async def partition_ids(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     """The partitions of a topic as Kafka knows them now. Raises LookupError when there is no such topic.
 
-    A broker may hear of a topic a moment after it was created, and a busy one may answer late: it is asked for a while.
+    A broker may learn of a new topic late, and a busy one may answer late. So this retries for a while.
     """
     deadline = asyncio.get_running_loop().time() + _UNKNOWN_TOPIC_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""What aiokafka 0.14 cannot ask: the ids of topics, who leads each partition, and where a leader's epoch ended.
+"""Requests that aiokafka 0.14 lacks: topic ids, the leader of each partition, and the end of a leader's epoch.
 
 A topic that was deleted and made again has the same name and another id. A log that loses its tail (an unclean
 election, a disk that lied) gets its next records at the offsets of the lost ones, and by offsets alone this cannot be
@@ -74,9 +74,9 @@ async def partition_counts(settings: KafkaSettings, topics: Sequence[str]) -> di
 
 
 async def describe_topics(bootstrap_servers: str, topics: Sequence[str]) -> Described:
-    """What the log says of these topics now.
+    """Describe these topics.
 
-    A topic that was just made is waited for: brokers learn of it some milliseconds after its maker was answered.
+    Retries for a new topic: brokers learn of it some milliseconds after its creator got the answer.
     Raises ConnectionError when no broker answers, LookupError when the log has no such topic, aiokafka's
     KafkaError for what else the broker says, RuntimeError when the brokers are too old to know topic ids.
     """
@@ -112,7 +112,7 @@ def _described(topics: Sequence[Sequence[Any]]) -> Described:
             raise LookupError(f"the log has no topic {name}; `animusic topics` creates what is missing")
         # A topic without a leader just now carries an error and its id all the same.
         if topic_id == _NO_ID:
-            raise for_code(code)(f"the broker did not tell the id of topic {name}")
+            raise for_code(code)(f"the broker did not return the id of topic {name}")
         found.ids[name] = topic_id.hex
         found.partitions[name] = len(partitions)
         for _error, number, leader, epoch, *_more in partitions:

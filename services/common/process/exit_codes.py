@@ -1,4 +1,4 @@
-"""Exit codes that one command of ours tells another by, as sysexits.h has them."""
+"""Exit codes, as in sysexits.h."""
 
 from typing import Final
 

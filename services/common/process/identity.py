@@ -1,4 +1,4 @@
-"""Who answers: every /readyz names its service, its installation and its process.
+"""The identity in every /readyz: service, installation and process.
 
 Another program may answer 200 on a port of ours, and so may another installation. A check of readiness
 compares these three, so that "ready" means this process of this installation.
@@ -34,7 +34,7 @@ class ProcessIdentity:
         """The identity of this process."""
         return cls(service, settings.installation, os.getpid())
 
-    def said(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """For the body of /readyz."""
         return asdict(self)
 

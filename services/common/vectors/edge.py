@@ -139,7 +139,7 @@ def write_shard(directory: Path, point_ids: PointIds, vectors: Any) -> None:
         shard.flush()
     finally:
         shard.close()
-    # The first opening writes the engine's defaults into the shard's configuration: here, while nobody reads it yet.
+    # The first opening writes the engine's defaults into the shard's configuration: here, before any process reads it.
     engine.EdgeShard.load(str(directory)).close()
 
 

@@ -1,4 +1,4 @@
-"""What every store of vectors can do: one protocol, one adapter per store, one conformance suite for all."""
+"""The interface of vector indexes: one protocol, one adapter per store, one test suite for all."""
 
 from typing import Protocol, runtime_checkable
 

@@ -5,7 +5,7 @@ song's row at length 1, and in its payload the song id and the length that the r
 needs and a cosine collection forgets. Points are written once and never changed; a switch opens another collection.
 
 The alias `<arm>` is moved beside the record in `animusic.models.v1`. It is for people and other tools: a recommender
-opens the version that the record names, so that an alias which moved too early or too late misleads nobody.
+opens the version that the record names, so a wrong alias does no harm.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from services.common.vectors.published import points_of
 
 # Makes a client for as long as the block lasts.
 Connect = Callable[[], AbstractAsyncContextManager[AsyncQdrantClient]]
-# What a job tells those who wait: (what it does now, steps done, steps in all).
+# Progress of a job: (current step, steps done, steps in all).
 Report = Callable[[str, int, int], None]
 
 SPARSE_NAME: Final = "sparse"
@@ -46,7 +46,7 @@ class IncompleteCollectionError(LookupError):
 
 
 def connecting(settings: QdrantSettings) -> Connect:
-    """How to reach the server of the settings. In the block FAULTS become RuntimeError."""
+    """A client factory for the server of the settings. In its block FAULTS become RuntimeError."""
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AsyncQdrantClient]:
@@ -55,7 +55,7 @@ def connecting(settings: QdrantSettings) -> Connect:
             yield client
         except FAULTS as fault:
             where = f"{settings.url} (gRPC on port {settings.grpc_port})"
-            what = said(fault)
+            what = fault_text(fault)
             raise RuntimeError(f"Qdrant at {where} fails: {what}; its address is ANIMUSIC_QDRANT__URL") from fault
         finally:
             await client.close()
@@ -63,8 +63,8 @@ def connecting(settings: QdrantSettings) -> Connect:
     return connect
 
 
-def said(fault: BaseException) -> str:
-    """What a fault says, in a line; gRPC's own text is five."""
+def fault_text(fault: BaseException) -> str:
+    """The message of a fault in one line; gRPC's own text has five."""
     details = fault.details() if isinstance(fault, grpc.aio.AioRpcError) else fault
     return str(details) or type(fault).__name__
 

@@ -1,21 +1,23 @@
-"""Searching a collection of a Qdrant server: the second adapter of `VectorIndex`.
+"""Reads a collection of a Qdrant server: searches it (the second adapter of `VectorIndex`), or reads it whole.
 
 A client belongs to the event loop in which it was made. `ask` is for that loop; `search`, which blocks, is for other
-threads: a job's, for one. Search parameters are those of the Edge adapter, and edge.py says why.
+threads, such as a job's. edge.py explains the search parameters.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Thread
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 
 from contracts.models import LiveModel
-from services.common.vectors.index import Found, PointIds, Query, one_filter, unit
-from services.common.vectors.server import SPARSE_NAME, Connect
+from services.common.vectors.index import Found, PointIds, Query, SparseQuery, one_filter, unit
+from services.common.vectors.server import SPARSE_NAME, Connect, check_complete, pages
 
 OVERFETCH: Final = 128
 _RESCORED: Final = 40
@@ -36,9 +38,9 @@ class ServerIndex:
     ) -> Found:
         """See `VectorIndex.search`. Raises RuntimeError in the client's own loop, which would wait for itself."""
         if _running_loop() is self._loop:
-            raise RuntimeError("a blocking search in the client's own event loop never ends; await ask()")
-        asked = self.ask(query, k=k, allowed=allowed, forbidden=forbidden)
-        return asyncio.run_coroutine_threadsafe(asked, self._loop).result(_SEARCH_SECONDS)
+            raise RuntimeError("a blocking search in the client's own event loop never returns; await ask()")
+        request = self.ask(query, k=k, allowed=allowed, forbidden=forbidden)
+        return asyncio.run_coroutine_threadsafe(request, self._loop).result(_SEARCH_SECONDS)
 
     async def ask(
         self, query: Query, *, k: int, allowed: PointIds | None = None, forbidden: PointIds | None = None
@@ -50,20 +52,20 @@ class ServerIndex:
         one_filter(allowed, forbidden)
         nearest = self._nearest(query)
         if allowed is not None:
-            return await self._asked_within(nearest, k, allowed, allow=True)
+            return await self._query_within(nearest, k, allowed, allow=True)
         if forbidden is not None:
-            return await self._asked_within(nearest, k, forbidden, allow=False)
-        return await self._asked(nearest, k)
+            return await self._query_within(nearest, k, forbidden, allow=False)
+        return await self._query_points(nearest, k)
 
     def close(self) -> None:
-        """Nothing is held here: the client is its owner's to close."""
+        """Nothing to close: the client belongs to its owner."""
 
-    async def _asked_within(self, nearest: Any, k: int, ids: PointIds, *, allow: bool) -> Found:
-        points, scores = await self._asked(nearest, max(OVERFETCH, 4 * k))
+    async def _query_within(self, nearest: Any, k: int, ids: PointIds, *, allow: bool) -> Found:
+        points, scores = await self._query_points(nearest, max(OVERFETCH, 4 * k))
         fit = np.isin(points, ids, invert=not allow)
         if np.count_nonzero(fit) >= k:
             return points[fit][:k], scores[fit][:k]
-        return await self._asked(nearest, k, _filter(ids, allow=allow))
+        return await self._query_points(nearest, k, _filter(ids, allow=allow))
 
     def _nearest(self, query: Query) -> Any:
         dense = self._record.vectors == "dense"
@@ -76,7 +78,7 @@ class ServerIndex:
             raise ValueError(f"a query of shape {query.shape} was put to {self._record.collection}")
         return unit(query).tolist()
 
-    async def _asked(self, nearest: Any, limit: int, condition: models.Filter | None = None) -> Found:
+    async def _query_points(self, nearest: Any, limit: int, condition: models.Filter | None = None) -> Found:
         answer = await self._client.query_points(
             self._record.collection,
             query=nearest,
@@ -127,3 +129,73 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+# The client takes some 10 ms to decode as many points, in which the event loop does nothing else.
+_READ_ROWS: Final = 200
+_LOOK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A collection read whole, by song id. `raw`: float32 (n, d) or a CSR of that shape, not normalised."""
+
+    song_ids: list[str]
+    raw: NDArray[np.float32] | Any
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some points as they were read. `vectors`: float32 (n, d), or n pairs of (columns, weights); at length 1."""
+
+    song_ids: list[str]
+    lengths: NDArray[np.float32]
+    vectors: Any
+
+
+async def read_collection(client: AsyncQdrantClient, record: LiveModel) -> list[Page]:
+    """All points of a version, for `assembled`. The event loop is never held for longer than a page takes.
+
+    Raises IncompleteCollectionError where the version is not, or not whole, on the server; or one of FAULTS.
+    """
+    async with asyncio.timeout(_LOOK_SECONDS):
+        await check_complete(client, record)
+    return [_page(points) async for points in pages(client, record.collection, _READ_ROWS, whole=True)]
+
+
+def assembled(read: Sequence[Page], record: LiveModel) -> Rows:
+    """The rows of a version, by song id."""
+    song_ids = [song_id for page in read for song_id in page.song_ids]
+    order = sorted(range(len(song_ids)), key=song_ids.__getitem__)
+    lengths = np.concatenate([page.lengths for page in read])[order]
+    if record.vectors == "dense":
+        rows = np.concatenate([page.vectors for page in read])[order]
+        raw: Any = rows * (lengths / np.linalg.norm(rows, axis=1))[:, None]
+    else:
+        vectors = [vector for page in read for vector in page.vectors]
+        raw = _csr([vectors[at] for at in order], lengths, record.dimension)
+    return Rows([song_ids[at] for at in order], raw)
+
+
+def _page(points: Sequence[Any]) -> Page:
+    song_ids = [point.payload["song_id"] for point in points]
+    lengths = np.array([point.payload["length"] for point in points], dtype=np.float32)
+    if points and isinstance(points[0].vector, list):
+        return Page(song_ids, lengths, np.array([point.vector for point in points], dtype=np.float32))
+    return Page(song_ids, lengths, [_sparse_pair(point.vector[SPARSE_NAME]) for point in points])
+
+
+def _sparse_pair(vector: models.SparseVector) -> SparseQuery:
+    return np.array(vector.indices, dtype=np.int32), np.array(vector.values, dtype=np.float32)
+
+
+def _csr(vectors: Sequence[SparseQuery], lengths: NDArray[np.float32], dimension: int) -> Any:
+    import scipy.sparse
+
+    counts = [len(columns) for columns, _ in vectors]
+    columns = np.concatenate([columns for columns, _ in vectors])
+    values = np.concatenate([values for _, values in vectors]) * np.repeat(lengths, counts)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    rows = scipy.sparse.csr_array((values, columns, starts), (len(vectors), dimension))
+    rows.sort_indices()
+    return rows

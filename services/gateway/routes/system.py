@@ -40,5 +40,5 @@ async def readiness(parts: Parts) -> dict[str, object]:
     for url, trouble in (await parts.recommender.trouble()).items():
         named[f"recommender {url}"] = trouble
     states = {name: {"ok": trouble is None, "detail": trouble} for name, trouble in named.items()}
-    said = ProcessIdentity.of("gateway", parts.settings).said()
+    said = ProcessIdentity.of("gateway", parts.settings).as_dict()
     return {"ready": all(trouble is None for trouble in named.values()), **said, "parts": states}

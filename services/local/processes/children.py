@@ -1,4 +1,4 @@
-"""Children that cannot outlive their parent.
+"""Child processes that die with their parent.
 
 On Linux the kernel kills a child when its parent dies (PR_SET_PDEATHSIG). Two traps are avoided here:
 - Code between fork and exec (`preexec_fn`) is unsafe in a process with threads, and makes Popen fork the whole
@@ -176,7 +176,7 @@ def _still_running(pidfile: Path) -> psutil.Process | None:
 
 
 def _alive(process: psutil.Process) -> bool:
-    """A zombie holds nothing any more: no file, no port, no lock."""
+    """Whether a process runs. A zombie holds no file, port or lock."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""What a child process is told of its surroundings: the same on every machine, whatever its locale and time zone.
+"""The environment of a child process: the same on every machine, whatever its locale and time zone.
 
 Java spells file names by the locale: under LC_ALL=C it writes `?` for every letter beyond ASCII. So it is given a
 UTF-8 locale. Times are UTC in every log.
@@ -19,23 +19,25 @@ _LC_CTYPE_MASK: Final = 1
 _DECIDE_LOCALE: Final = ("LC_ALL", "LC_CTYPE", "LANG")
 
 
-def settled(environ: Mapping[str, str], *paths: object, there: Callable[[str], bool] | None = None) -> dict[str, str]:
+def settled(
+    environ: Mapping[str, str], *paths: object, installed: Callable[[str], bool] | None = None
+) -> dict[str, str]:
     """`environ` with a UTF-8 locale and UTC.
 
     `paths` are those that the child will open. Raises NoUtf8Locale where one of them has letters beyond ASCII and the
-    machine has no UTF-8 locale. `there` says whether a locale is installed.
+    machine has no UTF-8 locale. `installed` says whether a locale is installed.
     """
-    told = {**environ, "TZ": TIME_ZONE}
+    child_env = {**environ, "TZ": TIME_ZONE}
     # On macOS file names are UTF-8 in every locale.
     if sys.platform != "linux":
-        return told
-    found = next((name for name in _UTF8_LOCALES if (there or is_installed)(name)), None)
+        return child_env
+    found = next((name for name in _UTF8_LOCALES if (installed or is_installed)(name)), None)
     if found is not None:
-        return {**told, "LC_ALL": found}
+        return {**child_env, "LC_ALL": found}
     beyond = next((str(path) for path in paths if not str(path).isascii()), None)
     if beyond is not None:
         raise NoUtf8Locale(_sentence(environ, beyond))
-    return told
+    return child_env
 
 
 @cache

@@ -97,18 +97,18 @@ def _value(value: str) -> str:
 
 
 def _escaped(text: str, *, spaces: bool = False) -> str:
-    return "".join("\\ " if spaces and letter == " " else _letter(letter) for letter in text)
+    return "".join("\\ " if spaces and character == " " else _escaped_character(character) for character in text)
 
 
-def _letter(letter: str) -> str:
-    if letter in _SPECIAL:
-        return "\\" + letter
-    if letter in _NAMED:
-        return _NAMED[letter]
-    return letter if " " <= letter <= "~" else _units(letter)
+def _escaped_character(character: str) -> str:
+    if character in _SPECIAL:
+        return "\\" + character
+    if character in _NAMED:
+        return _NAMED[character]
+    return character if " " <= character <= "~" else _units(character)
 
 
-def _units(letter: str) -> str:
+def _units(character: str) -> str:
     r"""\uXXXX: Java's letters are UTF-16 units, so an emoji is two of them."""
-    units = letter.encode("utf-16-be")
+    units = character.encode("utf-16-be")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

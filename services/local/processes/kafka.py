@@ -41,7 +41,7 @@ NODE_SETTINGS: dict[str, str] = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # The log is the truth: a topic that should forget says so itself.
+    # The log is the source of truth: only topics with their own retention expire.
     "log.retention.ms": "-1",
     # log.flush.* stays at its default: what was acknowledged lies in the system's page cache, which outlives the
     # JVM's death but not a power cut. A cluster gets that from its replicas; one machine has one copy either way.
@@ -159,9 +159,9 @@ class KafkaNode(ManagedProcess):
         return {**kept, "MALLOC_ARENA_MAX": "2"}
 
     def trouble(self, pid: int) -> str | None:
-        """Why the broker has not joined its cluster, so that topics could be read and made, or None.
+        """Why the broker is not ready, so that topics cannot be read or created; None when it is.
 
-        Kafka does not tell its process; it tells its cluster, whose id only this data directory has.
+        Kafka reports no process id but its cluster id, which only this data directory has.
         """
         if not self.port:
             return "it has no port yet"
@@ -170,7 +170,7 @@ class KafkaNode(ManagedProcess):
             return f"nothing that speaks Kafka answers at 127.0.0.1:{self.port}"
         if found.id != self._cluster_id():
             return f"another Kafka answers at 127.0.0.1:{self.port} (cluster {found.id})"
-        return None if found.brokers else "its cluster has not taken it back yet"
+        return None if found.brokers else "its cluster has not unfenced it yet"
 
     def _check_class_path(self) -> None:
         if os.pathsep in str(self._jars.directory):
@@ -189,7 +189,7 @@ class KafkaNode(ManagedProcess):
         self._controller_port = settled_port(controller_port, self.data_dir / "controller-port", other_than=self.port)
 
     def _check_ports(self) -> None:
-        """Clients know the port, so a Kafka that starts again needs its own."""
+        """Clients know the port, so a restarted Kafka needs the same one."""
         for port in (self.port, self._controller_port):
             if not is_free(port):
                 raise PortTaken(
@@ -212,10 +212,10 @@ class KafkaNode(ManagedProcess):
         command = [*java, *tool, "-c", self._properties_path()]
         done = subprocess.run(command, env=self.env(), cwd=self.data_dir, capture_output=True, timeout=FORMAT_TIMEOUT_S)
         if done.returncode != 0:
-            said = (done.stdout + done.stderr).decode("utf-8", "replace")
+            output = (done.stdout + done.stderr).decode("utf-8", "replace")
             raise ProcessFailed(
                 f"Kafka's storage in {self.data_dir} could not be formatted; is the disk full, or the directory from "
-                f"another Kafka?\n{said}"
+                f"another Kafka?\n{output}"
             )
         self._write("formatted", "")
 

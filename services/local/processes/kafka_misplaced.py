@@ -1,4 +1,4 @@
-"""Where versions before this one put Kafka's log when the data directory had letters like ü in its name.
+"""Finds Kafka's log where older versions put it when the data directory had characters like ü in its name.
 
 They wrote `log.dirs` with Python's escapes (`M\\xfcller`). Java knows no `\\x`, leaves the backslash out, and so Kafka
 wrote to `Mxfcller`, beside the data directory.
@@ -57,11 +57,11 @@ def leftover_sentence(log_dir: Path) -> str | None:
 def _as_java_reads(text: str) -> str:
     """The value that java.util.Properties loads: a backslash before a letter that it does not know is left out."""
     read: list[str] = []
-    letters = iter(text)
-    for letter in letters:
-        escaped = next(letters, "") if letter == "\\" else None
+    characters = iter(text)
+    for character in characters:
+        escaped = next(characters, "") if character == "\\" else None
         if escaped == "u":
-            read.append(chr(int("".join(next(letters) for _ in range(4)), 16)))
+            read.append(chr(int("".join(next(characters) for _ in range(4)), 16)))
         else:
-            read.append(letter if escaped is None else _CONTROLS.get(escaped, escaped))
+            read.append(character if escaped is None else _CONTROLS.get(escaped, escaped))
     return "".join(read)

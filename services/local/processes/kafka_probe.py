@@ -1,7 +1,7 @@
 """Ask a broker on 127.0.0.1 which cluster it is of and whether it serves: one hand-made Metadata request, no client.
 
-An open port says little: another program may listen there, and after a crash the broker listens seconds before its
-cluster takes it back. The Metadata answer names the cluster and lists the brokers that are unfenced, so a list that is
+An open port is not enough: another program may listen there, and after a crash the broker listens seconds before its
+cluster unfences it. The Metadata answer names the cluster and lists the brokers that are unfenced, so a list that is
 not empty means that topics can be read.
 """
 
@@ -33,7 +33,7 @@ class Cluster:
 def cluster_at(port: int) -> Cluster | None:
     """The cluster of the broker on 127.0.0.1:port; None where no broker answers. Never raises OSError."""
     with contextlib.suppress(OSError, struct.error, UnicodeDecodeError, IndexError):
-        return _asked(port)
+        return _ask_cluster(port)
     return None
 
 
@@ -43,7 +43,7 @@ def brokers_alive(port: int) -> int:
     return found.brokers if found is not None else 0
 
 
-def _asked(port: int) -> Cluster | None:
+def _ask_cluster(port: int) -> Cluster | None:
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
         connection.sendall(_REQUEST)
         size, correlation_id = struct.unpack(">ii", _read(connection, 8))

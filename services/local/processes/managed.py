@@ -1,4 +1,4 @@
-"""What Kafka and Valkey have in common as child processes: start, wait until ready, stop, kill, start again."""
+"""The base class of Kafka and Valkey as child processes: start, wait until ready, stop, kill."""
 
 import subprocess
 import time

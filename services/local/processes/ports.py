@@ -1,4 +1,4 @@
-"""Ports on 127.0.0.1 that stay the same from one start to the next."""
+"""Ports on 127.0.0.1 that stay the same across restarts."""
 
 import random
 import socket

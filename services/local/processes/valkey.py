@@ -55,7 +55,7 @@ class ValkeyNode(ManagedProcess):
         return [str(valkey_binary()), *settings]
 
     def env(self) -> dict[str, str]:
-        """This process's environment, and a wish for glibc's allocator; what another one makes of it is nothing."""
+        """This process's environment, and a setting of glibc's allocator, which other allocators ignore."""
         return settled({"GLIBC_TUNABLES": f"glibc.malloc.tcache_count={_KEPT_PIECES}", **os.environ})
 
     def trouble(self, pid: int) -> str | None:
@@ -64,7 +64,7 @@ class ValkeyNode(ManagedProcess):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1.0)
                 connection.connect(str(self.socket_path))
-                pong, server = _asked(connection, b"PING"), _asked(connection, b"INFO server")
+                pong, server = _ask(connection, b"PING"), _ask(connection, b"INFO server")
         except OSError as error:
             return f"{self.socket_path} does not answer ({error.strerror or type(error).__name__})"
         if not pong.startswith(b"+PONG"):
@@ -138,7 +138,7 @@ def _private_dir(directory: Path, data_dir: Path) -> None:
         )
 
 
-def _asked(connection: socket.socket, command: bytes) -> bytes:
+def _ask(connection: socket.socket, command: bytes) -> bytes:
     """The first bytes of the answer to an inline command: of INFO more than the lines that are looked at."""
     connection.sendall(command + b"\r\n")
     answer = connection.recv(_ANSWER_BYTES)

@@ -1,4 +1,4 @@
-"""One Parquet file (zstd): consecutive records of one partition, as the log held them."""
+"""One Parquet file (zstd) of a backup: consecutive records of one partition."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class FileWriter:
-    """Writes one file under a name that says that it is not whole; `close` gives it its own.
+    """Writes one file under a `.partial` name; `close` renames it.
 
     `bytes`: of keys and values so far, before compression.
     """
@@ -59,7 +59,7 @@ class FileWriter:
             self._write_group()
 
     def close(self, upto: int) -> FileEntry:
-        """Make the file whole and durable; `upto` is the offset that the next one goes on from."""
+        """Complete and sync the file. `upto`: the first offset of the next one."""
         self._write_group()
         self._writer.close()
         with self._partial.open("rb+") as file:
@@ -73,7 +73,7 @@ class FileWriter:
         )
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete the unfinished file."""
         self._writer.close()
         self._partial.unlink(missing_ok=True)
 
@@ -102,10 +102,10 @@ def read_rows(root: Path, file: FileEntry, skip: int = 0) -> Iterator[list[Row]]
 
 
 def damage(path: Path, size: int, sha256: str) -> str | None:
-    """What is wrong with a file, in a few words; None when it is as it was written."""
+    """What is wrong with a file, in a few words; None when it is intact."""
     try:
         if (found := path.stat().st_size) != size:
             return f"has {found:,} bytes, not {size:,}"
-        return None if digest_of(path) == sha256 else "its sha256 is another one"
+        return None if digest_of(path) == sha256 else "its sha256 differs"
     except OSError as error:
         return (error.strerror or type(error).__name__).lower()

@@ -1,4 +1,4 @@
-"""What a backup holds: `manifest.json`, replaced in one step after every file, so that it never names half a file.
+"""The manifest of a backup, `manifest.json`: replaced atomically after every file, so it never names half a file.
 
 DIR/manifest.json
 DIR/<topic>/<partition>/<first offset>.parquet
@@ -52,7 +52,7 @@ class PartitionEntry(BaseModel):
 
     @property
     def moved(self) -> int:
-        """How many offsets have no record: by so much the last record's offset falls in a restored log."""
+        """The number of offsets without a record: a restore lowers the last record's offset by it."""
         return self.upto - self.records
 
 
@@ -118,7 +118,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise ValueError(f"{path} is no manifest that this version reads ({error.errors()[0]['msg']})") from error
+        raise ValueError(f"{path} cannot be read by this version ({error.errors()[0]['msg']})") from error
     _check(path, manifest)
     return manifest
 

@@ -1,4 +1,4 @@
-"""`animusic restore`: the files back into an empty log, record by record, with their keys, headers and times.
+"""`animusic restore`: write the files into an empty log, record by record, with their keys, headers and times.
 
 Every file is checked before anything is written. A restored partition has the same records in the same order, from
 offset 0 on; where the backup has holes (compaction, expiry) later records get lower offsets. Marks and receipts carry
@@ -19,17 +19,16 @@ from aiokafka.errors import for_code
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import Row, damage, read_rows
 from services.operator.backup.manifest import MANIFEST, Manifest, PartitionEntry, read_manifest
-from services.operator.backup.source import LogTopic, describe
 from services.operator.backup.taking import Bar
 from services.operator.backup.writing import Writer
-from services.operator.readers.log import admin, records
+from services.operator.readers.log import LogTopic, admin, describe, records
 
 _AT_ONCE: Final = 4
 _TOPIC_SECONDS: Final = 15.0
 
 
 @dataclass
-class Restored:
+class RestoreResult:
     """What a restore did. `moved`: topic/partition -> by how much its last offsets are lower than they were."""
 
     manifest: Manifest
@@ -56,11 +55,11 @@ class _Part:
         return self.entry.records - self.done
 
 
-async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume: bool = False) -> Restored:
+async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume: bool = False) -> RestoreResult:
     """Write a backup into a log whose topics are empty or not there yet; `resume` goes on after an interruption.
 
     Raises FileNotFoundError when there is no backup, ValueError when a file is damaged or the log does not fit,
-    RuntimeError when somebody else wrote meanwhile, ConnectionError when the log does not answer. Before the last two
+    RuntimeError when another program wrote meanwhile, ConnectionError when the log does not answer. Before the last two
     nothing was written.
     """
     began = time.monotonic()
@@ -72,12 +71,12 @@ async def restore(settings: KafkaSettings, directory: Path, show: Bar, *, resume
     parts = _plan(manifest, log, resume=resume)
     await _compare_ends(settings, directory, [part for part in parts if part.done])
     created = await _create(settings, manifest, sorted(manifest.topics.keys() - log.keys()))
-    restored = Restored(manifest, sum(part.left for part in parts), created=created)
+    result = RestoreResult(manifest, sum(part.left for part in parts), created=created)
     await _write_all(settings, directory, [part for part in parts if part.left], show)
     await _check_ends(settings, manifest)
-    restored.moved = {part.name: part.entry.moved for part in parts if part.entry.moved and part.entry.records}
-    restored.seconds = time.monotonic() - began
-    return restored
+    result.moved = {part.name: part.entry.moved for part in parts if part.entry.moved and part.entry.records}
+    result.seconds = time.monotonic() - began
+    return result
 
 
 # ---- before anything is written -------------------------------------------------------------------------------------
@@ -93,7 +92,7 @@ def _verify(directory: Path, manifest: Manifest, show: Bar) -> None:
             advance_to(done)
     if wrong:
         raise ValueError(
-            f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
+            f"damaged, so nothing was written: {'; '.join(wrong)}. Copy them from another copy of this backup, "
             "or restore an older one"
         )
 
@@ -106,13 +105,13 @@ def _plan(manifest: Manifest, log: dict[str, LogTopic], *, resume: bool) -> list
         if len(ends) != len(topic.partitions):
             raise ValueError(
                 f"{name} has {len(ends)} partitions, and {len(topic.partitions)} in the backup: delete the empty "
-                "topic, it is then made as it was"
+                "topic; the restore then creates it"
             )
         parts += [_Part(TopicPartition(name, n), entry, ends[n]) for n, entry in sorted(topic.partitions.items())]
     full = sorted({part.tp.topic for part in parts if part.done})
     if full and not resume:
         raise ValueError(
-            f"the log is not empty: {', '.join(full)} has records. If a restore of this backup was interrupted, say "
+            f"the log is not empty: {', '.join(full)} has records. If a restore of this backup was interrupted, use "
             "--resume; else restore into an empty log: stop the system, move its kafka directory away, and try again"
         )
     longer = [part.name for part in parts if part.left < 0]
@@ -133,8 +132,8 @@ async def _compare_ends(settings: KafkaSettings, directory: Path, parts: list[_P
         _, *wanted = next(_rows(directory, part.entry, part.done - 1))[0]
         if last.get(part.tp) != tuple(wanted):
             raise ValueError(
-                f"the last record of {part.name} is not the one that this backup has there: this is no restore of "
-                "it that could go on. Restore into an empty log"
+                f"the last record of {part.name} differs from this backup: the log holds no interrupted restore of "
+                "it. Restore into an empty log"
             )
 
 
@@ -209,6 +208,6 @@ async def _check_ends(settings: KafkaSettings, manifest: Manifest) -> None:
     ]
     if wrong:
         raise RuntimeError(
-            f"somebody else wrote to the log while it was restored: {'; '.join(wrong)}. Stop whatever writes to it, "
+            f"another program wrote to the log during the restore: {'; '.join(wrong)}. Stop what writes to it, "
             "and restore into an empty log"
         )

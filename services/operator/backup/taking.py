@@ -1,4 +1,4 @@
-"""`animusic backup`: copy what the log has and the backup has not.
+"""`animusic backup`: copy the records that the backup lacks.
 
 The end offsets of all topics are asked once, at the start; what is appended later belongs to the next backup. Every
 finished file is noted in the manifest, so a backup that was killed goes on with the file that it was writing.
@@ -21,10 +21,9 @@ from services.common.process.clock import now_ms
 from services.common.settings import KafkaSettings
 from services.operator.backup.files import PARTIAL, FileWriter
 from services.operator.backup.manifest import Manifest, PartitionEntry, TopicEntry, read_manifest, write_manifest
-from services.operator.backup.source import LogTopic, describe
-from services.operator.readers.log import consumer
+from services.operator.readers.log import LogTopic, consumer, describe
 
-# Of keys and values, before compression: the longest that is written again after a kill.
+# Of keys and values, before compression: at most this much is copied again after a kill.
 FILE_BYTES: Final = 64 << 20
 _FETCH_RECORDS: Final = 5_000
 _RECORD_BYTES: Final = 500
@@ -33,12 +32,12 @@ _NEW_TOPIC_SECONDS: Final = 3.0
 
 
 class Bar(Protocol):
-    """Shows a job: what it is, how many steps it has, what a step is called; the block gets a setter of steps done."""
+    """A progress bar: (title, steps, unit of a step). The block gets a function that sets the steps done."""
 
     def __call__(self, what: str, total: int, unit: str, /) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
-class Stretch(NamedTuple):
+class OffsetRange(NamedTuple):
     """What is to be copied of a partition: offsets from `start` to before `upto`."""
 
     tp: TopicPartition
@@ -47,45 +46,45 @@ class Stretch(NamedTuple):
 
 
 @dataclass
-class Taken:
-    """What a backup did. `lost` and `anew` are for people: sentences, and names of topics."""
+class BackupResult:
+    """The result of a backup. `lost`: sentences; `recopied`: names of topics; both for people."""
 
     manifest: Manifest
     copied: int = 0
     seconds: float = 0.0
     lost: list[str] = field(default_factory=list)
-    anew: list[str] = field(default_factory=list)
+    recopied: list[str] = field(default_factory=list)
 
 
 async def backup(
     settings: KafkaSettings, directory: Path, topics: Sequence[str], show: Bar, *, file_bytes: int = FILE_BYTES
-) -> Taken:
-    """Bring the backup in `directory`, made if need be, up to the log's ends as of now.
+) -> BackupResult:
+    """Update the backup in `directory`, which is created if needed, up to the current ends of the log.
 
     Raises LookupError for a topic that the log has not, ValueError when the directory holds a backup of another log,
     RuntimeError while another backup writes to it, ConnectionError when the log does not answer.
     """
     began = time.monotonic()
-    with _alone(directory):
+    with _exclusive(directory):
         now = now_ms()
         manifest = read_manifest(directory) or Manifest(created_ms=now, updated_ms=now)
         log = await describe(settings, topics, _NEW_TOPIC_SECONDS)
         missing = sorted(set(topics) - log.keys())
         if missing:
-            raise LookupError(f"the log has no topic {', '.join(missing)}; `animusic topics` lists ours")
-        taken = Taken(manifest)
-        _renew_stale(manifest, log, now, taken)
-        stretches = _note_topics(manifest, log, taken)
+            raise LookupError(f"the log has no topic {', '.join(missing)}; `animusic topics` lists the topics")
+        result = BackupResult(manifest)
+        _renew_stale(manifest, log, now, result)
+        ranges = _update_topics(manifest, log, result)
         write_manifest(directory, manifest)
-        if stretches:
-            taken.copied = await _copy_all(settings, stretches, directory, manifest, show, file_bytes=file_bytes)
+        if ranges:
+            result.copied = await _copy_all(settings, ranges, directory, manifest, show, file_bytes=file_bytes)
         _complete(directory, manifest, list(log), now)
-    taken.seconds = time.monotonic() - began
-    return taken
+    result.seconds = time.monotonic() - began
+    return result
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _exclusive(directory: Path) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(directory / ".lock", timeout=0):
@@ -99,20 +98,20 @@ def _alone(directory: Path) -> Iterator[None]:
 # ---- what is to be done ---------------------------------------------------------------------------------------------
 
 
-def _renew_stale(manifest: Manifest, log: dict[str, LogTopic], now: int, taken: Taken) -> None:
-    """Take a compacted topic anew when its tombstones may have come and gone since: what they removed would return."""
+def _renew_stale(manifest: Manifest, log: dict[str, LogTopic], now: int, result: BackupResult) -> None:
+    """Copy a compacted topic again when its tombstones may have expired since: else deleted keys would return."""
     for name, topic in log.items():
-        held = manifest.topics.get(name)
-        if held is None or held.topic_id != topic.topic_id or "compact" not in topic.config.get("cleanup.policy", ""):
+        copy = manifest.topics.get(name)
+        if copy is None or copy.topic_id != topic.topic_id or "compact" not in topic.config.get("cleanup.policy", ""):
             continue
-        stale = now - held.complete_ms > int(topic.config.get("delete.retention.ms", DAY_MS))
-        if name in manifest.renewing or (held.complete_ms and stale):
+        stale = now - copy.complete_ms > int(topic.config.get("delete.retention.ms", DAY_MS))
+        if name in manifest.renewing or (copy.complete_ms and stale):
             manifest.renewing.setdefault(name, TopicEntry(topic_id=topic.topic_id, config={}, partitions={}))
-            taken.anew.append(name)
+            result.recopied.append(name)
 
 
 def _complete(directory: Path, manifest: Manifest, names: Iterable[str], now: int) -> None:
-    """Everything asked for is there: the new copies take the place of the old ones."""
+    """Replace the old copies by the complete new ones."""
     old = [file for name in names if name in manifest.renewing for file in manifest.topics[name].files()]
     for name in names:
         manifest.topics[name] = manifest.copy_of(name)
@@ -124,33 +123,33 @@ def _complete(directory: Path, manifest: Manifest, names: Iterable[str], now: in
         (directory / file.path).unlink(missing_ok=True)
 
 
-def _note_topics(manifest: Manifest, log: dict[str, LogTopic], taken: Taken) -> list[Stretch]:
-    """Bring the manifest's topics up to the log's, and say what is missing. Raises ValueError: see `backup`."""
-    stretches = []
+def _update_topics(manifest: Manifest, log: dict[str, LogTopic], result: BackupResult) -> list[OffsetRange]:
+    """Update the manifest's topics from the log; returns the offset ranges to copy. Raises ValueError: see `backup`."""
+    ranges = []
     for name, topic in log.items():
         manifest.topics.setdefault(name, TopicEntry(topic_id=topic.topic_id, config={}, partitions={}))
-        held = manifest.copy_of(name)
-        if held.topic_id != topic.topic_id:
+        copy = manifest.copy_of(name)
+        if copy.topic_id != topic.topic_id:
             raise ValueError(
-                f"{name} was deleted and made again since the last backup to this directory: keep this backup, and "
+                f"{name} was deleted and created again since the last backup to this directory: keep this backup, and "
                 "take one of the new topic to another directory"
             )
-        held.config = topic.config
+        copy.config = topic.config
         for number, end in topic.ends.items():
             start = topic.starts[number]
-            entry = held.partitions.setdefault(number, PartitionEntry(start=start, upto=start))
+            entry = copy.partitions.setdefault(number, PartitionEntry(start=start, upto=start))
             if start > entry.upto:
                 entry.lost.append((entry.upto, start))
-                taken.lost.append(f"{name}/{number}: offsets {entry.upto} to {start - 1} left the log uncopied")
+                result.lost.append(f"{name}/{number}: offsets {entry.upto} to {start - 1} left the log uncopied")
                 entry.upto = start
             if end < entry.upto:
                 raise ValueError(
                     f"{name}/{number} ends at {end}, before the {entry.upto} of this backup: the log lost records. "
-                    "Keep this backup; `animusic restore` of it into an empty log brings them back"
+                    "Keep this backup; `animusic restore` writes it into an empty log"
                 )
             if end > entry.upto:
-                stretches.append(Stretch(TopicPartition(name, number), entry.upto, end))
-    return stretches
+                ranges.append(OffsetRange(TopicPartition(name, number), entry.upto, end))
+    return ranges
 
 
 # ---- copying --------------------------------------------------------------------------------------------------------
@@ -158,31 +157,31 @@ def _note_topics(manifest: Manifest, log: dict[str, LogTopic], taken: Taken) -> 
 
 async def _copy_all(
     settings: KafkaSettings,
-    stretches: list[Stretch],
+    ranges: list[OffsetRange],
     directory: Path,
     manifest: Manifest,
     show: Bar,
     *,
     file_bytes: int,
 ) -> int:
-    # A fetch that waits at the end of one partition would hold up the next one.
+    # A fetch that waits at the end of one partition delays the next one.
     options = {"auto_offset_reset": "none", "max_partition_fetch_bytes": 4 << 20, "fetch_max_wait_ms": 20}
     copied = done = 0
     async with consumer(settings, **options) as kafka:
-        with show("copy the log", sum(upto - start for _, start, upto in stretches), "records") as advance_to:
-            for stretch in stretches:
-                async for records, position in _copy(kafka, stretch, directory, manifest, file_bytes):
+        with show("copy the log", sum(upto - start for _, start, upto in ranges), "records") as advance_to:
+            for span in ranges:
+                async for records, position in _copy(kafka, span, directory, manifest, file_bytes):
                     copied += records
-                    advance_to(done + position - stretch.start)
-                done += stretch.upto - stretch.start
+                    advance_to(done + position - span.start)
+                done += span.upto - span.start
     return copied
 
 
 async def _copy(
-    kafka: AIOKafkaConsumer, stretch: Stretch, directory: Path, manifest: Manifest, file_bytes: int
+    kafka: AIOKafkaConsumer, span: OffsetRange, directory: Path, manifest: Manifest, file_bytes: int
 ) -> AsyncIterator[tuple[int, int]]:
     """Copy a stretch into files of bounded size; yields (records, offset reached) after each fetch."""
-    tp, start, upto = stretch
+    tp, start, upto = span
     kafka.assign([tp])
     kafka.seek(tp, start)
     entry = manifest.copy_of(tp.topic).partitions[tp.partition]
@@ -197,7 +196,9 @@ async def _copy(
             if reached > position:
                 position, moved = reached, time.monotonic()
             elif time.monotonic() - moved > _STALLED_SECONDS:
-                raise ConnectionError(f"nothing came of {tp.topic}/{tp.partition} for {_STALLED_SECONDS:.0f} s")
+                raise ConnectionError(
+                    f"Kafka returned no record of {tp.topic}/{tp.partition} for {_STALLED_SECONDS:.0f} s"
+                )
             if records:
                 writer = writer or FileWriter(directory, _free_path(manifest, tp, entry.upto), entry.upto)
                 await asyncio.to_thread(writer.add, records)
@@ -215,5 +216,5 @@ async def _copy(
 
 def _free_path(manifest: Manifest, tp: TopicPartition, first: int) -> str:
     """Where a file that begins at `first` goes; an older copy of the same records keeps its name meanwhile."""
-    stem, taken = f"{tp.topic}/{tp.partition}/{first:020d}", {file.path for file in manifest.files()}
-    return next(path for n in count() if (path := f"{stem}.{n}.parquet" if n else f"{stem}.parquet") not in taken)
+    stem, result = f"{tp.topic}/{tp.partition}/{first:020d}", {file.path for file in manifest.files()}
+    return next(path for n in count() if (path := f"{stem}.{n}.parquet" if n else f"{stem}.parquet") not in result)

@@ -1,4 +1,4 @@
-"""Appending records as they were: one batch of a partition at a time, so that their order is the order of the files."""
+"""Appends records to the log, one batch of a partition at a time, in the order of the files."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

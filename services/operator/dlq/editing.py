@@ -1,4 +1,4 @@
-"""Small edits to the JSON of a record, the same for many. Pure; what an edit makes of it is checked elsewhere."""
+"""Small edits to the JSON of records. Pure; the result is checked elsewhere."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,16 +9,16 @@ Edit = Callable[[bytes | None], bytes | None]
 
 
 class CannotEdit(ValueError):
-    """This value cannot be edited so. `str()` says why, and what can be done."""
+    """A value cannot be edited in this way. `str()` says why, and what to do."""
 
 
 def untouched(value: bytes | None) -> bytes | None:
-    """The edit that changes nothing: not a byte."""
+    """The edit that changes nothing."""
     return value
 
 
 def exactly(replacement: bytes) -> Edit:
-    """The edit to these bytes, whatever they were."""
+    """The edit that replaces the whole value."""
     return lambda _value: replacement
 
 
@@ -47,7 +47,7 @@ def assignments(to_set: Sequence[str], to_unset: Sequence[str]) -> Edit:
 def _assignment(word: str) -> tuple[list[str], Any]:
     path, equals, value = word.partition("=")
     if not equals or not path:
-        raise ValueError(f"{word} is no assignment; write path=value, as in --set schema=1")
+        raise ValueError(f"{word!r} is not path=value; write it as in --set schema=1")
     try:
         return path.split("."), orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -58,9 +58,9 @@ def _object(value: bytes | None) -> Any:
     try:
         document = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
-        raise CannotEdit("its value is no JSON, so no field of it can be set; give all of it with --value") from None
+        raise CannotEdit("its value is not JSON, so no field can be set; give the whole value with --value") from None
     if not isinstance(document, dict):
-        raise CannotEdit("its value is no JSON object, so no field of it can be set; give all of it with --value")
+        raise CannotEdit("its value is not a JSON object, so no field can be set; give the whole value with --value")
     return document
 
 
@@ -78,7 +78,7 @@ def _remove(document: Any, path: list[str]) -> None:
 
 
 def _holder(document: Any, path: list[str]) -> tuple[Any, Any]:
-    """What holds the place that a path names, and the key or index there; None for a place that cannot be."""
+    """The container that a path leads to, and the key or index in it; None where there is no such place."""
     for step in path[:-1]:
         at = _index(document, step)
         document = None if at is None else document.get(at) if isinstance(document, dict) else document[at]

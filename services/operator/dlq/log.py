@@ -26,20 +26,20 @@ async def read_dead_letters(settings: KafkaSettings) -> DeadLetters:
 
 
 async def read_bytes(
-    settings: KafkaSettings, letters: Iterable[DeadLetter]
+    settings: KafkaSettings, dead_letters: Iterable[DeadLetter]
 ) -> AsyncIterator[tuple[DeadLetter, bytes | None, bytes | None]]:
     """(dead letter, key, value): the untouched bytes of the last failure of each, in the order of the topic.
 
-    One that expired meanwhile is left out.
+    Expired ones are left out.
     """
-    wanted = {letter.last.at: letter for letter in letters}
+    wanted = {dead_letter.last.at: dead_letter for dead_letter in dead_letters}
     if not wanted:
         return
     async for records in read_to_end(settings, DEAD_LETTERS.name):
         for record in records:
-            letter = wanted.get(record.offset)
-            if letter is not None:
-                yield letter, record.key, record.value
+            dead_letter = wanted.get(record.offset)
+            if dead_letter is not None:
+                yield dead_letter, record.key, record.value
 
 
 async def last_of_keys(settings: KafkaSettings, topic: str, keys: Collection[str]) -> dict[str, int]:
@@ -55,7 +55,7 @@ async def last_of_keys(settings: KafkaSettings, topic: str, keys: Collection[str
 
 @dataclass(frozen=True)
 class Purged:
-    """What was purged; `kept` are open dead letters that were asked for and were not to be lost.
+    """The result of a purge. `kept`: open dead letters, which only --unredriven purges.
 
     `begins_at`: the topic's first offset now. `still_there`: purged ones whose bytes remain behind an older one.
     """
@@ -67,14 +67,18 @@ class Purged:
 
 
 async def purge(
-    settings: KafkaSettings, letters: Sequence[DeadLetter], *, unredriven: bool = False, dry_run: bool = False
+    settings: KafkaSettings, dead_letters: Sequence[DeadLetter], *, unredriven: bool = False, dry_run: bool = False
 ) -> Purged:
     """Note dead letters as purged, and delete what lies before the first that is not.
 
     `unredriven`: also open ones, whose records never had their effect; without it they are kept and named.
     """
-    going = tuple(letter for letter in letters if letter.state != "purged" and (unredriven or letter.state != OPEN))
-    kept = tuple(letter for letter in letters if letter.state == OPEN and not unredriven)
+    going = tuple(
+        dead_letter
+        for dead_letter in dead_letters
+        if dead_letter.state != "purged" and (unredriven or dead_letter.state != OPEN)
+    )
+    kept = tuple(dead_letter for dead_letter in dead_letters if dead_letter.state == OPEN and not unredriven)
     if dry_run:
         return Purged(going, kept, 0, 0)
     await _note_purged(settings, going)
@@ -82,23 +86,25 @@ async def purge(
     begins_at = deletable(found)
     if begins_at:
         await _delete(settings, begins_at)
-    still_there = sum(letter.state == "purged" and letter.last.at >= begins_at for letter in found.by_id.values())
+    still_there = sum(
+        dead_letter.state == "purged" and dead_letter.last.at >= begins_at for dead_letter in found.by_id.values()
+    )
     return Purged(going, kept, begins_at, still_there)
 
 
 def deletable(found: DeadLetters) -> int:
-    """The offset before which nothing is needed: the first record of a dead letter that is not purged, or the end."""
-    kept = [letter.failures[0].at for letter in found.by_id.values() if letter.state != "purged"]
+    """The offset up to which the topic can be deleted: the first record of an unpurged dead letter, or the end."""
+    kept = [dead_letter.failures[0].at for dead_letter in found.by_id.values() if dead_letter.state != "purged"]
     return min(kept, default=found.end)
 
 
-async def _note_purged(settings: KafkaSettings, letters: Sequence[DeadLetter]) -> None:
-    if not letters:
+async def _note_purged(settings: KafkaSettings, dead_letters: Sequence[DeadLetter]) -> None:
+    if not dead_letters:
         return
     async with producer(settings) as writing:
-        for letter in letters:
-            headers = note_headers("purged", letter.id, letter.attempts, "")
-            await writing.send(DEAD_LETTERS.name, None, key=letter.id.encode(), partition=0, headers=headers)
+        for dead_letter in dead_letters:
+            headers = note_headers("purged", dead_letter.id, dead_letter.attempts, "")
+            await writing.send(DEAD_LETTERS.name, None, key=dead_letter.id.encode(), partition=0, headers=headers)
         await writing.flush()
 
 

@@ -11,13 +11,13 @@ from contracts.topics import TOPICS
 
 State = Literal["open", "redriven", "purged"]
 OPEN: Final[State] = "open"
-# A value longer than this is not searched for its user; the record's key still tells.
+# A longer value is not searched for its user; the record's key still names it.
 _LONGEST_SEARCHED: Final = 64 * 1024
 USER_KEYED: Final = frozenset(topic.name for topic in TOPICS if topic.keyed_by == "user")
 
 
 class Place(NamedTuple):
-    """Where the record was that could not be read."""
+    """The place of the unreadable record."""
 
     topic: str
     partition: int
@@ -48,7 +48,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One poisoned record, whoever failed to read it and however often.
+    """One poisoned record, with all failures to read it.
 
     Attributes:
         key: the record's own.
@@ -73,7 +73,7 @@ class DeadLetter:
 
     @property
     def state(self) -> State:
-        """Open until a note speaks of the newest attempt; a consumer that reads an old record again changes nothing."""
+        """Open until a note resolves the newest attempt. A consumer that reads an old record again changes nothing."""
         if self.resolved < self.attempts:
             return OPEN
         return "purged" if self.note == "purged" else "redriven"
@@ -86,17 +86,17 @@ class DeadLetter:
 
     @property
     def last(self) -> Failure:
-        """The failure that brought the bytes that count now."""
+        """The last failure, which has the current bytes."""
         return self.latest[-1]
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Who could not read it, sorted."""
+        """The consumers that could not read it, sorted."""
         return tuple(sorted(failure.step for failure in self.latest))
 
     @property
     def reason(self) -> str:
-        """Why; where steps differ, each with its name."""
+        """The reason; where steps differ, each with its name."""
         reasons = dict.fromkeys(failure.reason for failure in self.latest)
         if len(reasons) == 1:
             return next(iter(reasons))
@@ -121,7 +121,7 @@ class DeadLetters:
     end: int = 0
 
     def add(self, records: Iterable[Any]) -> None:
-        """Fold records (aiokafka ConsumerRecord) in; what is neither a dead letter nor a note on one is passed over."""
+        """Fold records (aiokafka ConsumerRecord) in; other records are skipped."""
         for record in records:
             self.end = record.offset + 1
             headers = texts(record.headers)
@@ -151,10 +151,12 @@ class DeadLetters:
             self.by_id[name] = replace(known, failures=(*known.failures, failure))
 
     def _resolve(self, headers: Any) -> None:
-        letter = self.by_id.get(headers.get("letter", ""))
-        if letter is not None:
-            resolved = max(letter.resolved, number(headers.get("attempts", ""), 1))
-            self.by_id[letter.id] = replace(letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", ""))
+        dead_letter = self.by_id.get(headers.get("letter", ""))
+        if dead_letter is not None:
+            resolved = max(dead_letter.resolved, number(headers.get("attempts", ""), 1))
+            self.by_id[dead_letter.id] = replace(
+                dead_letter, resolved=resolved, note=headers[NOTE], to=headers.get("to", "")
+            )
 
 
 def user_of(key: bytes | None, value: bytes | None) -> str | None:

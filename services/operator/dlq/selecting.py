@@ -1,4 +1,4 @@
-"""Which dead letters are meant, and many in few lines: by reason, and by hour. Pure."""
+"""Filters dead letters, and groups them by reason and by hour. Pure."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ _AGE: Final = re.compile(r"(\d+)([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LEAST_PREFIX: Final = 4
 _HOUR_MS: Final = 3_600_000
-# Where in a record the fault lies tells records apart, not reasons.
+# Positions in a record are ignored when reasons are grouped.
 _SPOT: Final = re.compile(r"\b(line|column|index) \d+")
 
 
@@ -43,44 +43,43 @@ class Filter:
     offsets: tuple[int, ...] = ()
     limit: int | None = None
 
-    def takes(self, letter: DeadLetter) -> bool:
+    def takes(self, dead_letter: DeadLetter) -> bool:
         """Whether a dead letter is meant, the limit aside."""
-        last = letter.last
+        last = dead_letter.last
         return all(
             (
-                not self.ids or any(letter.id.startswith(asked) for asked in self.ids),
-                not self.states or letter.state in self.states,
-                self.reason is None or self.reason.lower() in letter.reason.lower(),
+                not self.ids or any(dead_letter.id.startswith(asked) for asked in self.ids),
+                not self.states or dead_letter.state in self.states,
+                self.reason is None or self.reason.lower() in dead_letter.reason.lower(),
                 self.topic is None or self.topic == last.place.topic,
-                self.step is None or self.step in letter.steps,
+                self.step is None or self.step in dead_letter.steps,
                 self.since is None or last.found >= self.since,
                 self.until is None or last.found < self.until,
-                self.user is None or self.user == letter.user,
-                not self.offsets or any(failure.at in self.offsets for failure in letter.failures),
+                self.user is None or self.user == dead_letter.user,
+                not self.offsets or any(failure.at in self.offsets for failure in dead_letter.failures),
             )
         )
 
-    def of(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    def of(self, dead_letters: Iterable[DeadLetter]) -> list[DeadLetter]:
         """Those that are meant, the oldest first. Raises LookupError for an id that is none, or that is two."""
-        found = sorted((letter for letter in letters if self.takes(letter)), key=lambda letter: letter.last.at)
+        found = sorted(
+            (dead_letter for dead_letter in dead_letters if self.takes(dead_letter)),
+            key=lambda dead_letter: dead_letter.last.at,
+        )
         for asked in self.ids:
-            _check_id(asked, [letter.id for letter in found if letter.id.startswith(asked)])
+            _check_id(asked, [dead_letter.id for dead_letter in found if dead_letter.id.startswith(asked)])
         return found if self.limit is None else found[: self.limit]
 
 
 def _check_id(asked: str, found: list[str]) -> None:
     if not found:
-        raise LookupError(
-            f"no dead letter {asked} among those that the other options leave; `animusic dlq list` names them"
-        )
+        raise LookupError(f"no dead letter {asked} matches the other options; `animusic dlq list` lists them")
     if len(found) > 1 or (len(asked) < _LEAST_PREFIX and asked not in found):
-        raise LookupError(
-            f"{asked} is the beginning of {len(found)} dead letters: give more digits ({', '.join(found[:3])})"
-        )
+        raise LookupError(f"{asked} matches {len(found)} dead letters: give more digits ({', '.join(found[:3])})")
 
 
 def moment(text: str, now_ms: int) -> int:
-    """A time that somebody typed, in ms: `90m`, `2h`, `3d` ago; an ISO time (UTC where it says no zone); `now`; or ms.
+    """A time that a user typed, in ms: `90m`, `2h`, `3d` ago; an ISO time (UTC where it says no zone); `now`; or ms.
 
     Raises ValueError that says what is understood.
     """
@@ -94,7 +93,7 @@ def moment(text: str, now_ms: int) -> int:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
-            f"{text} is no time; write 2026-11-23T07:00, 2h (two hours ago), now, or milliseconds"
+            f"{text} is not a time; write 2026-11-23T07:00, 2h (two hours ago), now, or milliseconds"
         ) from None
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1_000)
 
@@ -113,47 +112,49 @@ class Group:
     example: str
 
 
-def groups(letters: Iterable[DeadLetter]) -> list[Group]:
+def groups(dead_letters: Iterable[DeadLetter]) -> list[Group]:
     """Dead letters by reason, topic and steps; the largest group first."""
     found: dict[tuple[str, str, tuple[str, ...]], list[DeadLetter]] = {}
-    for letter in letters:
-        found.setdefault((_SPOT.sub(r"\1 …", letter.reason), letter.last.place.topic, letter.steps), []).append(letter)
+    for dead_letter in dead_letters:
+        found.setdefault(
+            (_SPOT.sub(r"\1 …", dead_letter.reason), dead_letter.last.place.topic, dead_letter.steps), []
+        ).append(dead_letter)
     made = [_group(*about, members) for about, members in found.items()]
     return sorted(made, key=lambda group: (-group.count, group.reason))
 
 
 def _group(reason: str, topic: str, steps: tuple[str, ...], members: Sequence[DeadLetter]) -> Group:
-    states = Counter(letter.state for letter in members)
-    newest = max(members, key=lambda letter: letter.last.at)
-    first = min(letter.first_found for letter in members)
+    states = Counter(dead_letter.state for dead_letter in members)
+    newest = max(members, key=lambda dead_letter: dead_letter.last.at)
+    first = min(dead_letter.first_found for dead_letter in members)
     return Group(reason, topic, steps, len(members), dict(sorted(states.items())), first, newest.last.found, newest.id)
 
 
-def by_hour(letters: Iterable[DeadLetter]) -> dict[int, int]:
+def by_hour(dead_letters: Iterable[DeadLetter]) -> dict[int, int]:
     """Start of each hour (ms, UTC) between the first and the last -> those first found in it, zeros included."""
-    counts = Counter(letter.first_found // _HOUR_MS for letter in letters)
+    counts = Counter(dead_letter.first_found // _HOUR_MS for dead_letter in dead_letters)
     if not counts:
         return {}
     return {hour * _HOUR_MS: counts[hour] for hour in range(min(counts), max(counts) + 1)}
 
 
-def as_json(letter: DeadLetter) -> dict[str, Any]:
+def as_json(dead_letter: DeadLetter) -> dict[str, Any]:
     """A dead letter for scripts: times in ms."""
-    last = letter.last
+    last = dead_letter.last
     return {
-        "letter": letter.id,
-        "state": letter.state,
-        "attempts": letter.attempts,
-        "reason": letter.reason,
-        "steps": list(letter.steps),
+        "letter": dead_letter.id,
+        "state": dead_letter.state,
+        "attempts": dead_letter.attempts,
+        "reason": dead_letter.reason,
+        "steps": list(dead_letter.steps),
         "topic": last.place.topic,
         "partition": last.place.partition,
         "offset": last.place.offset,
         "logged": last.logged,
         "buried": last.found,
         "at": last.at,
-        "user": letter.user,
-        "redriven_to": letter.to or None,
+        "user": dead_letter.user,
+        "redriven_to": dead_letter.to or None,
     }
 
 

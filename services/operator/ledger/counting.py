@@ -27,23 +27,23 @@ from services.operator.readers.redis import ProfilesReader
 log = logging.getLogger(__name__)
 
 # A batch is read without a pause, and the synthetic listener waits meanwhile: 200 events take some milliseconds.
-_AT_ONCE: Final = 200
-_A_TALLY: Final = 100_000
-# Said this often even when there is nothing new: that the count is of now is news, too.
-_SAY_SECONDS: Final = 60.0
+_BATCH_RECORDS: Final = 200
+_TALLY_RECORDS: Final = 100_000
+# A tally is appended this often without new records, too: it shows that the count is current.
+_REPORT_SECONDS: Final = 60.0
 _POSITIONS: Final = (
     "SELECT `partition`, max(upto) AS upto FROM animusic.ledger_spans "
     "WHERE source = 'topic' AND topic_id = {id:String} GROUP BY `partition`"
 )
-_READ: Final = "SELECT max(mark) AS mark FROM animusic.marks WHERE topic_id = {id:String}"
+_WAREHOUSE_MARK: Final = "SELECT max(mark) AS mark FROM animusic.marks WHERE topic_id = {id:String}"
 
 
 class NotYet(Exception):
-    """Counting cannot begin yet; `str()` says what is waited for."""
+    """Counting cannot begin yet; `str()` says why."""
 
 
 class TopicCounter:
-    """Reads on from where the ledger is. One a system: two would count twice what both read."""
+    """Reads on from where the ledger is. Run one per system: two would count records twice."""
 
     def __init__(self, settings: Settings, warehouse: ClickhouseReader, redis: Redis) -> None:
         self.writer = f"probe-{uuid4().hex}"
@@ -53,8 +53,8 @@ class TopicCounter:
         self._topic_id = ""
         self._ledger_end: int | None = None
         self._next: dict[int, int] = {}
-        self._said: dict[int, int] = {}
-        self._said_at = float("-inf")
+        self._reported: dict[int, int] = {}
+        self._reported_at = float("-inf")
         self._consumer: AIOKafkaConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
 
@@ -66,10 +66,10 @@ class TopicCounter:
         self._consumer = self._producer = None
 
     async def count(self) -> int:
-        """Read to the end as of now, say what was read; how many records that were.
+        """Read to the current end and append what was read; returns the number of records.
 
         Raises NotYet, KafkaError, ConnectionError, LookupError, RedisError, httpx.HTTPError or ValueError: what was
-        not said is read again.
+        not appended is read again.
         """
         consumer = await self._connected()
         places = [TopicPartition(FEEDBACK.name, p) for p in sorted(await partition_ids(consumer, FEEDBACK.name))]
@@ -108,34 +108,34 @@ class TopicCounter:
             self._topic_id, self._ledger_end = ids[FEEDBACK.name], None
 
     async def _positions(self, consumer: AIOKafkaConsumer, ids: dict[str, str]) -> dict[int, int]:
-        """Partition -> next offset. The warehouse must know the whole ledger first, or old ranges were said anew."""
+        """Partition -> next offset. The warehouse must have the whole ledger first, or ranges would count twice."""
         if self._ledger_end is None:
             # The end as of the first look: what comes later are no tallies of this topic but our own.
             place = TopicPartition(LEDGER.name, 0)
             self._ledger_end = (await consumer.end_offsets([place]))[place]
-        (found,) = await self._warehouse.rows(_READ, id=ids[LEDGER.name])
+        (found,) = await self._warehouse.rows(_WAREHOUSE_MARK, id=ids[LEDGER.name])
         if int(found["mark"]) < self._ledger_end:
             raise NotYet(f"the warehouse has read {found['mark']} of the ledger's first {self._ledger_end} records")
         rows = await self._warehouse.rows(_POSITIONS, id=ids[FEEDBACK.name])
         return {int(row["partition"]): int(row["upto"]) for row in rows}
 
     async def _read(self, consumer: AIOKafkaConsumer, ends: dict[Any, int], folded: dict[int, int]) -> int:
-        ranges, read, unsaid = Ranges(), 0, 0
+        ranges, read, unreported = Ranges(), 0, 0
         upto = dict(self._next)
         while any(upto[place.partition] < end for place, end in ends.items()):
-            for place, records in (await consumer.getmany(timeout_ms=500, max_records=_AT_ONCE)).items():
+            for place, records in (await consumer.getmany(timeout_ms=500, max_records=_BATCH_RECORDS)).items():
                 for record in records:
                     _note(ranges, record)
                 upto[place.partition] = records[-1].offset + 1
-                read, unsaid = read + len(records), unsaid + len(records)
-            if unsaid >= _A_TALLY:
-                await self._say(ranges, upto, folded)
-                unsaid = 0
-        if unsaid or folded != self._said or time.monotonic() - self._said_at > _SAY_SECONDS:
-            await self._say(ranges, upto, folded)
+                read, unreported = read + len(records), unreported + len(records)
+            if unreported >= _TALLY_RECORDS:
+                await self._append_tally(ranges, upto, folded)
+                unreported = 0
+        if unreported or folded != self._reported or time.monotonic() - self._reported_at > _REPORT_SECONDS:
+            await self._append_tally(ranges, upto, folded)
         return read
 
-    async def _say(self, ranges: Ranges, upto: dict[int, int], folded: dict[int, int]) -> None:
+    async def _append_tally(self, ranges: Ranges, upto: dict[int, int], folded: dict[int, int]) -> None:
         spans = ranges.take()
         for first in range(0, max(len(spans), 1), MOST_SPANS):
             tally = Tally(
@@ -143,7 +143,7 @@ class TopicCounter:
                 spans=tuple(spans[first : first + MOST_SPANS]), folded=folded,
             )  # fmt: skip
             await self.append(tally.log_value())
-        self._next, self._said, self._said_at = dict(upto), folded, time.monotonic()
+        self._next, self._reported, self._reported_at = dict(upto), folded, time.monotonic()
 
     async def append(self, value: bytes) -> None:
         """One record of the ledger. Raises KafkaError."""

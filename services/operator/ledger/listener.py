@@ -1,4 +1,4 @@
-"""The synthetic listener: likes and un-likes a song, and measures how soon profile, playlist and warehouse know.
+"""The synthetic listener: likes and un-likes a song, and measures how soon profile, playlist and warehouse have it.
 
 It uses the system as any client does, as a user of the reserved namespace whom no analyst's view shows. One song a
 playlist, one playlist in six hours: its profile grows by four songs a day.
@@ -23,7 +23,7 @@ _SESSION_MS: Final = 3_600_000
 _LEG_SECONDS: Final = 10.0
 _FIRST_WAIT: Final = 0.01
 _LONGEST_WAIT: Final = 0.25
-_HELD: Final = "SELECT count() AS n FROM animusic.feedback WHERE user_id = {user:String} AND event_id = {id:UUID}"
+_STORED: Final = "SELECT count() AS n FROM animusic.feedback WHERE user_id = {user:String} AND event_id = {id:UUID}"
 
 
 class SyntheticListener:
@@ -43,7 +43,7 @@ class SyntheticListener:
         await self._http.aclose()
 
     async def round(self) -> Round:
-        """Post, and see it arrive everywhere. Never raises for what the system does: `trouble` says it."""
+        """Post, and wait until it arrives everywhere. Failures of the system are in `trouble`; they raise nothing."""
         began = now_ms()
         try:
             accepted, answer, event_id = await self._post()
@@ -63,7 +63,7 @@ class SyntheticListener:
     async def _post(self) -> tuple[float, dict[str, Any], UUID]:
         headers = self._bearer()
         if time.monotonic() - self._playlist_at > _PLAYLIST_SECONDS:
-            self._playlist = await self._asked("/v1/playlists", {}, headers)
+            self._playlist = await self._post_json("/v1/playlists", {}, headers)
             self._playlist_at, self._liked = time.monotonic(), False
         slot, event_id, self._liked = self._playlist["slots"][0], uuid4(), not self._liked
         event = {
@@ -71,7 +71,7 @@ class SyntheticListener:
             "slot_token": slot["slot_token"], "occurred_at": now_ms(), "schema": 1,
         }  # fmt: skip
         started = time.perf_counter()
-        answer = await self._asked("/v1/events", {"events": [event]}, headers)
+        answer = await self._post_json("/v1/events", {"events": [event]}, headers)
         if answer["rejected"]:
             raise ValueError(f"rejected: {answer['rejected'][0]['reason']}")
         return 1_000 * (time.perf_counter() - started), answer, event_id
@@ -83,13 +83,13 @@ class SyntheticListener:
 
     async def _in_playlist(self, receipt: str) -> bool:
         body = {"from_slot": 1, "not_before": receipt}
-        answer = await self._asked(f"/v1/playlists/{self._playlist['playlist_id']}/rest", body, self._bearer())
+        answer = await self._post_json(f"/v1/playlists/{self._playlist['playlist_id']}/rest", body, self._bearer())
         return bool(answer["fresh"])
 
     async def _in_warehouse(self, event_id: UUID) -> bool:
-        return int((await self._warehouse.rows(_HELD, user=USER, id=event_id))[0]["n"]) > 0
+        return int((await self._warehouse.rows(_STORED, user=USER, id=event_id))[0]["n"]) > 0
 
-    async def _asked(self, path: str, body: object, headers: dict[str, str]) -> dict[str, Any]:
+    async def _post_json(self, path: str, body: object, headers: dict[str, str]) -> dict[str, Any]:
         answer = await self._http.post(path, json=body, headers=headers)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()

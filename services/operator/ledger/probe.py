@@ -1,4 +1,4 @@
-"""The composition root of `animusic serve probe`: counts the topic, listens, and tells both as metrics."""
+"""The composition root of `animusic serve probe`: counts the topic, measures freshness, and exports both as metrics."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from contracts.ledger import Round
 from contracts.tokens import Signer
-from services.common.http.health import HealthServer
+from services.common.http.server import HealthServer
 from services.common.process.identity import ProcessIdentity
 from services.common.redis import connect
 from services.common.settings import Settings
@@ -63,7 +63,7 @@ class ProbeMetrics:
         self._rounds = Counter("animusic_probe_rounds", "rounds by outcome", ["outcome"], registry=registry)
         self.failures = Counter("animusic_probe_failures", "turns that failed, by task", ["task"], registry=registry)
 
-    def show(self, ledger: Ledger) -> None:
+    def set_ledger(self, ledger: Ledger) -> None:
         """The ledger as gauges."""
         total = ledger.total()
         for kind in COUNTS:
@@ -72,7 +72,7 @@ class ProbeMetrics:
         self._ppm.labels("duplicates").set(total.duplicates_ppm)
         self._doubled.set(ledger.doubled)
 
-    def heard(self, found: Round) -> None:
+    def record_round(self, found: Round) -> None:
         """A round of the synthetic listener."""
         self._rounds.labels("ok" if found.trouble is None else "trouble").inc()
         for leg in _LEGS:
@@ -81,7 +81,7 @@ class ProbeMetrics:
 
 
 class Probe:
-    """Three tasks beside each other: count, audit, listen. What fails is tried again at its next turn."""
+    """Three concurrent tasks: count, audit, listen. A task that fails runs again at its next turn."""
 
     def __init__(self, settings: Settings) -> None:
         self.registry = CollectorRegistry()
@@ -93,7 +93,7 @@ class Probe:
         self._redis = connect(settings.redis)
         self.counter = TopicCounter(settings, self._warehouse, self._redis)
         self.listener = SyntheticListener(gateway_url(settings), Signer(settings.signing_key()), self._warehouse)
-        self._well_at: float | None = None
+        self._last_ok: float | None = None
         # The last trouble of each task: logged once, not every second.
         self._troubles: dict[str, str] = {}
 
@@ -101,9 +101,9 @@ class Probe:
         """Until cancelled."""
         probe = self._settings.probe
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep("count", self.count, lambda took: probe.count_every_seconds))
-            tasks.create_task(self._keep("audit", self.audit, lambda took: max(_AUDIT_SECONDS, _AUDIT_SHARE * took)))
-            tasks.create_task(self._keep("listen", self.listen, lambda took: max(0.0, probe.every_seconds - took)))
+            tasks.create_task(self._repeat("count", self.count, lambda took: probe.count_every_seconds))
+            tasks.create_task(self._repeat("audit", self.audit, lambda took: max(_AUDIT_SECONDS, _AUDIT_SHARE * took)))
+            tasks.create_task(self._repeat("listen", self.listen, lambda took: max(0.0, probe.every_seconds - took)))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -119,7 +119,7 @@ class Probe:
     async def audit(self) -> Ledger:
         """Read the ledger of the last hours and show it as metrics."""
         ledger = await read_ledger(self._warehouse, _AUDITED_HOURS)
-        self.metrics.show(ledger)
+        self.metrics.set_ledger(ledger)
         for finding in ledger.findings:
             if finding.state == "fail":
                 log.error("%s: %s; %s", finding.name, finding.detail, finding.remedy)
@@ -128,18 +128,18 @@ class Probe:
     async def listen(self) -> Round:
         """One round of the synthetic listener, measured and appended to the ledger."""
         found = await self.listener.round()
-        self.metrics.heard(found)
+        self.metrics.record_round(found)
         if found.trouble is None:
-            self._well_at = time.monotonic()
+            self._last_ok = time.monotonic()
         self._note("listen", found.trouble)
         await self.counter.append(found.log_value())
         return found
 
     def not_ready(self) -> str | None:
         """Why freshness is not what it should be: no round has ended well for a minute, or ever."""
-        if self._well_at is not None and time.monotonic() - self._well_at < _UNWELL_SECONDS:
+        if self._last_ok is not None and time.monotonic() - self._last_ok < _UNWELL_SECONDS:
             return None
-        since = "has ended well yet" if self._well_at is None else "ended well for a minute"
+        since = "has ended well yet" if self._last_ok is None else "ended well for a minute"
         return f"no round of the synthetic listener {since}: {self._troubles.get('listen', 'starting')}"
 
     def _note(self, name: str, trouble: str | None) -> None:
@@ -150,7 +150,7 @@ class Probe:
             self._troubles[name] = trouble
             log.warning("%s: %s", name, trouble)
 
-    async def _keep(self, name: str, turn: Callable[[], Awaitable[object]], pause: Callable[[float], float]) -> None:
+    async def _repeat(self, name: str, turn: Callable[[], Awaitable[object]], pause: Callable[[float], float]) -> None:
         while True:
             started = time.monotonic()
             try:

@@ -1,17 +1,18 @@
-"""The log: where topics begin and end, and records between offsets. No consumer group is joined."""
+"""The log: descriptions of topics, their offsets, and records between offsets. No consumer group is joined."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from contracts.marks import MarkName
-from services.common.kafka import partition_ids, topic_ids
+from services.common.kafka import partition_ids, topic_ids, wait_for_broker
 from services.common.settings import KafkaSettings
 
 # Partition -> first offset, and the one after the last.
@@ -124,3 +125,54 @@ async def timestamps(
                 found[tp] = batch[0].timestamp
                 left.discard(tp)
     return found
+
+
+_BROKER_SECONDS: Final = 10.0
+_SET_FOR_THE_TOPIC: Final = 1
+# The cluster decides how many in-sync copies must answer.
+_OF_THE_CLUSTER: Final = frozenset({"min.insync.replicas"})
+
+
+@dataclass(frozen=True)
+class LogTopic:
+    """A topic as it is now: per partition the first offset and the one after the last."""
+
+    topic_id: str
+    config: dict[str, str]
+    starts: dict[int, int]
+    ends: dict[int, int]
+
+
+async def describe(settings: KafkaSettings, names: Sequence[str], wait_seconds: float = 0.0) -> dict[str, LogTopic]:
+    """Those of the topics that exist, all asked at one moment. Raises ConnectionError when no broker answers.
+
+    A broker may learn of a new topic late, so this waits for missing ones.
+    """
+    await wait_for_broker(settings, _BROKER_SECONDS)
+    deadline = time.monotonic() + wait_seconds
+    async with admin(settings) as kafka:
+        there = set(names) & set(await kafka.list_topics())
+        while len(there) < len(set(names)) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            there = set(names) & set(await kafka.list_topics())
+        configs = await _configs(kafka, sorted(there)) if there else {}
+    if not there:
+        return {}
+    log = await offsets(settings, sorted(there))
+    found = {name: LogTopic(topic_id, configs[name], {}, {}) for name, topic_id in log.ids.items()}
+    for tp, end in sorted(log.ends.items()):
+        found[tp.topic].starts[tp.partition], found[tp.topic].ends[tp.partition] = log.starts[tp], end
+    return found
+
+
+async def _configs(kafka: Any, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    answers = [resource for answer in await kafka.describe_configs(asked) for resource in answer.resources]
+    return {
+        name: {
+            key: value
+            for key, value, _, source, *_rest in entries
+            if source == _SET_FOR_THE_TOPIC and key not in _OF_THE_CLUSTER
+        }
+        for _, _, _, name, entries in answers
+    }

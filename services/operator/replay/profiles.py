@@ -151,7 +151,7 @@ class Rebuild:
         if name == live:
             raise ValueError(f"generation {name} is live: readers and the consumer use it; name another one")
         if found is None and self._options.existing:
-            raise LookupError(f"there is no generation {name}; `animusic generations list` names those that there are")
+            raise LookupError(f"there is no generation {name}; `animusic generations list` lists them")
         if found is not None and found.state == "partial" and not self._options.partial:
             raise ValueError(f"generation {name} holds a part of the log only ({found.note}) and can never be live")
         return Outcome(name, live, went_on=found is not None, gaps=list(found.gaps) if found else [])

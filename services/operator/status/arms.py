@@ -1,7 +1,7 @@
-"""Arms that the log says are live and a recommender cannot serve, each with the command that brings it back here.
+"""Live arms that a recommender cannot serve, each with the command that restores it on this machine.
 
 Which command works depends on what this machine has: a model that any machine builds, vectors that were encoded before,
-the sample's shipped vectors, an encoder. What is advised here is tried by tests/system/test_health.py.
+the sample's shipped vectors, an encoder. tests/system/test_health.py tries each command.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ _ENCODER: Final = ("torch", "sentence_transformers")
 
 def unserved(settings: Settings, live: Mapping[str, LiveModel], services: Iterable[ServiceHealth]) -> list[Finding]:
     """The live arms that some recommender leaves out. Blocks for as long as vectors take to be looked at."""
-    why = {arm: said for service in services for arm, said in service.left_out.items()}
+    why = {arm: reason for service in services for arm, reason in service.left_out.items()}
     found = []
     for arm, record in sorted(live.items()):
         if arm in why:
@@ -48,6 +48,6 @@ def _remedies(settings: Settings, record: LiveModel) -> Iterator[str]:
     if all(importlib.util.find_spec(name) for name in _ENCODER):
         yield f"`animusic models build {arm}` encodes the catalogue"
     yield (
-        f"bring {directory} from the machine that built it, or its vectors: `animusic models export {arm} FILE` there, "
+        f"copy {directory} from the machine that built it, or its vectors: `animusic models export {arm} FILE` there, "
         f"`animusic models import FILE` here; or `make neural`, then `animusic models build {arm}`"
     )

@@ -1,4 +1,4 @@
-"""From what was found to what is wrong and what to do about it. Pure: numbers in, findings out."""
+"""From the state of the parts to findings: what is wrong and what to do. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ class Limits:
 
 
 def judge(status: Status, limits: Limits) -> list[Finding]:
-    """Everything that is not well, the worst first."""
+    """All findings, the worst first."""
     if status.idle:
         detail = f"nothing runs on the data directory {status.disk.path}, and no part answers where the settings say"
         remedy = "`make run` starts it; or go to the directory where it was started, or set ANIMUSIC_DATA_DIR"
@@ -134,13 +134,13 @@ def _no_songs(status: Status) -> bool:
 
 
 def _contents(status: Status) -> Iterator[Finding]:
-    """Whether there is anything to play: all may run, and nothing can be recommended."""
+    """Whether there are songs and models: without them a healthy system has nothing to recommend."""
     if _no_songs(status):
         remedy = "`animusic catalogue import sample` loads some, or a file of yours; nothing needs to be started again"
         detail = "the catalogue is empty: there is nothing to play"
         yield _finding("songs", "warn", detail, remedy, "there-are-no-songs")
     elif status.log.models == {} and any(service.songs for service in status.services):
-        detail = "no model is live: songs come from the arms popular and random alone"
+        detail = "no model is live: only the arms popular and random pick songs"
         yield _finding("models", "warn", detail, "`animusic models build` builds them", "a-live-arm-is-not-served")
 
 
@@ -199,13 +199,13 @@ def _lags(lags: list[Lag], limits: Limits) -> Iterator[Finding]:
 def _disk(disk: Disk) -> Iterator[Finding]:
     if not disk.trouble and disk.free < LOW_DISK_BYTES:
         detail = f"{disk.free / 2**30:.1f} GB free below {disk.path}"
-        remedy = "free some disk space: when it is full the gateway answers 503"
+        remedy = "free some disk space: with a full disk the gateway answers 503"
         yield _finding("disk", "warn", detail, remedy, "the-disk-fills-up")
 
 
 def _processes(status: Status) -> Iterator[Finding]:
     services = {service.name for service in status.services}
-    # The program that answers in its place is why it has no process.
+    # Another program has its port, which is why it has no process.
     replaced = {service.name for service in status.services if service.stranger}
     for process in status.processes:
         if process.name in replaced:
@@ -213,7 +213,7 @@ def _processes(status: Status) -> Iterator[Finding]:
         if not process.alive:
             detail = f"no process (state {process.state}, {process.restarts} restarts)"
         elif process.name not in services and process.state == "not ready":
-            # Kafka and Valkey have no /readyz: the supervisor looks after them.
+            # Kafka and Valkey have no /readyz: the supervisor checks them.
             detail = "it runs and is not ready"
         else:
             continue
@@ -227,7 +227,7 @@ def _some(names: list[str]) -> str:
 
 
 def age(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in a readable unit."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""What this machine tells: the data directory's size, the supervisor's children, what each service says of itself."""
+"""The state of this machine: the data directory's size, the supervisor's children, the services' /readyz."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ _GAPS: Final = re.compile(r"^animusic_consumer_gaps_total\{[^}]*\} ([0-9.e+]+)$"
 
 
 def before_start(settings: Settings) -> Iterator[Finding]:
-    """What a start needs of this machine: Python, Java, a directory to write to, a free port. Blocks for a moment."""
+    """The requirements of a start: Python, Java, a directory to write to, a free port. Blocks for a moment."""
     yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
     data_dir = settings.data_dir.absolute()
     # Not by the settings: a system that was killed left its addresses among them.
@@ -146,7 +146,7 @@ async def _service(client: httpx.AsyncClient, name: str, url: str, who: ProcessI
 
 
 def _who_is_at(url: str) -> str:
-    """The program that listens at a URL; another machine's is not known."""
+    """The program that listens at a URL; unknown on another machine."""
     parts = urlsplit(url)
     return who_listens(parts.port or 80) if parts.hostname in ("127.0.0.1", "localhost", "::1") else "another program"
 
@@ -162,12 +162,12 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
 
 def _behind(body: dict[str, Any]) -> dict[str, int]:
     """What the body of /readyz says of lags: a consumer its one, a recommender one for each thing that it follows."""
-    told = {**body.get("follows", {}), **({"log": body} if "lag" in body else {})}
-    return {name: int(lag["lag"]) for name, lag in told.items()}
+    lags = {**body.get("follows", {}), **({"log": body} if "lag" in body else {})}
+    return {name: int(lag["lag"]) for name, lag in lags.items()}
 
 
 def _reason(answer: httpx.Response, body: dict[str, Any]) -> str:
-    """What is wrong, in the words of the three shapes that our services answer in; "" where nothing is."""
+    """What is wrong, from the three shapes of /readyz bodies; "" where nothing is."""
     if answer.is_success:
         return ""
     if not body:

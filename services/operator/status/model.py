@@ -1,4 +1,4 @@
-"""What a look at the system finds. Everything here becomes `animusic status --json` as it stands.
+"""The result of `animusic status`; `--json` prints exactly this.
 
 A part that did not answer has `trouble`, a sentence; its other fields are then empty.
 """
@@ -8,7 +8,7 @@ from typing import Final
 
 from services.operator.findings import Finding
 
-# How the detail of a service begins that nobody answers for.
+# The detail of a service that does not answer begins so.
 SILENT: Final = "does not answer"
 
 
@@ -19,7 +19,7 @@ class Lag:
     Attributes:
         store: `profiles` (Redis) or `warehouse` (ClickHouse); `group`: its consumer group in Kafka.
         mark: offset of the next record as the store says, which is the truth; None where it has nothing of it.
-        committed: what the consumer told Kafka, for other tools; may be behind, None where it told nothing.
+        committed: the offset committed to Kafka, for other tools; it may be behind. None where nothing is committed.
         lag: records between the mark and the end.
         incoming, handled: records a second, of the log and of the store, between two looks; None with one look only.
         oldest_seconds: how long ago the oldest unhandled record was written; None without lag or where it is unknown.

@@ -20,11 +20,9 @@ from contracts.topics import FEEDBACK, PROFILES
 from services.common.redis import connect
 from services.common.settings import KafkaSettings, Settings
 from services.operator.dlq.log import read_dead_letters
-from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.clickhouse import ClickhouseReader, warehouse_answers
 from services.operator.readers.log import Offsets, Spans, offsets, records
 from services.operator.readers.redis import ProfilesReader
-from services.operator.readers.waiting import warehouse_answers
-from services.operator.verify.catalogue import check_catalogue
 from services.operator.verify.folding import Folds, PartitionFold, folds_of, read
 from services.operator.verify.lists import check_lists
 from services.operator.verify.model import (
@@ -38,9 +36,8 @@ from services.operator.verify.model import (
     Store,
     place_of,
 )
-from services.operator.verify.outcomes import check_outcomes
 from services.operator.verify.registers import Slot, described, differences, folded_of, folds_in, joined, slot_of
-from services.operator.verify.rows import check_rows
+from services.operator.verify.tables import check_catalogue, check_outcomes, check_rows
 
 _REACH_SECONDS: Final = 60.0
 _ASK_SECONDS: Final = 60.0
@@ -111,7 +108,7 @@ class _Verification:
         await self._explain()
 
     async def _widen(self) -> None:
-        """Compare some listeners at least. A store that lost its listeners does not make the sample smaller."""
+        """Set a minimum number of listeners. A store that lost listeners does not make the sample smaller."""
         run = self._run
         known = {user async for user in run.profiles.users()} | {user async for user in run.profiles.users("h")}
         (row,) = await run.warehouse.arrow(_USERS)
@@ -188,7 +185,7 @@ class _Verification:
         return {user: folded_of(fields) for user, fields in (await self._run.profiles.stored(users)).items()}
 
     async def _check_extra_users(self) -> None:
-        """Users of Redis whom the log does not know; one who came after the bounds is looked for in the rest."""
+        """Users in Redis that the log lacks; new users are searched after the bounds."""
         run, known = self._run, self._known | self._run.forgotten
         extra = {user async for user in run.profiles.users() if run.sample.holds(user) and user not in known}
         if not extra or any(begin for begin, _ in self._spans.values()):
@@ -203,7 +200,7 @@ class _Verification:
     # ---- which events -------------------------------------------------------------------------------------------
 
     def _note(self, store: Store, user: str, log: Folded, held: Folded, spans: Spans) -> None:
-        """Keep what differs. Where the log lost its beginning, a store may rightly hold more."""
+        """Keep differences. Where the log's start has expired, a store may hold more."""
         if store == "redis" and log.songs | log.vetoes and not held.songs | held.vetoes:
             self._run.report.add(Fault("redis", "user missing", user))
             return
@@ -242,8 +239,8 @@ def _forgotten_user(record: Any) -> str | None:
 async def _refused(settings: KafkaSettings) -> dict[tuple[str, int, int], frozenset[str]]:
     """(topic, partition, offset) -> the steps that could not take the record that lies there."""
     found: dict[tuple[str, int, int], frozenset[str]] = {}
-    for letter in (await read_dead_letters(settings)).by_id.values():
-        for failure in letter.failures:
+    for dead_letter in (await read_dead_letters(settings)).by_id.values():
+        for failure in dead_letter.failures:
             place = failure.place.topic, failure.place.partition, failure.place.offset
             found[place] = found.get(place, frozenset()) | {failure.step}
     return found

@@ -1,4 +1,4 @@
-"""What the log's feedback records come to: folds of users, and sums of rows."""
+"""Folds the log's feedback records: registers per user, and sums of rows."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field

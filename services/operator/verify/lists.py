@@ -1,4 +1,4 @@
-"""What Redis has of listeners beside registers, against the log: anime lists, and the histories of playlists.
+"""Checks what Redis has beside registers against the log: anime lists, and the histories of playlists.
 
 Both are fields of which the highest bytes count (a list begins with its offset, a line of the history with its time);
 of the lines of a history the newest `HISTORY_LISTS` stay. Both go on moving while they are compared: what differs is
@@ -90,7 +90,7 @@ class _Check:
         return self._run.sample.holds(user_id) if users is None else user_id in users
 
     def _differing(self, expected: Hash, held: Hash) -> list[bytes]:
-        """The fields that differ. Where the log lost its beginning, Redis may rightly hold more."""
+        """The fields that differ. Where the log's start has expired, Redis may hold more."""
         return [name for name in differing(expected, held) if name in expected or not self._partial]
 
     def _note(self, user: str, expected: Hash, held: Hash) -> None:

@@ -7,10 +7,9 @@ from hashlib import blake2b
 from typing import Any, Final, Literal
 
 from services.common.settings import KafkaSettings
-from services.operator.readers.clickhouse import ClickhouseReader
+from services.operator.readers.clickhouse import ClickhouseReader, caught_up
 from services.operator.readers.log import Offsets
 from services.operator.readers.redis import ProfilesReader
-from services.operator.readers.waiting import caught_up
 
 Store = Literal["redis", "clickhouse"]
 Kind = Literal[
@@ -32,12 +31,12 @@ Progress = Callable[[str, int, int], None]
 
 
 class CannotCompare(RuntimeError):
-    """A store does not come to the end of the log. `str()` says what to do."""
+    """A store does not catch up with the log. `str()` says what to do."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that a store holds, or lacks, against the log.
+    """One difference between a store and the log.
 
     Attributes:
         user: whom it is about; "" where that is unknown.
@@ -97,12 +96,12 @@ class Report:
             self.faults.append(fault)
 
     def unsettle(self, users: Iterable[str]) -> None:
-        """Note users of whom nothing can be said."""
+        """Note users that could not be compared."""
         self.unsettled += sorted(set(users) - set(self.unsettled))
 
     @property
     def empty(self) -> bool:
-        """Whether there was no listener to compare: that says nothing of the stores."""
+        """Whether there was no listener to compare."""
         return not (self.users or self.lists)
 
     @property
@@ -164,8 +163,8 @@ class Comparison:
             marks = partial(self.profiles.marks, log) if store == "redis" else self.warehouse.marks
             if await caught_up(log, marks, self.seconds):
                 raise CannotCompare(
-                    f"{store} has not come to the log's end within {self.seconds:.0f} s; `animusic status` says how "
-                    "far it is: try again when it has caught up"
+                    f"{store} did not catch up with the log within {self.seconds:.0f} s; `animusic status` shows how "
+                    "far it is. Try again when it has caught up"
                 )
 
 

@@ -98,8 +98,8 @@ async def test_what_the_store_never_takes_is_found_by_bisecting(log: KafkaSettin
     async with running(log, redis) as run:
         await run.has(*values)
         assert await run.sink.values() == values
-        letters = [(value, headers["reason"], headers["offset"]) for value, headers in await dead_letters(log)]
-    assert letters == [(b"poison", "it says so itself", "21"), (b"heavy", "heavy", "7"), (b"heavy", "heavy", "22")]
+        in_dlq = [(value, headers["reason"], headers["offset"]) for value, headers in await dead_letters(log)]
+    assert in_dlq == [(b"poison", "it says so itself", "21"), (b"heavy", "heavy", "7"), (b"heavy", "heavy", "22")]
     assert run.exit_code is None
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.connected
 PROGRAM = """
 import asyncio, uvloop
 from services.common.settings import Settings
-from services.common.process.telemetry import configure_logging
+from services.common.process.startup import configure_logging
 from services.gateway.app import serve
 
 configure_logging("INFO")

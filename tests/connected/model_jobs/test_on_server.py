@@ -18,7 +18,7 @@ from services.common.kafka.catalogue_log import read_catalogue
 from services.common.settings import KafkaSettings, QdrantSettings, Settings
 from services.common.vectors.published import load_published
 from services.common.vectors.server import connecting
-from services.common.vectors.server_rows import assembled, read_collection
+from services.common.vectors.server_index import assembled, read_collection
 from services.local.processes.ports import free_port
 from tests.support.qdrant_wire import QdrantWire, qdrant_wire
 

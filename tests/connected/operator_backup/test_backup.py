@@ -19,8 +19,8 @@ from services.local.processes.kafka import KafkaNode
 from services.local.processes.valkey import ValkeyNode
 from services.operator.backup.manifest import read_manifest
 from services.operator.backup.restoring import restore
-from services.operator.backup.source import describe
 from services.operator.backup.taking import backup
+from services.operator.readers.log import describe
 from tests.connected.operator_backup.house import NAMES, Silent, emptied, fill, in_warehouse, records, without_offsets
 from tests.connected.warehouse import engine as chdb
 from tests.support.following import at_end, following, producing, profiles_in, put, settings_for
@@ -180,7 +180,7 @@ async def test_only_this_restore_can_be_gone_on_with(
         await put(to, FEEDBACK.name, "somebody", b"else")
     with pytest.raises(ValueError, match="not empty"):
         await restore(second, tmp_path, Silent())
-    with pytest.raises(ValueError, match="not the one that this backup has"):
+    with pytest.raises(ValueError, match="differs from this backup"):
         await restore(second, tmp_path, Silent(), resume=True)
 
 
@@ -192,7 +192,7 @@ async def test_a_topic_made_again_is_not_mixed_with_the_one_before(
     await backup(filled, tmp_path, NAMES, Silent())
     await emptied(filled)
     await ensure_topics(filled)
-    with pytest.raises(ValueError, match="made again"):
+    with pytest.raises(ValueError, match="created again"):
         await backup(filled, tmp_path, NAMES, Silent())
     with pytest.raises(LookupError, match=r"no\.such"):
         await backup(filled, tmp_path / "other", ["no.such"], Silent())

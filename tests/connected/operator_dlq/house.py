@@ -66,7 +66,7 @@ class House:
         assert found["n"] == rows, found
         return True
 
-    async def letters(self) -> list[DeadLetter]:
+    async def dead_letters(self) -> list[DeadLetter]:
         """Every letter, in the order in which they were first found."""
         return list((await read_dead_letters(self.log)).by_id.values())
 

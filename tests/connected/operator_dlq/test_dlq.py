@@ -13,7 +13,7 @@ from services.operator.dlq.editing import assignments, exactly
 from services.operator.dlq.log import purge, read_bytes
 from services.operator.dlq.model import DeadLetter
 from services.operator.dlq.redriving import MOST_ATTEMPTS, redrive
-from services.operator.status import parts
+from services.operator.status import stores
 from tests.connected.operator_dlq.house import House
 from tests.support.following import dead_letters, folded, profiles_in
 from tests.support.histories import BASE_MS
@@ -36,22 +36,29 @@ def spoiled(event: FeedbackEvent) -> bytes:
 
 async def only(home: House) -> DeadLetter:
     """The one letter that there is."""
-    (letter,) = await home.letters()
-    return letter
+    (dead_letter,) = await home.dead_letters()
+    return dead_letter
 
 
 async def test_one_poison_is_one_letter_of_two_steps_and_redrives_once(home: House):
     event = like("u")
     await home.put([("u", spoiled(event))])
     await home.settled()
-    letter = await only(home)
-    assert (letter.steps, letter.attempts, letter.state, letter.user) == (("profiles", "warehouse"), 1, "open", "u")
+    dead_letter = await only(home)
+    assert (dead_letter.steps, dead_letter.attempts, dead_letter.state, dead_letter.user) == (
+        ("profiles", "warehouse"),
+        1,
+        "open",
+        "u",
+    )
     assert len(await dead_letters(home.log)) == 2
-    tried = await redrive(home.log, [letter], MENDED, dry_run=True)
+    tried = await redrive(home.log, [dead_letter], MENDED, dry_run=True)
     assert [one.to for one in tried.redriven] == [None]
     assert (await only(home)).state == "open"
-    done = await redrive(home.log, [letter], MENDED)
-    assert [str(one.to) for one in done.redriven] == [f"{letter.last.place.topic}/{letter.last.place.partition}@1"]
+    done = await redrive(home.log, [dead_letter], MENDED)
+    assert [str(one.to) for one in done.redriven] == [
+        f"{dead_letter.last.place.topic}/{dead_letter.last.place.partition}@1"
+    ]
     await home.settled()
     assert await profiles_in(home.redis) == folded([event])
     assert (await only(home)).state == "redriven"
@@ -72,9 +79,9 @@ async def test_killed_between_append_and_note_it_is_sent_twice_and_counts_once(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(redriving, "_note", killed)
-        await redrive(home.log, await home.letters(), MENDED)
+        await redrive(home.log, await home.dead_letters(), MENDED)
     assert (await only(home)).state == "open"
-    assert len((await redrive(home.log, await home.letters(), MENDED)).redriven) == 1
+    assert len((await redrive(home.log, await home.dead_letters(), MENDED)).redriven) == 1
     await home.settled()
     assert await home.clickhouse_holds(2)
     (row,) = home.ask("SELECT count() AS n FROM animusic.feedback_clean")
@@ -86,13 +93,13 @@ async def test_what_would_fail_again_is_kept_and_said(home: House):
     event = like("u")
     await home.put([("u", spoiled(event)), ("u", b'{"schema":1}'), ("u", b"\xff{")])
     await home.settled()
-    letters = await home.letters()
-    outcome = await redrive(home.log, letters)
+    in_dlq = await home.dead_letters()
+    outcome = await redrive(home.log, in_dlq)
     assert outcome.redriven == []
     assert all("profiles and warehouse would refuse it again: " in why for _, why in outcome.kept)
-    no_json = await redrive(home.log, letters[2:], MENDED)
+    no_json = await redrive(home.log, in_dlq[2:], MENDED)
     assert "no JSON" in no_json.kept[0][1]
-    mended = await redrive(home.log, letters[2:], exactly(like("w").log_value()))
+    mended = await redrive(home.log, in_dlq[2:], exactly(like("w").log_value()))
     assert len(mended.redriven) == 1
     await home.settled()
     # The mended record is somebody else's, and lies where that listener's records lie.
@@ -106,9 +113,9 @@ async def test_a_letter_that_is_poison_itself_counts_its_attempts_and_does_not_l
     for attempt in range(2, MOST_ATTEMPTS + 1):
         assert len((await redrive(home.log, [await only(home)], force=True)).redriven) == 1
         await home.settled()
-        letter = await only(home)
-        assert (letter.id, letter.attempts, letter.state) == (first.id, attempt, "open")
-    outcome = await redrive(home.log, [letter], MENDED)
+        dead_letter = await only(home)
+        assert (dead_letter.id, dead_letter.attempts, dead_letter.state) == (first.id, attempt, "open")
+    outcome = await redrive(home.log, [dead_letter], MENDED)
     assert f"it has failed {MOST_ATTEMPTS} times" in outcome.kept[0][1]
 
 
@@ -116,7 +123,7 @@ async def test_a_wiped_store_that_reads_the_poison_again_opens_no_letter(home: H
     event = like("u")
     await home.put([("u", spoiled(event))])
     await home.settled()
-    await redrive(home.log, await home.letters(), MENDED)
+    await redrive(home.log, await home.dead_letters(), MENDED)
     await home.settled()
     before = len(await dead_letters(home.log))
     await home.redis.flushall()
@@ -135,7 +142,7 @@ async def test_an_old_list_does_not_come_back_over_a_newer_one(home: House):
     await home.put([("u", json.dumps(new).encode())], PROFILES.name)
     await home.settled()
     before = await profiles_in(home.redis)
-    outcome = await redrive(home.log, await home.letters(), MENDED)
+    outcome = await redrive(home.log, await home.dead_letters(), MENDED)
     assert "a newer record of u has replaced it" in outcome.kept[0][1]
     await home.settled()
     assert await profiles_in(home.redis) == before
@@ -144,15 +151,18 @@ async def test_an_old_list_does_not_come_back_over_a_newer_one(home: House):
 async def test_purging_keeps_what_was_never_redriven_unless_that_is_said(home: House):
     await home.put([("u", spoiled(like("u"))), ("u", b"rubbish")])
     await home.settled()
-    fixed, rubbish = await home.letters()
+    fixed, rubbish = await home.dead_letters()
     await redrive(home.log, [fixed], MENDED)
-    done = await purge(home.log, await home.letters())
-    assert ([letter.id for letter in done.purged], [letter.id for letter in done.kept]) == ([fixed.id], [rubbish.id])
-    assert {letter.id: letter.state for letter in await home.letters()}[rubbish.id] == "open"
+    done = await purge(home.log, await home.dead_letters())
+    assert ([dead_letter.id for dead_letter in done.purged], [dead_letter.id for dead_letter in done.kept]) == (
+        [fixed.id],
+        [rubbish.id],
+    )
+    assert {dead_letter.id: dead_letter.state for dead_letter in await home.dead_letters()}[rubbish.id] == "open"
     assert [value async for _, _, value in read_bytes(home.log, [rubbish])] == [b"rubbish"]
-    rest = await purge(home.log, await home.letters(), unredriven=True)
-    assert [letter.id for letter in rest.purged] == [rubbish.id]
-    assert await home.letters() == []
+    rest = await purge(home.log, await home.dead_letters(), unredriven=True)
+    assert [dead_letter.id for dead_letter in rest.purged] == [rubbish.id]
+    assert await home.dead_letters() == []
     assert [value for value, _ in await dead_letters(home.log)] == []
     assert rest.begins_at > 0
 
@@ -186,4 +196,4 @@ async def test_the_command_lists_shows_mends_and_purges(home: House, tmp_path):
     assert "u9" in users
     assert (await home.animusic("dlq", "list", "--json")).count("\n") == 1
     # What was resolved is not open for `animusic status`.
-    assert (await parts.dead_letters(home.log, 24)).open == 1
+    assert (await stores.dead_letters(home.log, 24)).open == 1

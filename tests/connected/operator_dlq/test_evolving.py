@@ -41,7 +41,7 @@ async def test_both_versions_have_their_effect_in_both_stores(home: House) -> No
     with upgraded():
         await home.put(mixed)
         await home.settled()
-        assert await home.letters() == []
+        assert await home.dead_letters() == []
         assert await profiles_in(home.redis) == folded(events)
         versions = home.ask(
             "SELECT schema, uniqExact(`partition`, `offset`) AS n FROM animusic.feedback GROUP BY schema"
@@ -94,10 +94,10 @@ async def test_a_dead_letter_of_a_newer_version_is_not_redriven_before_the_upgra
     )  # fmt: skip
     await DeadLetters(home.producer, "profiles").send(record, "version 2 is not known here", "a" * 32)
     for force in (False, True):
-        refused = await redrive(home.log, await home.letters(), force=force)
+        refused = await redrive(home.log, await home.dead_letters(), force=force)
         ((_, why),) = refused.kept
         assert "upgrade consumers first" in why
     with upgraded():
-        assert len((await redrive(home.log, await home.letters())).redriven) == 1
+        assert len((await redrive(home.log, await home.dead_letters())).redriven) == 1
         await home.settled()
         assert await profiles_in(home.redis) == folded([event])

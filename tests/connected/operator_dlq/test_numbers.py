@@ -63,7 +63,7 @@ def _wanted() -> list[dict[str, object]]:
 
 async def test_they_are_served_and_reach_clickhouse_without_the_number(home: House) -> None:
     await _append(home)
-    assert await home.letters() == []
+    assert await home.dead_letters() == []
     assert home.ask(_SEEN) == _wanted()
     assert (await read_catalogue(home.log)).songs.keys() == SONGS.keys()
 
@@ -75,14 +75,16 @@ async def test_the_dead_letters_that_an_older_version_made_of_them_are_redriven_
         # Without ranges the contract is what it was.
         older.setattr(Range, "holds", lambda _range, _value: True)
         await _append(home)
-    letters = {letter.key.decode(): letter for letter in await home.letters() if letter.key}
-    assert letters.keys() == SONGS.keys() - {"too-large-a-score"}
-    assert {letter.steps for letter in letters.values()} == {("warehouse",)}
+    dead_letters = {
+        dead_letter.key.decode(): dead_letter for dead_letter in await home.dead_letters() if dead_letter.key
+    }
+    assert dead_letters.keys() == SONGS.keys() - {"too-large-a-score"}
+    assert {dead_letter.steps for dead_letter in dead_letters.values()} == {("warehouse",)}
     assert [row["song_id"] for row in home.ask(_SEEN)] == ["too-large-a-score"]
     said = await home.animusic("dlq", "redrive", "--topic", CATALOGUE.name)
     assert "3 redriven, 0 kept" in said
     await _read(home, len(SONGS) + 3)
-    assert {letter.state for letter in await home.letters()} == {"redriven"}
+    assert {dead_letter.state for dead_letter in await home.dead_letters()} == {"redriven"}
     redriven = [row for row in home.ask(_SEEN) if row["song_id"] != "too-large-a-score"]
     assert redriven == [row for row in _wanted() if row["song_id"] != "too-large-a-score"]
     assert all(isinstance(song, Song) for song in (await read_catalogue(home.log)).songs.values())

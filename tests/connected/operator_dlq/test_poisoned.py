@@ -84,18 +84,18 @@ async def test_poison_is_found_exactly_and_mended_twice_it_leaves_no_trace(home:
     )
     await home.settled()
     clock.lap(f"{EVENTS} events, {POISONED} of them poisoned, read by both consumers")
-    letters = await _exactly_the_poison(home, events, spoiled)
+    in_dlq = await _exactly_the_poison(home, events, spoiled)
     assert await profiles_in(home.redis) == folded(event for at, event in enumerate(events) if at not in spoiled)
     for poisoning in POISONINGS:
         await _mend(home, poisoning, events, again=False)
-    assert {letter.state for letter in await home.letters()} == {"redriven"}
+    assert {dead_letter.state for dead_letter in await home.dead_letters()} == {"redriven"}
     clock.lap("mended and redriven once")
     await home.settled()
     for poisoning in POISONINGS:
         await _mend(home, poisoning, events, again=True)
     await home.settled()
     clock.lap("redriven a second time, and read")
-    assert len(await dead_letters(home.log)) == 4 * len(letters)  # two steps failed, two redrives noted
+    assert len(await dead_letters(home.log)) == 4 * len(in_dlq)  # two steps failed, two redrives noted
     assert await profiles_in(home.redis) == folded(events)
     assert await home.clickhouse_holds(len(events) - POISONED + 2 * POISONED)
     _equals_a_run_that_never_failed(home, events)
@@ -106,13 +106,13 @@ async def _exactly_the_poison(
     home: House, events: list[FeedbackEvent], spoiled: dict[int, Poisoning]
 ) -> list[DeadLetter]:
     """The letters, after checking that they are the poison and nothing else, each with its reason."""
-    letters = await home.letters()
-    assert Counter(letter.steps for letter in letters) == {("profiles", "warehouse"): POISONED}
+    in_dlq = await home.dead_letters()
+    assert Counter(dead_letter.steps for dead_letter in in_dlq) == {("profiles", "warehouse"): POISONED}
     wanted = Counter((events[at].user_id, poisoning.reason) for at, poisoning in spoiled.items())
-    assert Counter((letter.user, _known(letter.reason)) for letter in letters) == wanted
+    assert Counter((dead_letter.user, _known(dead_letter.reason)) for dead_letter in in_dlq) == wanted
     raw = {value for value, _ in await dead_letters(home.log)}
     assert raw == {poisoning.spoil(events[at].log_value()) for at, poisoning in spoiled.items()}
-    return letters
+    return in_dlq
 
 
 def _known(reason: str) -> str:
@@ -121,7 +121,7 @@ def _known(reason: str) -> str:
 
 async def _mend(home: House, poisoning: Poisoning, events: list[FeedbackEvent], *, again: bool) -> None:
     """Redrive the letters of one reason: many by the command and one edit, those without an edit by their bytes."""
-    mine = [letter for letter in await home.letters() if letter.reason.startswith(poisoning.reason)]
+    mine = [dead_letter for dead_letter in await home.dead_letters() if dead_letter.reason.startswith(poisoning.reason)]
     if poisoning.mend and not again:
         said = await home.animusic("dlq", "redrive", "--reason", poisoning.reason, *poisoning.mend)
         assert f"{len(mine):,} redriven, 0 kept" in said

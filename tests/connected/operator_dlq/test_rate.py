@@ -28,4 +28,4 @@ async def test_a_rate_spreads_the_records_evenly(home: House):
     assert len(times) == LETTERS
     most = max(sum(at <= other < at + 1_000 for other in times) for at in times)
     assert most <= RATE + RATE / 2, times
-    assert all(letter.state == "redriven" for letter in await home.letters())
+    assert all(dead_letter.state == "redriven" for dead_letter in await home.dead_letters())

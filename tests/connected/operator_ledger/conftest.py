@@ -17,7 +17,7 @@ from tests.connected.warehouse import engine as shared
 async def dsn(clickhouse: ChdbConnection) -> AsyncIterator[str]:
     """Where analysts ask this engine."""
     analysts = Analysts(shared.engine(), WarehouseSettings())
-    endpoint = Endpoint(analysts, shared.ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="")
+    endpoint = Endpoint(analysts, shared.ME, CollectorRegistry(), lambda: None, host="127.0.0.1", server_address="")
     http = HttpServer(endpoint.app(), stop_seconds=2)
     port = http.start("127.0.0.1", 0, "ANIMUSIC_WAREHOUSE__PORT")
     yield f"http://127.0.0.1:{port}/animusic"

@@ -22,8 +22,8 @@ from services.common.settings import ClickhouseSettings, KafkaSettings, RedisSet
 from services.local.processes.ports import free_port
 from services.local.processes.valkey import ValkeyNode
 from services.operator.replay.lease import Lease
+from services.operator.status.collector import StatusCollector
 from services.operator.status.judging import Limits
-from services.operator.status.looking import Looker
 from services.operator.status.model import Status
 from tests.connected.warehouse.test_service import Process
 from tests.support.following import at_end, following, producing, put_events, settings_for
@@ -71,10 +71,10 @@ async def caught_up(
     yield {"parts": {"warehouse": part}}
 
 
-async def look(settings: Settings, supervisor: dict[str, Any], limits: Limits = Limits()) -> Status:
+async def collect(settings: Settings, supervisor: dict[str, Any], limits: Limits = Limits()) -> Status:
     """One look; it must not take long."""
     began = time.monotonic()
-    status = await Looker(settings, limits, lambda: supervisor).look()
+    status = await StatusCollector(settings, limits, lambda: supervisor).collect()
     assert time.monotonic() - began < _SECONDS
     return status
 
@@ -82,7 +82,7 @@ async def look(settings: Settings, supervisor: dict[str, Any], limits: Limits = 
 async def test_all_is_well_and_then_it_lags(
     log: KafkaSettings, settings: Settings, caught_up: dict[str, Any], warehouse: Process
 ) -> None:
-    status = await look(settings, caught_up)
+    status = await collect(settings, caught_up)
     assert (status.code, status.findings) == (0, [])
     assert (status.log.brokers, status.log.missing, status.log.records) == (1, [], len(EVENTS))
     assert (status.redis.generation, status.redis.append_only) == ("g1", True)
@@ -100,7 +100,7 @@ async def test_all_is_well_and_then_it_lags(
     assert warehouse.end(signal.SIGTERM) == 0
     async with producing(log) as to:
         await put_events(to, EVENTS)
-    down = await look(settings, {}, Limits(lag=10))
+    down = await collect(settings, {}, Limits(lag=10))
     assert down.code == 2
     found = {finding.name: finding for finding in down.findings}
     assert "httpx" not in found["clickhouse"].detail
@@ -116,16 +116,16 @@ async def test_another_process_or_store_in_the_place_of_ours_is_not_healthy(
 ) -> None:
     part = caught_up["parts"]["warehouse"]
     elsewhere = {"state": "ready", "pid": os.getpid(), "restarts": 0, "address": "unix://x"}
-    other = await look(settings, {"parts": {"warehouse": {**part, "pid": os.getpid()}, "valkey": elsewhere}})
+    other = await collect(settings, {"parts": {"warehouse": {**part, "pid": os.getpid()}, "valkey": elsewhere}})
     found = {finding.name: finding.detail for finding in other.findings if finding.state == "fail"}
     assert f"another process answers there: {warehouse.pid} instead of {os.getpid()}" in found["warehouse"]
     assert f"another Valkey answers at its address (process {valkey.pid})" in found["redis"]
-    foreign = await look(settings, {"parts": {"warehouse": part}, "installation": "a" * 32})
+    foreign = await collect(settings, {"parts": {"warehouse": part}, "installation": "a" * 32})
     assert "another installation of AniMusic answers there" in foreign.findings[0].detail
     kept = settings.data_dir / "kafka" / "cluster-id"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("not this cluster")
-    stranger = await look(settings, {"parts": {"kafka": elsewhere}})
+    stranger = await collect(settings, {"parts": {"kafka": elsewhere}})
     assert any("another Kafka answers at its address" in finding.detail for finding in stranger.findings)
 
 
@@ -136,25 +136,25 @@ async def test_dead_letters_degrade_it(
         await to.send_and_wait(FEEDBACK.name, b"poison", partition=0)
     async with following(settings, redis):
         await at_end(log, redis)
-    status = await look(settings, caught_up)
+    status = await collect(settings, caught_up)
     assert status.code == 1, status.findings
     assert (status.log.dead_letters.open, status.log.dead_letters.new) == (1, 1)
-    (letter,) = [finding for finding in status.findings if finding.name == "dead letters"]
-    assert f"{FEEDBACK.name}/0@" in letter.detail
-    assert "animusic dlq" in letter.remedy
+    (dead_letter,) = [finding for finding in status.findings if finding.name == "dead letters"]
+    assert f"{FEEDBACK.name}/0@" in dead_letter.detail
+    assert "animusic dlq" in dead_letter.remedy
 
 
 async def test_who_rebuilds_profiles_is_told(redis: Redis, settings: Settings, caught_up: dict[str, Any]) -> None:
-    assert (await look(settings, caught_up)).redis.rebuild == ""
+    assert (await collect(settings, caught_up)).redis.rebuild == ""
     lease = Lease(redis, "profiles", "g2")
     lease.doing = "reading: 3 of 10"
     await lease.take()
-    status = await look(settings, caught_up)
+    status = await collect(settings, caught_up)
     assert status.code == 0
     assert "profiles into generation g2" in status.redis.rebuild
     assert status.redis.rebuild.endswith(f"by process {os.getpid()} on {socket.gethostname()}; reading: 3 of 10")
     await lease.release()
-    assert (await look(settings, caught_up)).redis.rebuild == ""
+    assert (await collect(settings, caught_up)).redis.rebuild == ""
 
 
 @pytest.mark.usefixtures("caught_up")
@@ -172,10 +172,10 @@ async def test_a_consumer_says_what_it_waits_for(
     async with contextlib.aclosing(connect(settings.redis)) as impatient, following(settings, impatient) as consumer:
 
         async def well() -> bool:
-            return consumer.not_ready() is None and consumer.standing()["lag"] == 0
+            return consumer.not_ready() is None and consumer.health_details()["lag"] == 0
 
         async def waiting() -> bool:
-            return consumer.standing().get("waiting_for") == "the store" and consumer.standing()["lag"] > 0
+            return consumer.health_details().get("waiting_for") == "the store" and consumer.health_details()["lag"] > 0
 
         await apoll(well, timeout=20, what="the consumer is well")
         os.kill(valkey.pid or 0, signal.SIGSTOP)
@@ -184,7 +184,7 @@ async def test_a_consumer_says_what_it_waits_for(
                 await put_events(to, EVENTS)
             await apoll(waiting, timeout=20, what="the consumer says what it waits for")
             assert "the store does not answer" in str(consumer.not_ready())
-            assert consumer.standing()["oldest_seconds"] > 0
+            assert consumer.health_details()["oldest_seconds"] > 0
         finally:
             os.kill(valkey.pid or 0, signal.SIGCONT)
         await at_end(log, redis)
@@ -213,7 +213,7 @@ async def test_what_left_the_log_unread_is_told(
         return bool(found[0][0] == kept.offset + 1)
 
     await apoll(there, timeout=20, what="the warehouse goes on after the gap")
-    status = await look(settings, caught_up)
+    status = await collect(settings, caught_up)
     assert status.code == 1
     assert (status.clickhouse.gaps.noted, status.clickhouse.gaps.records, status.clickhouse.gaps.new) == (1, 5, 1)
     details = [finding.detail for finding in status.findings if finding.page.endswith("#recorded-gaps")]
@@ -225,13 +225,13 @@ async def test_what_is_down_or_frozen_takes_no_longer(
 ) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     away = settings.model_copy(update={"kafka": KafkaSettings(bootstrap_servers=nowhere)})
-    status = await look(away, caught_up)
+    status = await collect(away, caught_up)
     assert (status.code, status.findings[0].name, status.lags) == (2, "log", [])
     assert not status.redis.trouble
     with valkey_node(tmp_path / "v") as node:
         os.kill(node.pid or 0, signal.SIGSTOP)
         frozen = settings.model_copy(update={"redis": RedisSettings(url=node.url)})
-        status = await look(frozen, caught_up)
+        status = await collect(frozen, caught_up)
         os.kill(node.pid or 0, signal.SIGCONT)
     assert status.code == 2
     assert {lag.store for lag in status.lags} == {"warehouse"}

@@ -11,7 +11,7 @@ from contracts.topics import MODEL_BUILDS
 from services.common.process.clock import now_ms
 from services.common.settings import ClickhouseSettings, KafkaSettings, Settings
 from services.local.processes.ports import free_port
-from services.operator.readers.waiting import warehouse_lacks
+from services.operator.readers.clickhouse import warehouse_lacks
 from tests.connected.warehouse.test_service import Process
 from tests.support.following import producing
 

@@ -112,15 +112,15 @@ async def test_poison_goes_to_the_dead_letters_and_nothing_else_does(
         await put_events(to, good[10:])
         await at_end(log, redis)
         assert await profiles_in(redis) == folded(good)
-        letters = {headers["topic"]: (value, headers) for value, headers in await dead_letters(log)}
-    assert letters.keys() == {FEEDBACK.name, PROFILES.name}
-    value, headers = letters[FEEDBACK.name]
+        in_dlq = {headers["topic"]: (value, headers) for value, headers in await dead_letters(log)}
+    assert in_dlq.keys() == {FEEDBACK.name, PROFILES.name}
+    value, headers = in_dlq[FEEDBACK.name]
     assert value == b'{"schema": 0}'
     assert headers["step"] == "profiles"
     assert headers["reason"].startswith("schema:")
     assert (headers["partition"], headers["offset"]) == (str(placed.partition), str(placed.offset))
     assert headers["time"] == str(placed.timestamp)
-    assert letters[PROFILES.name][0] is None
+    assert in_dlq[PROFILES.name][0] is None
 
 
 async def test_the_newest_anime_list_counts_and_a_forgotten_user_stays_forgotten(

@@ -28,8 +28,7 @@ from services.common.vectors.server import (
     switch_alias,
     write_collection,
 )
-from services.common.vectors.server_index import ServerIndex, blocking_index
-from services.common.vectors.server_rows import assembled, read_collection
+from services.common.vectors.server_index import ServerIndex, assembled, blocking_index, read_collection
 from services.local.processes.ports import free_port
 from tests.connected.vectors.conformance import Conformance, bags_of_words, clustered
 from tests.connected.vectors.versions import Told, names, record_of

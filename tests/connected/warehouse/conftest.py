@@ -19,7 +19,7 @@ from tests.connected.warehouse.engine import ME
 async def port(engine: ChdbEngine, clickhouse: ChdbConnection) -> AsyncIterator[int]:
     """The endpoint over the empty engine, with a limit of two seconds."""
     analysts = Analysts(engine, WarehouseSettings(query_seconds=2, query_memory_mb=100))
-    endpoint = Endpoint(analysts, ME, CollectorRegistry(), lambda: None, host="127.0.0.1", told_at="here")
+    endpoint = Endpoint(analysts, ME, CollectorRegistry(), lambda: None, host="127.0.0.1", server_address="here")
     server = HttpServer(endpoint.app(), stop_seconds=2)
     yield server.start("127.0.0.1", 0, "ANIMUSIC_WAREHOUSE__PORT")
     await server.close()

@@ -40,7 +40,7 @@ async def test_answers_get_post_body_parameters_and_formats(http: httpx.AsyncCli
     named = await http.get("/", params={"query": "SELECT 1 /* a comment */ FORMAT CSVWithNames -- and one more"})
     assert named.headers["x-clickhouse-format"] == "CSVWithNames"
     assert named.headers["content-type"].startswith("text/csv")
-    assert (await http.get("/readyz")).json() == {"status": "ready", **ME.said()}
+    assert (await http.get("/readyz")).json() == {"status": "ready", **ME.as_dict()}
     assert "animusic_sql_seconds_count" in (await http.get("/metrics")).text
 
 

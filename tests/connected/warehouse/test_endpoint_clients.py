@@ -147,7 +147,7 @@ async def test_what_is_around_a_query_is_as_a_servers(http: httpx.AsyncClient) -
     assert '"result_rows":"7"' in named.headers["x-clickhouse-summary"]
     rows = {"files": {"ext": b"1\n"}, "data": {"ext_structure": "x UInt8"}}
     brought = await http.post("/", params={"query": "SELECT * FROM ext"}, **rows)
-    assert (brought.status_code, "brings rows for a table ext" in brought.text) == (403, True)
+    assert (brought.status_code, "has rows for a table ext" in brought.text) == (403, True)
 
 
 async def test_times_are_in_utc_whatever_the_machine_says(http: httpx.AsyncClient) -> None:

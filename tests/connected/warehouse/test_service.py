@@ -179,9 +179,9 @@ async def test_every_topic_arrives_and_poison_goes_to_the_dead_letters(log: Kafk
     }
     assert rows == {"feedback": 9, "playlists": 1, "catalogue": 2, "model_switches": 1, "forgotten": 1}
     assert await warehouse.one("SELECT count() FROM animusic.served_slots") > 0
-    letters = await dead_letters(log)
-    assert len(letters) == bad
-    assert {headers["step"] for _, headers in letters} == {"warehouse"}
+    in_dlq = await dead_letters(log)
+    assert len(in_dlq) == bad
+    assert {headers["step"] for _, headers in in_dlq} == {"warehouse"}
 
 
 async def test_a_second_warehouse_on_the_same_data_says_so(log: KafkaSettings, warehouse: Process) -> None:

@@ -22,8 +22,8 @@ SURROUNDINGS = [
 ]
 PRINTS = """
 import sys, time
-from services.cli.surroundings import same_everywhere
-same_everywhere()
+from services.cli.surroundings import normalise_environment
+normalise_environment()
 print(sys.getfilesystemencoding(), time.strftime("%Z"), time.localtime(0).tm_hour, chr(0x2713), flush=True)
 """
 
@@ -34,7 +34,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("around", SURROUNDINGS, ids=lambda around: " ".join(f"{k}={v}" for k, v in around.items()))
-def test_a_data_directory_is_spelled_the_same_everywhere(tmp_path: Path, around: dict[str, str]) -> None:
+def test_a_data_directory_is_spelled_the_normalise_environment(tmp_path: Path, around: dict[str, str]) -> None:
     named = tmp_path / EVERY_TRAP
     named.mkdir()
     told = environment(ANIMUSIC_DATA_DIR=str(named), **around)

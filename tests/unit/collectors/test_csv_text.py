@@ -64,7 +64,7 @@ def test_damaged_utf_8_is_not_taken_for_another_encoding(tmp_path: Path) -> None
     lines = [f"歌{number},アニメ\n".encode() for number in range(40)]
     lines[6] = b"bad\xff,Anime\n"
     sentence = said(tmp_path / "a.csv", b"song,anime\n" + b"".join(lines))
-    assert "is UTF-8, but not in line 8: mend them" in sentence and "--encoding" not in sentence
+    assert "is UTF-8, but not in line 8: repair them" in sentence and "--encoding" not in sentence
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp932", "cp1252"])

@@ -43,7 +43,9 @@ def titles(songs: tuple[Song, ...]) -> list[str]:
 def test_what_a_whole_file_does_not_have_may_go(tmp_path: Path, log: CatalogueLog) -> None:
     asked = asked_for(found_in(tmp_path / "a.csv", HEADER + lines(4, 40)), log)
     assert (titles(asked.songs), asked.refusal, asked.share) == ([f"Song 00{n}!" for n in range(4)], None, 0.1)
-    assert asked.said().startswith("the source does not have 4 of 40 songs (10.0%): Song 000! (Anime 000), Song 001! (")
+    assert asked.described().startswith(
+        "the source does not have 4 of 40 songs (10.0%): Song 000! (Anime 000), Song 001! ("
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_song_whose_row_cannot_be_read_is_not_missing(tmp_path: Path, log: Cat
     asked = asked_for(found, log)
     assert found.rejected == asked.rejected == 1 and not found.unread
     assert (titles(asked.songs), asked.refusal) == (["Song 008!"], None)
-    assert asked.share == 2 / 40 and "1 of its rows could not be read" in asked.said()
+    assert asked.share == 2 / 40 and "1 of its rows could not be read" in asked.described()
 
 
 def test_many_rows_that_cannot_be_read_count_as_much_as_missing_songs(tmp_path: Path, log: CatalogueLog) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from services.common.process.tasks import end
+from services.common.process.loop import end
 
 
 async def test_a_task_that_takes_the_first_cancels_for_its_own_is_ended_all_the_same():

@@ -235,7 +235,7 @@ def test_a_published_file_that_nothing_reads_any_more_is_a_broken_promise(tmp_pa
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     (said,) = schemas.broken_promises(tmp_path)
-    assert said == "topics/animusic.feedback.v1/0.json: is published, and nothing reads it any more"
+    assert said == "topics/animusic.feedback.v1/0.json: is published, but no code reads it any more"
 
 
 def test_a_kind_that_means_something_else_is_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:

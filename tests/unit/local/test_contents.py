@@ -5,7 +5,7 @@ import pytest
 from contracts.models import LiveModel
 from services.common.settings import Settings
 from services.local.contents import CatalogueState, Contents
-from services.local.filling import _must_import, _way_back
+from services.local.filling import _must_import, _restore_command
 from services.local.layout import Layout
 from services.local.logs import rotate, tail
 
@@ -156,9 +156,9 @@ def test_a_sentence_model_that_is_live_and_not_here_is_lost_until_its_vectors_ar
     live = {"minilm": encoded, "tfidf": model("tfidf")}
     contents = Contents(Layout.of(settings.data_dir))
     assert contents.lost_arms(settings, live) == ["minilm"]
-    assert _way_back(settings, encoded) == ("models", "import", "sample", "--arm", "minilm", "--as-live")
+    assert _restore_command(settings, encoded) == ("models", "import", "sample", "--arm", "minilm", "--as-live")
     settings.embeddings_dir.mkdir()
     (settings.embeddings_dir / f"minilm-{'a' * 32}.sqlite").touch()
-    assert _way_back(settings, encoded) == ("models", "build", "minilm", "--as-live")
+    assert _restore_command(settings, encoded) == ("models", "build", "minilm", "--as-live")
     publish(settings, encoded)
     assert contents.lost_arms(settings, live) == []

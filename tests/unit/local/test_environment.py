@@ -16,7 +16,7 @@ def test_java_gets_a_utf8_locale_and_utc_whatever_the_shell_has() -> None:
 
 
 def test_an_older_machine_has_another_name_for_it() -> None:
-    assert settled({}, "/tmp/josé", there=lambda name: name == "en_US.utf8")["LC_ALL"] == "en_US.utf8"
+    assert settled({}, "/tmp/josé", installed=lambda name: name == "en_US.utf8")["LC_ALL"] == "en_US.utf8"
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_an_older_machine_has_another_name_for_it() -> None:
 )
 def test_without_any_the_sentence_names_the_locale_and_the_path(environ: dict[str, str], named: str) -> None:
     with pytest.raises(NoUtf8Locale, match="ANIMUSIC_DATA_DIR") as refused:
-        settled(environ, "/tmp/jars", "/tmp/josé", there=lambda name: False)
+        settled(environ, "/tmp/jars", "/tmp/josé", installed=lambda name: False)
     assert named in str(refused.value)
     assert "/tmp/josé" in str(refused.value)
 
 
 def test_ascii_paths_need_none() -> None:
-    assert settled({"LC_ALL": "C"}, "/tmp/jose", there=lambda name: False) == {"LC_ALL": "C", "TZ": "UTC"}
+    assert settled({"LC_ALL": "C"}, "/tmp/jose", installed=lambda name: False) == {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def test_the_c_library_is_asked_which_locales_there_are() -> None:

@@ -36,7 +36,7 @@ def program(body: bytes, status: int = 200) -> Iterator[str]:
 
 def said(**other: object) -> bytes:
     """The /readyz of the gateway that is expected, with some things otherwise."""
-    return json.dumps({"ready": True, **ME.said(), **other}).encode()
+    return json.dumps({"ready": True, **ME.as_dict(), **other}).encode()
 
 
 def test_the_expected_process_is_ready() -> None:

@@ -20,8 +20,8 @@ from services.operator.backup.manifest import (
     write_manifest,
 )
 from services.operator.backup.restoring import _plan
-from services.operator.backup.source import LogTopic
-from services.operator.backup.taking import Taken, _note_topics, _renew_stale
+from services.operator.backup.taking import BackupResult, _renew_stale, _update_topics
+from services.operator.readers.log import LogTopic
 
 TOPIC_ID = "f" * 32
 DAY_MS = 86_400_000
@@ -86,7 +86,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / written.path
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert damage(path, written.bytes, written.sha256) == "its sha256 is another one"
+    assert damage(path, written.bytes, written.sha256) == "its sha256 differs"
     path.write_bytes(whole[:-1])
     assert "bytes, not" in str(damage(path, written.bytes, written.sha256))
     path.unlink()
@@ -109,7 +109,7 @@ def test_a_manifest_comes_back_and_nonsense_is_refused(tmp_path: Path) -> None:
     said = json.loads((tmp_path / MANIFEST).read_text())
     said["format"] = 2
     (tmp_path / MANIFEST).write_text(json.dumps(said))
-    with pytest.raises(ValueError, match="no manifest that this version reads"):
+    with pytest.raises(ValueError, match="cannot be read by this version"):
         read_manifest(tmp_path)
     write_manifest(tmp_path, manifest(entry((0, 5, 5), (4, 9, 5))))
     with pytest.raises(ValueError, match="contradicts itself in t/0"):
@@ -118,21 +118,21 @@ def test_a_manifest_comes_back_and_nonsense_is_refused(tmp_path: Path) -> None:
 
 def test_only_what_is_new_is_to_be_copied() -> None:
     held = manifest(entry((0, 5, 5)))
-    (stretch,) = _note_topics(held, log_topic(0, 9), Taken(held))
-    assert (stretch.start, stretch.upto) == (5, 9)
-    assert _note_topics(held, log_topic(0, 5), Taken(held)) == []
+    (span,) = _update_topics(held, log_topic(0, 9), BackupResult(held))
+    assert (span.start, span.upto) == (5, 9)
+    assert _update_topics(held, log_topic(0, 5), BackupResult(held)) == []
     with pytest.raises(ValueError, match="the log lost records"):
-        _note_topics(held, log_topic(0, 4), Taken(held))
-    with pytest.raises(ValueError, match="made again"):
-        _note_topics(held, log_topic(0, 9, "0" * 32), Taken(held))
+        _update_topics(held, log_topic(0, 4), BackupResult(held))
+    with pytest.raises(ValueError, match="created again"):
+        _update_topics(held, log_topic(0, 9, "0" * 32), BackupResult(held))
 
 
 def test_what_expired_before_it_was_copied_is_told() -> None:
     held = manifest(entry((0, 5, 5)))
-    taken = Taken(held)
-    (stretch,) = _note_topics(held, log_topic(7, 9), taken)
-    assert (stretch.start, held.topics["t"].partitions[0].lost) == (7, [(5, 7)])
-    assert "offsets 5 to 6" in taken.lost[0]
+    result = BackupResult(held)
+    (span,) = _update_topics(held, log_topic(7, 9), result)
+    assert (span.start, held.topics["t"].partitions[0].lost) == (7, [(5, 7)])
+    assert "offsets 5 to 6" in result.lost[0]
 
 
 @pytest.mark.parametrize(
@@ -143,10 +143,10 @@ def test_expired_tombstones_make_a_compacted_topic_be_copied_again(age_days: int
     held = manifest(entry((0, 5, 5)), complete_ms=now - age_days * DAY_MS)
     config = {"cleanup.policy": policy, "delete.retention.ms": str(30 * DAY_MS)}
     log = log_topic(0, 9, **config)
-    taken = Taken(held)
-    _renew_stale(held, log, now, taken)
-    (stretch,) = _note_topics(held, log, taken)
-    assert (taken.anew == ["t"], stretch.start) == (anew, 0 if anew else 5)
+    result = BackupResult(held)
+    _renew_stale(held, log, now, result)
+    (span,) = _update_topics(held, log, result)
+    assert (result.recopied == ["t"], span.start) == (anew, 0 if anew else 5)
     # The older copy is what a restore finds until the new one is whole.
     assert held.topics["t"].records == 5
 

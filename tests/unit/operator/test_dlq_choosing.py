@@ -8,9 +8,9 @@ import pytest
 
 from contracts.topics import FEEDBACK, PROFILES
 from services.cli import dlq
-from services.operator.dlq.checking import PROFILES_TOPICS, Candidate, refusals, said
 from services.operator.dlq.editing import CannotEdit, assignments, exactly, untouched
 from services.operator.dlq.model import DeadLetter, Failure, Place
+from services.operator.dlq.redriving import PROFILES_TOPICS, Candidate, refusals, sentence_of
 from services.operator.dlq.selecting import Filter, moment
 from services.profiles import app
 from tests.unit.contracts.test_examples import EXAMPLES
@@ -18,17 +18,17 @@ from tests.unit.contracts.test_examples import EXAMPLES
 NOW = 1_762_000_000_000
 
 
-def letter(name: str, at: int = 0, *, user: str = "u", reason: str = "Schema: no", **more: Any) -> DeadLetter:
+def dead_letter(name: str, at: int = 0, *, user: str = "u", reason: str = "Schema: no", **more: Any) -> DeadLetter:
     """A dead letter at offset `at`, found at NOW + at."""
     place = Place(more.pop("topic", FEEDBACK.name), 1, 5)
     failure = Failure(at, NOW + at, more.pop("step", "profiles"), reason, place, NOW, 1)
     return DeadLetter(name, b"u", user, (failure,), **more)
 
 
-LETTERS = [
-    letter("aaaa11112222", 3),
-    letter("aaaa33334444", 1, user="v", reason="rate: no", step="warehouse"),
-    letter("bbbb11112222", 2, topic=PROFILES.name, resolved=1, note="redriven"),
+DEAD_LETTERS = [
+    dead_letter("aaaa11112222", 3),
+    dead_letter("aaaa33334444", 1, user="v", reason="rate: no", step="warehouse"),
+    dead_letter("bbbb11112222", 2, topic=PROFILES.name, resolved=1, note="redriven"),
 ]
 
 
@@ -51,16 +51,16 @@ LETTERS = [
     ],
 )
 def test_every_part_that_is_given_must_hold_and_the_oldest_come_first(wanted: Filter, found: str) -> None:
-    assert "".join(letter.id[0] for letter in wanted.of(LETTERS)) == found
+    assert "".join(dead_letter.id[0] for dead_letter in wanted.of(DEAD_LETTERS)) == found
 
 
 @pytest.mark.parametrize(
     ("ids", "why"),
-    [(("cccc",), "no dead letter cccc"), (("aaaa",), "beginning of 2"), (("bbb",), "give more digits")],
+    [(("cccc",), "no dead letter cccc"), (("aaaa",), "matches 2"), (("bbb",), "give more digits")],
 )
 def test_an_id_that_is_none_or_two_is_said(ids: tuple[str, ...], why: str) -> None:
     with pytest.raises(LookupError, match=why):
-        Filter(ids=ids).of(LETTERS)
+        Filter(ids=ids).of(DEAD_LETTERS)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_without_an_edit_not_a_byte_changes() -> None:
 @pytest.mark.parametrize(
     ("word", "value", "why"),
     [
-        ("schema=1", b"{", "no JSON"),
-        ("schema=1", None, "no JSON"),
-        ("schema=1", b"[1]", "no JSON object"),
+        ("schema=1", b"{", "not JSON"),
+        ("schema=1", None, "not JSON"),
+        ("schema=1", b"[1]", "not a JSON object"),
         ("slots.5.arm=x", RECORD, "no slots.5.arm"),
         ("user_id.first=x", RECORD, "no user_id.first"),
     ],
@@ -133,7 +133,7 @@ def test_what_cannot_be_edited_says_why(word: str, value: bytes | None, why: str
 
 @pytest.mark.parametrize("word", ["schema", "=1"])
 def test_a_word_that_is_no_assignment_is_said(word: str) -> None:
-    with pytest.raises(ValueError, match="is no assignment"):
+    with pytest.raises(ValueError, match="is not path=value"):
         assignments([word], [])
 
 
@@ -157,10 +157,10 @@ def test_an_example_is_refused_exactly_when_it_is_a_bad_one(path: Any) -> None:
 def test_each_consumer_says_what_it_would_refuse() -> None:
     both = refusals(candidate(FEEDBACK.name, b"{}"))
     assert set(both) == {"profiles", "warehouse"}
-    assert said(both).startswith("profiles and warehouse would refuse it again: event_id: Field required")
+    assert sentence_of(both).startswith("profiles and warehouse would refuse it again: event_id: Field required")
     assert refusals(candidate("somebody.elses", b"\xff")) == {}
     no_value = refusals(candidate(FEEDBACK.name, None))
-    assert "profiles would refuse it again: the record has no value" in said(no_value)
+    assert "profiles would refuse it again: the record has no value" in sentence_of(no_value)
 
 
 @pytest.mark.parametrize("served_at", [-1, (1 << 64) - 1 + 1])

@@ -40,9 +40,9 @@ class Topic:
         self.append(headers_of(record, step, reason, TOPIC_ID), **fields)
         return before.letter if before else dead_letter_id(TOPIC_ID, topic, 2, offset)
 
-    def note(self, what: Any, letter: str, attempts: int = 1) -> None:
+    def note(self, what: Any, dead_letter: str, attempts: int = 1) -> None:
         """What became of a letter."""
-        self.append(note_headers(what, letter, attempts, "t/0@5"), key=letter.encode(), value=None)
+        self.append(note_headers(what, dead_letter, attempts, "t/0@5"), key=dead_letter.encode(), value=None)
 
     @property
     def all(self) -> DeadLetters:
@@ -51,7 +51,7 @@ class Topic:
         found.add(self.records)
         return found
 
-    def letter(self, name: str) -> DeadLetter:
+    def dead_letter(self, name: str) -> DeadLetter:
         """One letter."""
         return self.all.by_id[name]
 
@@ -60,27 +60,32 @@ def test_two_steps_that_fail_are_one_dead_letter() -> None:
     topic = Topic()
     name = topic.fail("profiles", reason="schema: no")
     assert topic.fail("warehouse", reason="schema: no") == name
-    letter = topic.letter(name)
-    assert (letter.steps, letter.reason, letter.attempts, letter.state) == (
+    dead_letter = topic.dead_letter(name)
+    assert (dead_letter.steps, dead_letter.reason, dead_letter.attempts, dead_letter.state) == (
         ("profiles", "warehouse"), "schema: no", 1, "open",
     )  # fmt: skip
     topic.fail("warehouse", reason="a value does not fit")
-    assert topic.letter(name).reason == "profiles: schema: no; warehouse: a value does not fit"
+    assert topic.dead_letter(name).reason == "profiles: schema: no; warehouse: a value does not fit"
 
 
 def test_redriven_it_is_done_until_it_fails_again_and_then_it_is_the_same() -> None:
     topic = Topic()
     name = topic.fail("profiles")
     topic.note("redriven", name)
-    assert (topic.letter(name).state, topic.letter(name).to) == ("redriven", "t/0@5")
+    assert (topic.dead_letter(name).state, topic.dead_letter(name).to) == ("redriven", "t/0@5")
     topic.fail("warehouse", offset=40, before=Redriven(name, 1), reason="still no")
-    letter = topic.letter(name)
-    assert (letter.state, letter.attempts, letter.steps, letter.reason) == ("open", 2, ("warehouse",), "still no")
-    assert letter.last.place.offset == 40
+    dead_letter = topic.dead_letter(name)
+    assert (dead_letter.state, dead_letter.attempts, dead_letter.steps, dead_letter.reason) == (
+        "open",
+        2,
+        ("warehouse",),
+        "still no",
+    )
+    assert dead_letter.last.place.offset == 40
     topic.note("redriven", name, attempts=2)
-    assert topic.letter(name).state == "redriven"
+    assert topic.dead_letter(name).state == "redriven"
     topic.note("purged", name, attempts=2)
-    assert topic.letter(name).state == "purged"
+    assert topic.dead_letter(name).state == "purged"
 
 
 def test_a_store_that_reads_an_old_record_again_opens_nothing() -> None:
@@ -88,7 +93,7 @@ def test_a_store_that_reads_an_old_record_again_opens_nothing() -> None:
     name = topic.fail("profiles")
     topic.note("redriven", name)
     topic.fail("profiles")
-    assert topic.letter(name).state == "redriven"
+    assert topic.dead_letter(name).state == "redriven"
     assert len(topic.all.by_id) == 1
 
 
@@ -98,7 +103,7 @@ def test_dead_letters_from_before_the_newer_headers_are_told_apart_by_their_plac
     topic.append(old)
     topic.append(old)
     topic.append([*old[:4], ("offset", b"8"), *old[5:]])
-    assert [letter.attempts for letter in topic.all.by_id.values()] == [1, 1]
+    assert [dead_letter.attempts for dead_letter in topic.all.by_id.values()] == [1, 1]
     assert dead_letter_id("", "t", 1, 7) in topic.all.by_id
 
 
@@ -121,7 +126,7 @@ def test_whose_letter_it_is() -> None:
     by_key = topic.fail("profiles", offset=10, key=b"me", value=b'{"user_id":')
     nobody = topic.fail("profiles", offset=11, key=None, value=None)
     arm = topic.fail("warehouse", offset=12, key=b"mpnet", value=b"{}", topic=MODELS.name)
-    assert [topic.letter(name).user for name in (told, by_key, nobody, arm)] == ["me", "me", None, None]
+    assert [topic.dead_letter(name).user for name in (told, by_key, nobody, arm)] == ["me", "me", None, None]
     assert user_in(b'["user_id"]') is None
     assert user_in(b'{"user_id":7}') is None
 
@@ -151,8 +156,8 @@ def test_a_letter_is_open_exactly_when_its_newest_failure_was_not_dealt_with(ste
         elif step in ("redrive", "purge"):
             topic.note("redriven" if step == "redrive" else "purged", name, attempts)
             dealt = True
-    letter = topic.letter(name)
-    assert (letter.state == "open", letter.attempts) == (not dealt, attempts)
+    dead_letter = topic.dead_letter(name)
+    assert (dead_letter.state == "open", dead_letter.attempts) == (not dealt, attempts)
     assert len(topic.all.by_id) == 1
 
 
@@ -162,13 +167,13 @@ def test_many_dead_letters_in_few_lines() -> None:
         topic.fail("profiles", offset=number, reason="schema: no", timestamp=T0 + 2 * number * HOUR)
     topic.fail("warehouse", offset=9, reason="EOF at line 1 column 7", timestamp=T0 + HOUR)
     topic.fail("warehouse", offset=9, reason="EOF at line 1 column 30", timestamp=T0 + HOUR)
-    letters = list(topic.all.by_id.values())
-    assert [(group.reason, group.count, group.states) for group in groups(letters)] == [
+    dead_letters = list(topic.all.by_id.values())
+    assert [(group.reason, group.count, group.states) for group in groups(dead_letters)] == [
         ("schema: no", 3, {"open": 3}),
         ("EOF at line … column …", 1, {"open": 1}),
     ]
-    assert groups(letters)[0].example == letters[2].id
-    hours = by_hour(letters)
+    assert groups(dead_letters)[0].example == dead_letters[2].id
+    hours = by_hour(dead_letters)
     assert hours == {T0: 1, T0 + HOUR: 1, T0 + 2 * HOUR: 1, T0 + 3 * HOUR: 0, T0 + 4 * HOUR: 1}
     assert by_hour([]) == {}
-    assert as_json(letters[0])["redriven_to"] is None
+    assert as_json(dead_letters[0])["redriven_to"] is None

@@ -8,7 +8,7 @@ import pytest
 
 from services.common.settings import REPO_ROOT
 
-_TOLD = "import os; from services.common.process.priority import lower_priority; {calls}; print(os.nice(0))"
+_TOLD = "import os; from services.common.process.startup import lower_priority; {calls}; print(os.nice(0))"
 
 
 @pytest.mark.parametrize(

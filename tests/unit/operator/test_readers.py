@@ -10,10 +10,9 @@ from contracts.fold import user_digest
 from contracts.marks import MarkName
 from contracts.placement import SHARDS
 from services.operator.parity import Difference, Parity
-from services.operator.readers.clickhouse import _text
+from services.operator.readers.clickhouse import _text, caught_up
 from services.operator.readers.log import Offsets
 from services.operator.readers.redis import differing, lowest, stored_of
-from services.operator.readers.waiting import caught_up
 
 ID = "a" * 32
 FIRST, SECOND, OTHER = TopicPartition("t", 0), TopicPartition("t", 1), TopicPartition("other", 0)

@@ -16,7 +16,6 @@ from services.operator.readers.log import Offsets
 from services.operator.readers.redis import lowest
 from services.operator.status import machine
 from services.operator.status.judging import PAGE, Limits, age, code_of, judge
-from services.operator.status.lag import FOLLOWED, Sample, lags
 from services.operator.status.model import (
     ClickhouseHealth,
     DeadLetters,
@@ -29,6 +28,7 @@ from services.operator.status.model import (
     ServiceHealth,
     Status,
 )
+from services.operator.status.stores import FOLLOWED, Sample, lags
 from services.profiles.app import TOPICS as PROFILES_FOLLOWS
 from services.warehouse.sink import TOPICS as WAREHOUSE_FOLLOWS
 

@@ -9,9 +9,9 @@ from aiokafka import TopicPartition
 
 from services.common.settings import ClickhouseSettings, Settings
 from services.local.processes.ports import free_port
-from services.operator.readers import waiting
+from services.operator.readers import clickhouse
+from services.operator.readers.clickhouse import warehouse_answers, warehouse_lacks
 from services.operator.readers.log import Offsets
-from services.operator.readers.waiting import warehouse_answers, warehouse_lacks
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{"data":[]}'
 
@@ -39,7 +39,7 @@ async def empty_log(*_: object) -> Offsets:
 
 
 async def test_a_warehouse_that_listens_late_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(waiting, "offsets", empty_log)
+    monkeypatch.setattr(clickhouse, "offsets", empty_log)
     port, said = free_port(), list[str]()
     settings = Settings(data_dir=tmp_path, clickhouse=at(port))
     starting = asyncio.create_task(later(port))
@@ -52,7 +52,7 @@ async def test_a_warehouse_that_listens_late_is_waited_for(monkeypatch: pytest.M
 
 
 async def test_one_that_never_listens_is_said_with_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(waiting, "offsets", empty_log)
+    monkeypatch.setattr(clickhouse, "offsets", empty_log)
     port, said = free_port(), list[str]()
     with pytest.raises(ConnectionError, match=f"the warehouse did not answer at 127.0.0.1:{port} within 1 s"):
         await warehouse_lacks(Settings(data_dir=tmp_path, clickhouse=at(port)), ["t"], 1, said.append)

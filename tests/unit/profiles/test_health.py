@@ -7,8 +7,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from services.common.http.health import HealthServer
 from services.common.http.listening import CannotListen
+from services.common.http.server import HealthServer
 from services.common.process.identity import ProcessIdentity
 
 ME = ProcessIdentity("profiles", "a" * 32, os.getpid())
@@ -56,5 +56,5 @@ async def test_readiness_tells_how_far_it_is():
     port = await server.start(0, "ANIMUSIC_X__PORT")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         said = (await client.get("/readyz")).json()
-    assert said == {"status": "not ready", "reason": "waiting", "lag": 7, "oldest_seconds": 1.5, **ME.said()}
+    assert said == {"status": "not ready", "reason": "waiting", "lag": 7, "oldest_seconds": 1.5, **ME.as_dict()}
     await server.close()

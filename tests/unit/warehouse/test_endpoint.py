@@ -26,7 +26,7 @@ async def test_another_query_id_comes_back(query_id: str) -> None:
 
 
 async def _ask(query_id: str) -> httpx.Response:
-    endpoint = Endpoint(None, ME, CollectorRegistry(), lambda: "", host="127.0.0.1", told_at="elsewhere")
+    endpoint = Endpoint(None, ME, CollectorRegistry(), lambda: "", host="127.0.0.1", server_address="elsewhere")
     transport = httpx.ASGITransport(endpoint.app())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return await client.get("/", params={"query": "SELECT 1", "query_id": query_id})

@@ -1,5 +1,5 @@
-"""How a store follows the log: from the store's own high-water mark, effects with their mark, nothing lost or skipped.
+"""Consume the log into a store, from the store's own high-water mark. Effects and mark are written together.
 
-A service brings a `Sink` (see `model`); `consumer.Consumer` does the rest. What must never be decided here: what a
+A service implements `Sink` (see `model`); `consumer.Consumer` does the rest. Two things are not decided here: what a
 record means, and when it has had its effect. Both are the sink's.
 """

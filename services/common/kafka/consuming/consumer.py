@@ -128,7 +128,7 @@ class Consumer(Generic[T]):
     async def run(self) -> None:
         """Consume until `stop()`, then flush and end. Raises SystemExit(75) on what only a new start can correct."""
         await self._stopping.wait()
-        # What came before a record of a newer schema has its effect.
+        # Records before one of a newer schema are flushed.
         if self._failure is None or isinstance(self._failure, NewerSchema):
             await self._last_flush()
         for task in self._tasks:
@@ -140,7 +140,7 @@ class Consumer(Generic[T]):
             raise SystemExit(EX_TEMPFAIL)
 
     def stop(self) -> None:
-        """Ask for the end; returns at once."""
+        """Request the end; returns at once."""
         self._stopping.set()
 
     def not_ready(self) -> str | None:
@@ -153,7 +153,7 @@ class Consumer(Generic[T]):
             return None
         return self._joining.waiting_for or "no partition is assigned yet"
 
-    def standing(self) -> dict[str, Any]:
+    def health_details(self) -> dict[str, Any]:
         """How far this consumer is, for the body of /readyz; `waiting_for` names what does not answer."""
         waiting = {"waiting_for": self._retry_policy.waiting_for} if self._retry_policy.waiting_for else {}
         return {**self._lag.summary(), **waiting}
@@ -242,7 +242,7 @@ class Consumer(Generic[T]):
                 self._fail(error)
 
     async def _watch(self) -> None:
-        """Notice an emptied store, a truncated log, a topic made again: aiokafka reads by name and would go on."""
+        """Detect an emptied store, a truncated log, a recreated topic: aiokafka reads by name and would continue."""
         with contextlib.suppress(*LOG_OUTAGES, LookupError):
             await self._check_log()
         await self._flow.check_store_marks()
@@ -252,7 +252,7 @@ class Consumer(Generic[T]):
         other = sorted(topic for topic, topic_id in described.ids.items() if topic_id != self._ids[topic])
         if other:
             self.metrics.count("animusic_consumer_recreated_topics", len(other))
-            self._log.error("made again, and read from the start: %s", ", ".join(other))
+            self._log.error("recreated topics, read from the start: %s", ", ".join(other))
             await self.assigned(self._flow.positions)
         else:
             await self._flow.on_leader_change(described.leaders, self._epoch_ends)
@@ -264,7 +264,7 @@ class Consumer(Generic[T]):
             self._fail(RuntimeError(stalled))
 
     async def _measure(self) -> None:
-        """Keep the lag true while nothing is fetched: a flush that waits for its store holds up the rest."""
+        """Keep the lag current while nothing is fetched: a flush that waits for its store blocks the fetches."""
         with contextlib.suppress(*LOG_OUTAGES, LookupError):
             await self._lag.measure()
 

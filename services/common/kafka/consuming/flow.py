@@ -106,7 +106,7 @@ class Flow(Generic[T]):
             self._metrics.gauge("animusic_consumer_partitions", len(assignments))
 
     async def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """Drop partitions that another process follows from now on, and what is held of them."""
+        """Drop partitions that another process follows from now on, and their held records."""
         async with self._lock:
             for tp in partitions:
                 self.positions.pop(tp, None)

@@ -64,7 +64,7 @@ class ConsumerMetrics:
         self._counters[name].inc(by)
 
     def value(self, name: CounterName) -> float:
-        """What a counter stands at, for tests and reports."""
+        """The value of a counter, for tests and reports."""
         return float(self._counters[name]._value.get())
 
     def gauge(self, name: GaugeName, value: float) -> None:
@@ -92,7 +92,7 @@ class Lag(NamedTuple):
 
 
 class LagMeter(Collector):
-    """Knows the ends as the log told them last: by a fetch, or by `measure`, which also works while nothing is fetched.
+    """Knows the end offsets from the last fetch, or from `measure`, which also works while nothing is fetched.
 
     Shows `animusic_consumer_lag` and `animusic_consumer_oldest_seconds` by step, topic and partition. `consumer()` is
     aiokafka's, or None.

@@ -1,4 +1,4 @@
-"""What a sink gets and gives: assigned partitions, slices of them, and the ways in which a record can be refused."""
+"""The interface of a sink: assigned partitions, slices of records, and how a record is rejected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Record = Any
 
 
 class Unflushable(Exception):
-    """The store will never take these records, a fault of the data. `str()` says which.
+    """The store will never accept these records: the data is wrong. `str()` says which.
 
     The consumer bisects the batch to the one record and sends that to the dead letters. Never raise it for an outage.
     """

@@ -1,4 +1,4 @@
-"""Where each followed partition is. Pure: it decides, the flow seeks."""
+"""The position of each followed partition. Pure: it decides, the flow seeks."""
 
 import re
 import time
@@ -51,7 +51,7 @@ class Position(Generic[T]):
         """What to do with fetched records that begin at `offset`.
 
         A hole is either real (compaction, expiry) or the tail of a fetch from before a seek. The latter would lose
-        what lies in between, so a hole is asked for again and believed the second time.
+        what lies in between, so a hole is fetched again and accepted the second time.
         """
         if offset == self.next or (offset > self.next and self.jumped):
             return "take"
@@ -104,7 +104,7 @@ class _Epoch(NamedTuple):
 
 
 class LeaderEpochs:
-    """Under which leader's epoch each partition was read: a log that was cut and grew again is told from one that grew.
+    """The leader epoch under which each partition was read: it shows whether the log was truncated and grew again.
 
     Kept is the epoch that the log named *before* the position was looked at, so records behind that position may be of
     a later epoch, never the other way round. When the log names another epoch, whatever was read from the end of the
@@ -151,7 +151,7 @@ class LeaderEpochs:
 
 
 class StallDetector:
-    """Finds a client of Kafka that brings nothing though there is something: it waits for an answer that never comes.
+    """Finds a Kafka client that returns no records though the log has more: it waits for an answer that never comes.
 
     aiokafka did so after a broker's restart (`services.common.process.loop` corrects the cause that was found). Only a
     new process helps then, and the supervisor starts one. `seconds`: longest time without progress.
@@ -168,7 +168,7 @@ class StallDetector:
     ) -> str | None:
         """Which partition has stalled, in a sentence; None for none.
 
-        `ends`: the log's ends as another client was told them. `busy`: records are being taken or flushed just now.
+        `ends`: the log's end offsets from another client. `busy`: records are being taken or flushed now.
         """
         now = self._clock()
         for tp, position in positions.items():
@@ -181,6 +181,6 @@ class StallDetector:
                 more = ends[tp] - position.next
                 return (
                     f"the log has {more} records more in {tp.topic}/{tp.partition}, and for {now - since:.0f} s its "
-                    "client has brought none"
+                    "client has returned none"
                 )
         return None

@@ -1,4 +1,4 @@
-"""Waiting out an outage: the same call again, with jittered back-off, for a bounded time."""
+"""Retries a call during an outage, with jittered back-off, for a bounded time."""
 
 import asyncio
 import logging

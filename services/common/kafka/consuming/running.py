@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from services.common.http.health import HealthServer
+from services.common.http.server import HealthServer
 from services.common.kafka.consuming.consumer import EX_TEMPFAIL, Consumer
 from services.common.process.identity import ProcessIdentity
 
@@ -35,7 +35,7 @@ async def run_until_signal(
 
     health = HealthServer(
         identity, lambda: made[0].not_ready() if made else "starting", registry,
-        lambda: made[0].standing() if made else {},
+        lambda: made[0].health_details() if made else {},
     )  # fmt: skip
     log = logging.getLogger(f"animusic.{identity.service}")
     log.info("health and metrics on port %d", await health.start(port, setting))

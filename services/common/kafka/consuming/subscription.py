@@ -124,7 +124,7 @@ class Subscription:
         """Give FastStream's loop another `get_msg`, which it calls for each fetch.
 
         Its own sleeps after a fetch without records for as long as it has waited: a long wait delays records that come
-        meanwhile, a short one keeps an idle process busy. And no middleware is told when it raises.
+        meanwhile, a short one keeps an idle process busy. And no middleware sees its errors.
         """
 
         async def fetched(consumer: Any) -> tuple[Record, ...]:
@@ -150,7 +150,7 @@ class Subscription:
 
 
 class NotJoined(Exception):
-    """This process did not become a member in time. `str()` says why."""
+    """This process did not join its group in time. `str()` says why."""
 
 
 class Joining:
@@ -161,7 +161,7 @@ class Joining:
     tries again.
 
     Attributes:
-        waiting_for: what keeps it out just now, in one sentence; None while nothing is known to.
+        waiting_for: why it cannot join now, in one sentence; None while no reason is known.
     """
 
     def __init__(self, settings: KafkaSettings, group: str, seconds: float, log: logging.Logger) -> None:

@@ -1,9 +1,9 @@
-"""What a backup holds beside the log, since it does not follow from the log on every machine.
+"""What a backup holds beside the log, because not every machine can rebuild it from the log.
 
 DIR/beside.json                        what there is, and which signing key the log's tokens were signed with
 DIR/vectors/<arm>-<revision>.sqlite    the vectors of a live sentence model: only a machine with an encoder makes them
 
-The key itself is never in a backup: `beside.json` has four bytes of a digest of it, enough to see that another one is
+The key itself is never in a backup: `beside.json` has four bytes of its digest, enough to notice another key
 in its place.
 """
 
@@ -22,7 +22,7 @@ from model_jobs.neural.cache import EmbeddingCache
 from services.operator.backup.files import damage
 from services.operator.backup.manifest import digest_of, sync_directory, write_model
 
-BESIDE: Final = "beside.json"
+EXTRAS: Final = "beside.json"
 VECTORS: Final = "vectors"
 _MADE_BY_ENCODERS: Final = "revision"
 
@@ -44,7 +44,7 @@ class VectorsFile(BaseModel):
         return f"{self.arm}-{self.revision}.sqlite"
 
 
-class Beside(BaseModel):
+class Extras(BaseModel):
     """`key`: 8 hex digits that tell signing keys apart; "" where the machine of the backup had none."""
 
     model_config = ConfigDict(extra="forbid")
@@ -55,60 +55,60 @@ class Beside(BaseModel):
 
 
 def key_digest(key: bytes) -> str:
-    """8 hex digits of a signing key: two keys most likely differ in them, and none can be had from them."""
+    """8 hex digits of a signing key's digest: enough to tell two keys apart, too few to recover one."""
     return blake2b(key, digest_size=4, person=b"animusic-key").hexdigest()
 
 
-def read_beside(directory: Path) -> Beside:
-    """What is beside the log in a backup; nothing in one that an older version made. Raises ValueError."""
-    path = directory / BESIDE
+def read_extras(directory: Path) -> Extras:
+    """The extras of a backup; empty where an older version made it. Raises ValueError."""
+    path = directory / EXTRAS
     try:
-        return Beside.model_validate_json(path.read_bytes())
+        return Extras.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Beside()
+        return Extras()
     except ValidationError as error:
         raise ValueError(f"{path} cannot be read by this version ({error.errors()[0]['msg']})") from error
 
 
-def save(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], key: str) -> list[str]:
-    """Copy the vectors of live sentence models, where they are on this machine and changed; the arms without.
+def save_vectors(directory: Path, embeddings_dir: Path, live: Mapping[str, LiveModel], key: str) -> list[str]:
+    """Copy changed vectors of live sentence models from this machine; returns the arms whose vectors are missing.
 
     Raises OSError, and RuntimeError for a damaged file.
     """
-    before = {file.name: file for file in read_beside(directory).vectors}
+    before = {file.name: file for file in read_extras(directory).vectors}
     found, missing = [], []
     for arm, record in sorted(live.items()):
         if _MADE_BY_ENCODERS not in record.params:
             continue
         cache = EmbeddingCache(embeddings_dir, arm, record.params[_MADE_BY_ENCODERS])
         if cache.path.is_file():
-            found.append(_saved(directory, cache, arm, record.params[_MADE_BY_ENCODERS], before))
+            found.append(_copied_vectors(directory, cache, arm, record.params[_MADE_BY_ENCODERS], before))
         elif cache.path.name in before:
             found.append(before[cache.path.name])
         else:
             missing.append(arm)
-    write_model(directory / BESIDE, Beside(key=key, vectors=found))
+    write_model(directory / EXTRAS, Extras(key=key, vectors=found))
     for path in (directory / VECTORS).glob("*.sqlite"):
         if path.name not in {file.name for file in found}:
             path.unlink()
     return missing
 
 
-def check(directory: Path) -> None:
-    """Raise ValueError, which names them, when files beside the log are not as they were written."""
-    files = {directory / VECTORS / file.name: file for file in read_beside(directory).vectors}
+def check_extras(directory: Path) -> None:
+    """Raise ValueError with the names of damaged files."""
+    files = {directory / VECTORS / file.name: file for file in read_extras(directory).vectors}
     found = {path: damage(path, file.bytes, file.sha256) for path, file in files.items()}
     if wrong := [f"{path} ({trouble})" for path, trouble in found.items() if trouble]:
         raise ValueError(
-            f"damaged, so nothing was written: {'; '.join(wrong)}. Bring them back from another copy of this backup, "
-            f"or remove {directory / BESIDE} to restore the log alone"
+            f"damaged, so nothing was written: {'; '.join(wrong)}. Copy them from another copy of this backup, "
+            f"or remove {directory / EXTRAS} to restore the log alone"
         )
 
 
-def bring_back(directory: Path, embeddings_dir: Path) -> list[str]:
-    """Copy the vectors to where builds find them; the arms. What is there already stays."""
+def restore_vectors(directory: Path, embeddings_dir: Path) -> list[str]:
+    """Copy the vectors to where builds find them; returns the arms. Existing files stay."""
     arms = []
-    for file in read_beside(directory).vectors:
+    for file in read_extras(directory).vectors:
         target = embeddings_dir / file.name
         if not target.exists():
             embeddings_dir.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def bring_back(directory: Path, embeddings_dir: Path) -> list[str]:
     return arms
 
 
-def _saved(
+def _copied_vectors(
     directory: Path, cache: EmbeddingCache, arm: str, revision: str, before: Mapping[str, VectorsFile]
 ) -> VectorsFile:
     target, content = directory / VECTORS / cache.path.name, cache.content_digest()
@@ -131,7 +131,7 @@ def _saved(
     partial.unlink(missing_ok=True)
     with closing(sqlite3.connect(cache.path)) as source, closing(sqlite3.connect(partial)) as copy:
         source.backup(copy)
-        # One file: what is not in it would not be in the backup.
+        # Without the write-ahead log, one file is the whole database.
         copy.execute("PRAGMA journal_mode = DELETE")
     partial.replace(target)
     sync_directory(target.parent)

@@ -1,4 +1,4 @@
-"""One holder for each data directory, one program on the public port; and the log for a command."""
+"""The lock of a data directory, the public port, and Kafka for commands that need nothing else."""
 
 import socket
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from services.local.processes.ports import settled_port
 
 
 @contextmanager
-def claimed(layout: Layout) -> Iterator[None]:
+def locked(layout: Layout) -> Iterator[None]:
     """Hold the data directory. Raises AlreadyRunning, which says where. The kernel lets go when the process ends."""
     lock = FileLock(layout.lock)
     try:
@@ -51,14 +51,14 @@ def public_port(settings: Settings, layout: Layout) -> int:
             # Two sockets with SO_REUSEADDR may be bound to a port, but only one may listen.
             probe.listen(1)
         except OSError as error:
-            said = sentence(error, settings.host, settings.port, "ANIMUSIC_PORT")
-            raise PortTaken(said) from None
+            reason = sentence(error, settings.host, settings.port, "ANIMUSIC_PORT")
+            raise PortTaken(reason) from None
     return settings.port
 
 
 @contextmanager
-def running_log(settings: Settings) -> Iterator[KafkaSettings]:
-    """The log for a command that needs nothing else.
+def reachable_kafka(settings: Settings) -> Iterator[KafkaSettings]:
+    """Kafka for a command that needs nothing else.
 
     The one that the settings name or that runs on the data directory; else its Kafka alone, started and stopped.
 
@@ -69,7 +69,7 @@ def running_log(settings: Settings) -> Iterator[KafkaSettings]:
         yield settings.kafka
         return
     layout = Layout.of(settings.data_dir)
-    with claimed(layout):
+    with locked(layout):
         reap_stale(layout.pids)
         node = KafkaNode(
             layout.root / "kafka",

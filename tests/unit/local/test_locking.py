@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from services.common.settings import Settings
-from services.local.claim import claimed, public_port
 from services.local.errors import AlreadyRunning, PortTaken
 from services.local.layout import Layout, read_json, write_json
+from services.local.locking import locked, public_port
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +22,12 @@ def test_the_second_is_told_where_the_first_runs(tmp_path) -> None:
     layout = Layout.of(tmp_path)
     write_json(layout.status, {"pid": 4711, "url": "http://127.0.0.1:8080"})
     with (
-        claimed(layout),
+        locked(layout),
         pytest.raises(AlreadyRunning, match=r"http://127.0.0.1:8080 \(process 4711\).*ANIMUSIC_DATA_DIR"),
-        claimed(layout),
+        locked(layout),
     ):
         pass
-    with claimed(layout):
+    with locked(layout):
         pass
 
 

@@ -1,4 +1,4 @@
-"""One look at everything, within five seconds whatever is down: parts are asked at once, each with a deadline."""
+"""Collects the state of every part within five seconds, in parallel, each with a deadline."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,11 +20,11 @@ from services.operator.findings import placed
 from services.operator.readers.clickhouse import ClickhouseReader
 from services.operator.readers.log import offsets, timestamps
 from services.operator.readers.redis import ProfilesReader
-from services.operator.status import machine, parts
+from services.operator.status import machine, stores
 from services.operator.status.arms import unserved
 from services.operator.status.judging import Limits, code_of, judge
-from services.operator.status.lag import FOLLOWED, Sample, committed, lags
 from services.operator.status.model import ClickhouseHealth, Lag, LogHealth, Process, RedisHealth, Status
+from services.operator.status.stores import FOLLOWED, Sample, committed, lags
 
 R = TypeVar("R")
 # Of a look: by when the parts have answered, what follows from the log was read, and the rest came.
@@ -36,8 +36,8 @@ _APART_SECONDS: Final = 0.5
 _TOPICS: Final = sorted({topic for followed in FOLLOWED.values() for topic in followed})
 
 
-class Looker:
-    """Looks at one installation again and again. `supervisor` reads status.json; empty where there is none."""
+class StatusCollector:
+    """Collects the state of one installation. `supervisor` reads status.json; empty where there is none."""
 
     def __init__(self, settings: Settings, limits: Limits, supervisor: Callable[[], dict[str, Any]]) -> None:
         self._settings = settings
@@ -50,9 +50,9 @@ class Looker:
         self._sample: Sample | None = None
         self._before: Sample | None = None
 
-    async def look(self) -> Status:
-        """What is found now; parts that do not answer are findings, and nothing is raised for them."""
-        # What httpx imports at its first question would be taken for a slow answer.
+    async def collect(self) -> Status:
+        """The state now. A part that does not answer is a finding; it raises nothing."""
+        # httpx imports modules at its first request, which would look like a slow answer.
         await anyio.lowlevel.checkpoint()
         self._began, self._before = asyncio.get_running_loop().time(), self._sample
         seconds, url = _PARTS_SECONDS, self._settings.redis.url
@@ -67,11 +67,11 @@ class Looker:
         return replace(status, findings=findings, code=code_of(findings))
 
     async def _status(self, redis: Redis, warehouse: ClickhouseReader, supervisor: dict[str, Any]) -> Status:
-        """What is found, not judged yet."""
+        """The state, without findings."""
         (log, live), store, clickhouse, services, disk, _ = await asyncio.gather(
             self._log(supervisor),
-            self._or(RedisHealth, parts.redis_health(redis)),
-            self._or(ClickhouseHealth, parts.clickhouse_health(warehouse, self._limits.hours)),
+            self._health_or_trouble(RedisHealth, stores.redis_health(redis)),
+            self._health_or_trouble(ClickhouseHealth, stores.clickhouse_health(warehouse, self._limits.hours)),
             machine.services(machine.addresses(self._settings, supervisor), _PARTS_SECONDS),
             asyncio.to_thread(machine.disk, self._settings.data_dir),
             self._take_samples(redis, warehouse),
@@ -80,18 +80,18 @@ class Looker:
         if self._sample is not None and not log.trouble:
             log = replace(log, records=self._sample.log.records)
             found = await self._lags(self._sample)
-        away = await asyncio.to_thread(unserved, self._settings, live, services)
+        unserved_arms = await asyncio.to_thread(unserved, self._settings, live, services)
         processes = machine.processes(supervisor)
         store = _own_redis(store, processes)
-        return Status(now_ms(), log, store, clickhouse, services, disk, processes, found, away)
+        return Status(now_ms(), log, store, clickhouse, services, disk, processes, found, unserved_arms)
 
     async def _log(self, supervisor: dict[str, Any]) -> tuple[LogHealth, dict[str, LiveModel]]:
-        """The health of Kafka, and the models that it says are live."""
+        """The health of Kafka, and the live models."""
         health, dead, number, live = await asyncio.gather(
-            self._or(LogHealth, parts.log_health(self._kafka)),
-            self._none(parts.dead_letters(self._kafka, self._limits.hours)),
-            self._none(parts.dead_letters_at_most(self._kafka)),
-            self._none(live_models(self._kafka)),
+            self._health_or_trouble(LogHealth, stores.log_health(self._kafka)),
+            self._or_none(stores.dead_letters(self._kafka, self._limits.hours)),
+            self._or_none(stores.dead_letters_at_most(self._kafka)),
+            self._or_none(live_models(self._kafka)),
         )
         versions = None if live is None else {arm: model.version for arm, model in live.items()}
         health = _own_log(health, self._settings.data_dir, supervisor)
@@ -100,7 +100,7 @@ class Looker:
     # ---- lags -------------------------------------------------------------------------------------------------------
 
     async def _take_samples(self, redis: Redis, warehouse: ClickhouseReader) -> None:
-        """A sample of now; the first look of all takes two."""
+        """Take a sample; the first call takes two."""
         self._sample = await self._sampled(redis, warehouse)
         if self._before is None and self._sample is not None:
             self._before = self._sample
@@ -108,7 +108,7 @@ class Looker:
             self._sample = await self._sampled(redis, warehouse) or self._sample
 
     async def _sampled(self, redis: Redis, warehouse: ClickhouseReader) -> Sample | None:
-        log = await self._none(offsets(self._kafka, _TOPICS))
+        log = await self._or_none(offsets(self._kafka, _TOPICS))
         if log is None:
             return None
 
@@ -116,7 +116,7 @@ class Looker:
             return await (await ProfilesReader.live(redis)).marks(log)
 
         stores = {"profiles": profiles(), "warehouse": warehouse.marks()}
-        found = await asyncio.gather(*(self._none(asked) for asked in stores.values()))
+        found = await asyncio.gather(*(self._or_none(asked) for asked in stores.values()))
         return Sample(log, {name: marks for name, marks in zip(stores, found, strict=True) if marks is not None})
 
     async def _lags(self, sample: Sample) -> list[Lag]:
@@ -125,18 +125,18 @@ class Looker:
         for lag in lags(sample, self._groups):
             if lag.lag:
                 behind[lag.store][TopicPartition(lag.topic, lag.partition)] = lag.mark or 0
-        told, *times = await asyncio.gather(
-            self._none(committed(self._kafka, self._groups), _ALL_SECONDS),
-            *(self._none(timestamps(self._kafka, marks, left), _ALL_SECONDS + 0.2) for marks in behind.values()),
+        committed_offsets, *times = await asyncio.gather(
+            self._or_none(committed(self._kafka, self._groups), _ALL_SECONDS),
+            *(self._or_none(timestamps(self._kafka, marks, left), _ALL_SECONDS + 0.2) for marks in behind.values()),
         )
         oldest = {store: found or {} for store, found in zip(behind, times, strict=True)}
         before = self._before if self._before is not sample else None
-        return lags(sample, self._groups, before=before, committed=told, timestamps=oldest, now=now_ms())
+        return lags(sample, self._groups, before=before, committed=committed_offsets, timestamps=oldest, now=now_ms())
 
     # ---- deadlines --------------------------------------------------------------------------------------------------
 
-    async def _or(self, kind: Callable[..., R], asking: Coroutine[Any, Any, R]) -> R:
-        """What is answered, or an empty one that says why there is no answer."""
+    async def _health_or_trouble(self, kind: Callable[..., R], asking: Coroutine[Any, Any, R]) -> R:
+        """The result, or an empty one whose `trouble` says why there is none."""
         try:
             async with asyncio.timeout_at(self._began + _PARTS_SECONDS):
                 return await asking
@@ -145,8 +145,8 @@ class Looker:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a part is what this command is asked for
             return kind(trouble=f"{type(error).__name__}: {error}".splitlines()[0])
 
-    async def _none(self, asking: Coroutine[Any, Any, R], by: float = _CONTENTS_SECONDS) -> R | None:
-        """What is answered by then, else None: the part's own finding says why."""
+    async def _or_none(self, asking: Coroutine[Any, Any, R], by: float = _CONTENTS_SECONDS) -> R | None:
+        """The result by this deadline, else None: the part's own finding says why."""
         try:
             async with asyncio.timeout_at(self._began + by):
                 return await asking
