@@ -5,6 +5,7 @@ lifted one after the other until one is: first resting (the listener did not rej
 anime, then heard. A veto is never lifted.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -106,8 +107,9 @@ def resting(playlists: Sequence[Iterable[str]], *, after_shown: int, rest: int) 
     Without resting, deterministic arms would pick the same song for every playlist.
 
     A song rests for `rest` playlists after it was shown for the `after_shown`-th time; then its count starts at 0.
-    While it rests, showing it (because nothing else was left) does not count. Started songs are excluded as heard, so
-    they need no rule here.
+    While it rests, showing it (because nothing else was left) does not count. A song that was shown so often within the
+    last `rest` playlists rests in any case: the count depends on where the window begins. Started songs are excluded as
+    heard, so they need no rule here.
 
     Args:
         playlists: the song ids of the listener's served playlists, oldest first, without withdrawn ones; the newest
@@ -124,4 +126,6 @@ def resting(playlists: Sequence[Iterable[str]], *, after_shown: int, rest: int) 
             if shown[song] >= after_shown:
                 shown[song] = 0
                 until[song] = at + 1 + rest
-    return frozenset(song for song, end in until.items() if end > len(window))
+    recent = Counter(song for songs in (window[-rest:] if rest else ()) for song in set(songs))
+    often = {song for song, times in recent.items() if times >= after_shown}
+    return frozenset(often | {song for song, end in until.items() if end > len(window)})
