@@ -1,1 +1,1 @@
-"""Writes profiles from the log to Redis. Other services may import `reader` only."""
+"""Writes profiles from the log to Redis. The recommender may import `reader` only."""

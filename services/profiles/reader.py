@@ -1,4 +1,4 @@
-"""Reads profiles. Other services may import this module of `profiles` only.
+"""Reads profiles. The recommender may import this module of `profiles` only.
 
 A read is one script call. Parts that have not changed since the last read are neither sent nor decoded again: `songs`,
 `vetoes` and `anime_list` of two profiles with the same `version` are the same objects, so derived values can be cached.

@@ -1,4 +1,4 @@
-"""The only writer of profiles in Redis: merges and their mark in one script call for each shard."""
+"""The only writer of profiles in Redis: merges by short script calls; the last call of a shard moves its mark."""
 
 import os
 from collections.abc import Iterator, Sequence
