@@ -29,7 +29,7 @@ _GREY: Final = "#555555"
 _WIDTH, _LINE, _NOTE, _TITLE, _HEAD = 5.0, 0.36, 0.15, 0.75, 0.75
 _NOTE_WIDTH: Final = 72
 _LEFT: Final = 0.01
-# Text stays text, and the same evaluation gives the same bytes.
+# Text stays text, and the same evaluation gives the same drawing.
 _STYLE: Final[Any] = {"font.size": 9, "axes.titlesize": 9, "svg.fonttype": "none", "svg.hashsalt": "animusic"}
 
 

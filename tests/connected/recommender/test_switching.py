@@ -86,12 +86,12 @@ class Load:
     """Requests playlists at a steady rate, whatever the earlier answers."""
 
     def __init__(self, recommender: RunningRecommender) -> None:
-        self._house = recommender
+        self._recommender = recommender
         self._asked: list[asyncio.Task[dict[str, Any]]] = []
 
     async def run(self) -> None:
         while True:
-            self._asked.append(asyncio.create_task(self._house.ask(f"u{len(self._asked) % 7}")))
+            self._asked.append(asyncio.create_task(self._recommender.new_playlist(f"u{len(self._asked) % 7}")))
             await asyncio.sleep(1 / PER_SECOND)
 
     async def answers(self) -> list[dict[str, Any]]:

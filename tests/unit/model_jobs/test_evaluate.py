@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,9 @@ def test_the_picture_is_whole_and_draws_every_interval(evaluation: Evaluation, t
     assert all(
         sum(text == f"{each.interval.value:.3f}" for text in texts) for each in shown if each.interval.value < 10
     )
-    assert first.read_bytes() == again.read_bytes()
+    # matplotlib names clip paths by their order in memory, which differs now and then.
+    without_ids = [re.sub(r"#?\b[a-z][0-9a-f]{10}\b", "", file.read_text()) for file in (first, again)]
+    assert without_ids[0] == without_ids[1]
 
 
 def test_arms_that_are_not_built_are_named() -> None:
