@@ -30,7 +30,7 @@ pytestmark = pytest.mark.connected
 EVENTS = 30_000
 KILLS = 10
 # Slow enough that ten kills fall into it, with flushes small enough to be in the middle of.
-ARGUMENTS = ("replay", "profiles", "--keep", "--rate", "12000", "--batch", "300", "--nice", "0")
+ARGUMENTS = ("replay", "profiles", "--keep", "--rate", "6000", "--batch", "300", "--nice", "0")
 
 
 def started(log: KafkaSettings, url: str, data_dir: Path, *, workers: int) -> subprocess.Popen[str]:
