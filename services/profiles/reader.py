@@ -157,7 +157,7 @@ class ProfileReader:
     async def read_at(
         self, user_id: str, mark: MarkName, offset: int, timeout_ms: int
     ) -> tuple[StoredProfile, Reached]:
-        """The profile, once it reflects the record at `offset`; as it is after `timeout_ms`, where it does not.
+        """The profile that reflects the record at `offset`, or the current one when `timeout_ms` has passed.
 
         The mark is that of the profile itself: another generation may go live after `wait_for`, and be a little behind.
         """

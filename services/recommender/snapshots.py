@@ -98,9 +98,7 @@ class SnapshotStore:
             self._wanted[arm] = record
         except (ValidationError, NewerSchema, UnreadableModel) as problem:
             UNREADABLE.labels(MODELS.name).inc()
-            logger.error(
-                "a record of %s for %s cannot be read, so the arm stays as it is: %s", MODELS.name, arm, problem
-            )
+            logger.error("a record of %s for %s cannot be read; the arm keeps its model: %s", MODELS.name, arm, problem)
 
     async def run(self, caught_up: asyncio.Event) -> None:
         """Build a new snapshot after each change, until cancelled. Sets `ready` after the first complete one."""
@@ -162,9 +160,7 @@ class SnapshotStore:
             entry = None if value is None else read_song(value)
         except UnreadableSong as problem:
             UNREADABLE.labels(CATALOGUE.name).inc()
-            logger.error(
-                "the catalogue's record of %s cannot be read, so the song stays as it is: %s", song_id, problem
-            )
+            logger.error("the catalogue's record of %s cannot be read; the former record is kept: %s", song_id, problem)
             return
         if entry is None:
             self._entries.pop(song_id, None)

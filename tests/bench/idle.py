@@ -1,4 +1,4 @@
-"""What the sample system takes while nobody uses it: CPU and memory of each process."""
+"""CPU and memory of each process of an idle sample system."""
 
 import asyncio
 from typing import Final
@@ -20,7 +20,7 @@ async def measure(stage: Stage) -> Section:
     section = Section(
         "Idle",
         f"The sample system with default settings, {SETTLE_SECONDS:.0f} s after its start, over "
-        f"{MEASURED_SECONDS:.0f} s in which nobody uses it: share of one core and proportional set size of each "
+        f"{MEASURED_SECONDS:.0f} s without requests: share of one core and proportional set size of each "
         "process.",
     )
     system = Measured(stage.directory / "idle", catalogue="sample", probe=True)

@@ -12,4 +12,4 @@ def test_an_unmarked_test_cannot_start_a_store() -> None:
 
 @pytest.mark.connected
 def test_a_marked_one_can() -> None:
-    subprocess.run(["true", "valkey-server"], check=True)
+    assert subprocess.run(["true", "valkey-server"], check=False).returncode == 0

@@ -135,7 +135,7 @@ _OF_THE_CLUSTER: Final = frozenset({"min.insync.replicas"})
 
 @dataclass(frozen=True)
 class LogTopic:
-    """A topic as it is now: per partition the first offset and the one after the last."""
+    """The current offsets of a topic: per partition the first one and the one after the last."""
 
     topic_id: str
     config: dict[str, str]

@@ -95,7 +95,7 @@ def not_served(wanted: Wanted, first: int | None) -> str:
             f"no playlist of {_utc(wanted.at)}: the log's first one was served at {_utc(first)}. "
             "Ask for a later time: `--at now`"
         )
-    minutes = f"nobody in the {wanted.window_ms // 60_000} minutes before"
+    minutes = f"no listener in the {wanted.window_ms // 60_000} minutes before"
     whom = f"none of {', '.join(sorted(wanted.users))}" if wanted.users else minutes
     return f"no playlist of {_utc(wanted.at)}: {whom} was served one; try another --at, or a wider --window"
 

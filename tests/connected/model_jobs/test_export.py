@@ -1,4 +1,4 @@
-"""Vectors are exported and imported; a sentence model without its weights stays as it is."""
+"""Vectors are exported and imported; a sentence model without its weights is not changed."""
 
 import asyncio
 from pathlib import Path

@@ -180,10 +180,10 @@ async def test_who_is_forgotten_is_not_looked_at_and_a_time_without_playlists_is
         await put(to, PROFILES.name, "ann", encoded({**FORGOTTEN, "user_id": "ann"}))
     answer = await again(recommender, now_ms())
     assert ([one.playlist.user_id for one in answer.found], answer.forgotten) == (["ben"], 1)
-    assert [one.playlist.user_id for one in (await again(recommender, now_ms(), "ben", "nobody")).found] == ["ben"]
+    assert [one.playlist.user_id for one in (await again(recommender, now_ms(), "ben", "unserved")).found] == ["ben"]
     with pytest.raises(LookupError, match=r"the log's first one was served at .* UTC"):
         await again(recommender, begun)
-    with pytest.raises(LookupError, match="nobody in the 60 minutes before"):
+    with pytest.raises(LookupError, match="no listener in the 60 minutes before"):
         await again(recommender, now_ms() + 2 * 3_600_000)
     with pytest.raises(LookupError, match="none of cyn was served one"):
         await again(recommender, now_ms(), "cyn")

@@ -47,11 +47,11 @@ def test_a_song_gets_its_anidb_id() -> None:
 
 
 def test_a_title_is_corrected() -> None:
-    keeps_its_id(a_song("Hitomi no Tubasa"), a_song("Hitomi no Tsubasa"))
+    assert keeps_its_id(a_song("Hitomi no Tubasa"), a_song("Hitomi no Tsubasa")).title == "Hitomi no Tsubasa"
 
 
 def test_a_title_is_translated_and_the_video_stays() -> None:
-    keeps_its_id(a_song("Guren", video="v"), a_song("Crimson Bow", video="v"))
+    assert keeps_its_id(a_song("Guren", video="v"), a_song("Crimson Bow", video="v")).title == "Crimson Bow"
 
 
 def test_an_anidb_id_is_corrected() -> None:

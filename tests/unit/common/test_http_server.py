@@ -38,7 +38,10 @@ async def test_a_request_that_is_under_way_is_answered_and_nothing_after_it() ->
 
 
 async def test_what_was_never_started_is_closed_at_once() -> None:
-    await HttpServer(Starlette(), stop_seconds=1).close()
+    server = HttpServer(Starlette(), stop_seconds=1)
+    await asyncio.wait_for(server.close(), 5)
+    with pytest.raises(RuntimeError):
+        _ = server.serving
 
 
 async def test_a_signal_stops_the_server_and_does_not_end_the_process() -> None:

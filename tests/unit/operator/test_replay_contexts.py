@@ -18,6 +18,6 @@ def test_a_time_before_the_log_is_told_where_the_log_begins() -> None:
 
 
 def test_otherwise_it_names_the_window_or_the_listeners() -> None:
-    assert "nobody in the 60 minutes before was served one" in not_served(Wanted(NOON), NOON - HOUR)
+    assert "no listener in the 60 minutes before was served one" in not_served(Wanted(NOON), NOON - HOUR)
     asked = Wanted(NOON, frozenset({"b", "a"}))
     assert "none of a, b was served one" in not_served(asked, NOON - HOUR)
