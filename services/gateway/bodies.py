@@ -71,6 +71,11 @@ _MOST_BYTES: Final[dict[Any, int]] = {
 class JsonRoute(APIRoute):
     """A route with a JSON body. It answers 415, 413 or 400 (see `read_body`, `parse_json`) after 401 and 429."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, summary: str | None = None, **options: Any) -> None:
+        """As FastAPI's. The summary is the first sentence of the endpoint's docstring, not the function's name."""
+        first = (endpoint.__doc__ or "").strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        super().__init__(path, endpoint, summary=summary or first or None, **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, with a request that limits and parses its body."""
         handle = super().get_route_handler()

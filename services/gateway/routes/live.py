@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from services.common.process.clock import now_ms
+from services.gateway.bodies import JsonRoute
 from services.gateway.live import HEARTBEAT_SECONDS, Hub, message_of
 from services.gateway.parts import GatewayParts, Reader
 from services.gateway.problems import problems
@@ -16,7 +17,7 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "An endless stream", "content": {"text/event-stream": {"example": _EXAMPLE}}}
 }
 
-router = APIRouter(tags=["profile"])
+router = APIRouter(tags=["profile"], route_class=JsonRoute)
 
 
 @router.get("/v1/me/live", response_class=Response, responses={**_STREAM, **problems(401, 429)})

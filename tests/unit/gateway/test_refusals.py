@@ -219,3 +219,13 @@ async def test_an_unexpected_exception_is_a_problem_with_the_security_headers(se
 
 async def test_before_its_parts_have_started_it_is_alive_and_not_ready(client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
+
+
+def test_each_operation_is_summed_up_in_words() -> None:
+    of_v1 = [operation for _, path, operation in OPERATIONS if path.startswith("/v1/")]
+    assert "Post what a listener did" in {operation["summary"] for operation in of_v1}
+    # FastAPI's own summary is the function's name, which begins the operation's id.
+    named = [
+        each["summary"] for each in of_v1 if each["operationId"].startswith(each["summary"].lower().replace(" ", "_"))
+    ]
+    assert named == []
